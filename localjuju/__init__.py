@@ -1,0 +1,1 @@
+"""A Juju-compatible model on a real Kubernetes API, on one machine."""
