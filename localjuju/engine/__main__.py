@@ -1,0 +1,61 @@
+"""`python -m localjuju.engine run|start|stop|status`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from localjuju.errors import EngineError
+
+
+def main() -> int:
+    """Parses the arguments and runs the command; returns an exit code."""
+    parser = argparse.ArgumentParser(prog="python -m localjuju.engine")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("run", "run in the foreground"),
+        ("start", "start in the background, return when ready"),
+        ("stop", "stop; what is deployed stays on disk"),
+        ("status", "exit code 0 when it answers, 1 when not"),
+    ):
+        commands.add_parser(name, help=text)
+    inner = commands.add_parser("inner")
+    inner.add_argument("folders", nargs=3, type=Path)
+    arguments = parser.parse_args()
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        return _run(arguments)
+    except EngineError as error:
+        print(f"ERROR {error}", file=sys.stderr)
+        return 1
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.command == "run":
+        from localjuju.engine import outer
+
+        return outer.run()
+    if arguments.command == "inner":
+        from localjuju.engine import inner, namespaces
+
+        namespaces.enter(lambda: inner.main(*arguments.folders), hostname="localjuju")
+    from localjuju.engine import lifecycle
+
+    if arguments.command == "start":
+        lifecycle.start()
+    elif arguments.command == "stop":
+        print("stopped" if lifecycle.stop() else "no engine was running")
+    else:
+        running = lifecycle.answers()
+        print("running" if running else "not running")
+        return 0 if running else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

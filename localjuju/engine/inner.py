@@ -1,0 +1,67 @@
+"""What runs in the namespaces: control plane, node, model and door, started in this order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from functools import partial
+from pathlib import Path
+
+from localjuju.controlplane import ControlPlane
+from localjuju.engine import namespaces
+from localjuju.engine.door import Door
+from localjuju.engine.pulls import pull
+from localjuju.errors import EngineError
+from localjuju.model.controller import ModelController
+from localjuju.node import Node
+
+DNS_ADDRESS = "10.152.183.10"
+_READY_SECONDS = 120.0
+_log = logging.getLogger(__name__)
+
+
+def main(programs: Path, state: Path, images_socket: Path) -> int:
+    """Runs the engine until SIGTERM; returns an exit code.
+
+    Called in the new namespaces, before any thread or event loop exists: the node forks the
+    parent of all containers first.
+
+    Args:
+        programs: the folder that holds etcd and the Kubernetes programs.
+        state: everything the engine keeps; `paths.state()`.
+        images_socket: where the outer process answers requests for images.
+    """
+    namespaces.use_resolver(DNS_ADDRESS, state)
+    node = Node(state / "kubeconfig", state, partial(pull, images_socket))
+    try:
+        asyncio.run(_run(programs, state, node))
+    except EngineError as error:
+        _log.error("%s", error)
+        return 1
+    return 0
+
+
+async def _run(programs: Path, state: Path, node: Node) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    control_plane = ControlPlane(programs, state)
+    model = ModelController(state, control_plane.kubeconfig, node)
+    door = Door(state / "door.sock")
+    parts = (control_plane, node, door, model)
+    started = []
+    try:
+        for part in parts:
+            if stopping.is_set():
+                break
+            started.append(part)
+            await part.start()
+            if part is control_plane:
+                await control_plane.wait_ready(_READY_SECONDS)
+        _log.info("ready")
+        await stopping.wait()
+    finally:
+        for part in reversed(started):
+            await part.stop()

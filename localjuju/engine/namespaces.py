@@ -1,0 +1,131 @@
+"""Enters new namespaces, and hands over to an init process that keeps no zombie.
+
+The kernel ends every process of a process namespace when its first process ends (pid_namespaces(7)),
+removes a network with its last process, and unmounts what only a dead mount namespace saw. That is
+what makes `./mlops down`, and a crash, leave nothing behind.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from localjuju.errors import EngineError
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+_MS_REC = 0x4000
+_MS_PRIVATE = 1 << 18
+_MS_BIND = 0x1000
+_MS_NOSUID_NODEV_NOEXEC = 0x2 | 0x4 | 0x8
+_PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    """Calls mount(2).
+
+    Raises:
+        OSError: as the kernel refuses it.
+    """
+    encoded = [None if text is None else text.encode() for text in (source, target, kind, data)]
+    _check(_libc.mount(*encoded[:3], ctypes.c_ulong(flags), encoded[3]), f"mount {target}")
+
+
+def die_with_parent() -> None:
+    """Has the kernel kill this process when its parent ends, however that ends."""
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
+
+
+def unshare(flags: int) -> None:
+    """Moves this process into new namespaces.
+
+    Raises:
+        EngineError: the kernel or its settings refuse; the line names the setting.
+    """
+    try:
+        _check(_libc.unshare(flags), "unshare")
+    except OSError as error:
+        raise EngineError(
+            f"this kernel refuses namespaces ({error.strerror}): run as root, or allow user "
+            "namespaces: sysctl -w kernel.unprivileged_userns_clone=1 "
+            "kernel.apparmor_restrict_unprivileged_userns=0 user.max_user_namespaces=15000"
+        ) from None
+
+
+def enter(main: Callable[[], int], hostname: str) -> NoReturn:
+    """Runs `main` in new namespaces, as the child of an init process; never returns.
+
+    The exit code of `main` becomes this process's. SIGTERM and SIGINT reach `main`'s process.
+
+    Args:
+        main: called in the new namespaces, with /proc and the loopback interface in place.
+        hostname: the host name inside.
+
+    Raises:
+        EngineError: the kernel or its settings refuse namespaces.
+    """
+    flags = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
+    if os.geteuid() != 0:
+        uid, gid = os.geteuid(), os.getegid()
+        unshare(CLONE_NEWUSER)
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+        Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+    unshare(flags)
+    die_with_parent()
+    child = os.fork()
+    if child == 0:
+        die_with_parent()
+        _first_process(main, hostname)
+    os._exit(_relay(child))
+
+
+def _first_process(main: Callable[[], int], hostname: str) -> NoReturn:
+    mount("none", "/", None, _MS_REC | _MS_PRIVATE)
+    mount("proc", "/proc", "proc", _MS_NOSUID_NODEV_NOEXEC)
+    socket.sethostname(hostname)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = main()
+        finally:
+            os._exit(code)
+    os._exit(_relay(child))
+
+
+def _relay(child: int) -> int:
+    """Reaps until `child` ends, passing signals on to it; its exit code is the result."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: os.kill(child, received))
+    while True:
+        pid, status = os.wait()
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+
+
+def use_resolver(address: str, folder: Path) -> None:
+    """Has this mount namespace ask the name server at `address`; the host's file is unchanged."""
+    private = folder / "resolv.conf"
+    private.write_text(f"nameserver {address}\n")
+    target = Path("/etc/resolv.conf")
+    if target.exists():
+        mount(str(private), str(target.resolve()), None, _MS_BIND)
