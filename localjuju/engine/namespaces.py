@@ -1,6 +1,6 @@
 """Enters new namespaces, and hands over to an init process that keeps no zombie.
 
-The kernel ends every process of a process namespace when its first process ends (pid_namespaces(7)),
+The kernel ends every process of a process namespace when its first one ends (pid_namespaces(7)),
 removes a network with its last process, and unmounts what only a dead mount namespace saw. That is
 what makes `./mlops down`, and a crash, leave nothing behind.
 """
