@@ -1,0 +1,135 @@
+"""How a test reaches what runs in the cluster: through the engine's door, or by kubectl."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class Reach(ABC):
+    """Access to the cluster that holds the model."""
+
+    @abstractmethod
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Runs kubectl as the cluster's administrator and returns what it printed.
+
+        Raises:
+            subprocess.CalledProcessError: kubectl failed; stderr tells why.
+        """
+
+    @abstractmethod
+    def forward(
+        self, namespace: str, service: str, port: int
+    ) -> contextlib.AbstractContextManager[str]:
+        """A URL on this host's loopback that leads to a Service's port while the context lasts."""
+
+
+class ClusterReach(Reach):
+    """A real cluster, by the kubectl on PATH."""
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        return _run(["kubectl", *arguments], stdin)
+
+    @contextlib.contextmanager
+    def forward(self, namespace: str, service: str, port: int) -> Iterator[str]:
+        process = subprocess.Popen(
+            ["kubectl", "-n", namespace, "port-forward", f"service/{service}", f":{port}"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            match = re.search(r"127\.0\.0\.1:(\d+)", process.stdout.readline())
+            assert match, f"kubectl does not forward to {service}:{port}"
+            yield f"http://127.0.0.1:{match[1]}"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+class EngineReach(Reach):
+    """The local engine, whose state is in `state`."""
+
+    def __init__(self, state: Path):
+        self.state = state
+
+    def start(self) -> None:
+        """Starts the engine and returns when its API answers."""
+        _run([sys.executable, "-m", "localjuju.engine", "start"], None)
+
+    def stop(self) -> None:
+        """Stops it; what is deployed stays on disk."""
+        _run([sys.executable, "-m", "localjuju.engine", "stop"], None)
+
+    def kill(self) -> None:
+        """Ends the engine as a power cut does."""
+        os.kill(self.pid(), signal.SIGKILL)
+
+    def pid(self) -> int:
+        """The id of the engine's outer process."""
+        return int((self.state / "engine.pid").read_text())
+
+    def erase(self) -> None:
+        """Removes what an earlier run left."""
+        shutil.rmtree(self.state, ignore_errors=True)
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        return _run([sys.executable, "-m", "installer", "kubectl", *arguments], stdin)
+
+    @contextlib.contextmanager
+    def forward(self, namespace: str, service: str, port: int) -> Iterator[str]:
+        address = f"{service}.{namespace}.svc.cluster.local:{port}"
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            accepting = threading.Thread(
+                target=self._accept, args=(listener, address), daemon=True
+            )
+            accepting.start()
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            listener.shutdown(socket.SHUT_RDWR)
+            accepting.join()
+
+    def _accept(self, listener: socket.socket, address: str) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            door = socket.socket(socket.AF_UNIX)
+            door.connect(str(self.state / "door.sock"))
+            door.sendall(f"CONNECT {address}\n".encode())
+            answer = b""
+            while not answer.endswith(b"\n"):
+                answer += door.recv(1)
+            if answer != b"OK\n":
+                client.close()
+                door.close()
+                continue
+            for source, target in ((client, door), (door, client)):
+                threading.Thread(target=_copy, args=(source, target), daemon=True).start()
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+
+
+def _run(command: list[str], stdin: str | None) -> str:
+    done = subprocess.run(
+        command, input=stdin, capture_output=True, text=True, check=False, timeout=600
+    )
+    if done.returncode != 0:
+        raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
+    return done.stdout
