@@ -1,0 +1,3 @@
+module localjuju/hooktool
+
+go 1.22
