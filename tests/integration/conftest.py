@@ -1,4 +1,4 @@
-"""The same tests on the local engine (default) and, with `--juju`, on the Juju controller in use."""
+"""The same tests on the local engine and, with `--juju`, on the Juju controller in use."""
 
 from __future__ import annotations
 

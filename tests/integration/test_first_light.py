@@ -6,6 +6,7 @@ The tests of this file run in order on one model: each builds on what the one be
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -38,6 +39,22 @@ from predict import predict  # noqa: E402
 def cluster_objects(reach: Reach) -> set[str]:
     """Every cluster-scoped object of the kinds that charms and Juju make, as `kind/name`."""
     return set(reach.kubectl("get", ",".join(CLUSTER_KINDS), "-o", "name").split())
+
+
+@pytest.fixture(scope="module")
+def juju() -> Iterator[jubilant.Juju]:
+    """A model that the last test of this file destroys itself, to look at what is left."""
+    name = f"first-light-{secrets.token_hex(3)}"
+    juju = jubilant.Juju()
+    juju.add_model(name)
+    yield juju
+    if any(model["short-name"] == name for model in models(juju)):
+        juju.destroy_model(name, destroy_storage=True, force=True)
+
+
+def models(juju: jubilant.Juju) -> list[dict]:
+    """Every model of the controller."""
+    return json.loads(juju.cli("models", "--format", "json", include_model=False))["models"]
 
 
 @pytest.fixture(scope="module")
@@ -84,14 +101,14 @@ def training_python() -> str:
 
 
 @pytest.fixture(scope="module")
-def served(stack: jubilant.Juju, reach: Reach, namespace: str, trained: dict) -> Iterator[str]:
+def served(stack: jubilant.Juju, reach: Reach, namespace: str, trained: dict) -> str:
     """The name of an InferenceService made from the registry's artifact, ready to answer."""
     document = yaml.safe_load((EXAMPLE / "inference-service.yaml").read_text())
     document["spec"]["predictor"]["model"]["storageUri"] = artifact_in_bucket(stack, trained)
     reach.kubectl("-n", namespace, "apply", "-f", "-", stdin=yaml.safe_dump(document))
     name = document["metadata"]["name"]
     wait_ready(reach, namespace, name)
-    yield name
+    return name
 
 
 def artifact_in_bucket(juju: jubilant.Juju, trained: dict) -> str:
