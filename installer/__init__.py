@@ -1,0 +1,1 @@
+"""What `./mlops` runs: one module for each command."""
