@@ -1,0 +1,152 @@
+"""Where the bundle is deployed: on the local engine, or on a real Juju controller at hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from localjuju import paths
+from localjuju.errors import EngineError
+
+MODEL = "mlops"
+_LOCAL_CONTROLLER = "localjuju"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model, and how to reach the Juju that has it.
+
+    Attributes:
+        engine: `local` or `juju`.
+        model: the model's name, which is also the Kubernetes namespace's.
+    """
+
+    engine: str
+    model: str = MODEL
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the local engine plays Juju's part."""
+        return self.engine == "local"
+
+    def juju(self) -> list[str]:
+        """The start of a juju command line.
+
+        Raises:
+            EngineError: a real Juju is the target and `juju` is not on the PATH.
+        """
+        if self.is_local:
+            return [sys.executable, "-m", "localjuju.cli"]
+        program = shutil.which("juju")
+        if program is None:
+            raise EngineError("juju is not on the PATH: snap install juju, or ./mlops down first")
+        return [program]
+
+    def environment(self) -> dict[str, str]:
+        """The environment for juju: it acts on this model unless told otherwise."""
+        return {**os.environ, "JUJU_MODEL": self.model}
+
+    def run(self, *arguments: str, timeout: float = 300, cwd: Path | None = None) -> str:
+        """Runs juju; returns its standard output.
+
+        Raises:
+            EngineError: it failed, with its own last line, or took longer than `timeout` s.
+        """
+        try:
+            result = subprocess.run(
+                [*self.juju(), *arguments],
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                cwd=cwd,
+            )
+        except subprocess.TimeoutExpired:
+            raise EngineError(f"juju {arguments[0]} did not answer in {timeout:.0f} s") from None
+        if result.returncode:
+            lines = (result.stderr or result.stdout).strip().splitlines()
+            said = lines[-1].removeprefix("ERROR ") if lines else f"exit code {result.returncode}"
+            raise EngineError(f"juju {arguments[0]}: {said}")
+        return result.stdout
+
+    def json(self, *arguments: str) -> Any:
+        """Runs juju with `--format json`; returns what it printed, read.
+
+        Raises:
+            EngineError: as `run`.
+        """
+        return json.loads(self.run(*arguments, "--format", "json") or "null")
+
+    def remember(self) -> None:
+        """Has later commands use this target; `forget` undoes it."""
+        file = _file()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = file.with_suffix(".new")
+        new.write_text(json.dumps(asdict(self)))
+        new.rename(file)
+
+
+def _file() -> Path:
+    return paths.cache() / "target.json"
+
+
+def forget() -> None:
+    """Makes no model the one in use."""
+    _file().unlink(missing_ok=True)
+
+
+def current() -> Target:
+    """The target that `./mlops up` used last; the local engine's default model without one."""
+    try:
+        kept = json.loads(_file().read_text())
+        return Target(kept["engine"], kept["model"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return Target("local")
+
+
+def choose(engine: str | None, model: str | None) -> Target:
+    """The target for `./mlops up`: as asked, as last time, else a real controller at hand.
+
+    Args:
+        engine: `local`, `juju`, or None to find out.
+        model: the model's name, or None for the default.
+
+    Raises:
+        EngineError: `juju` is asked for and there is no controller.
+    """
+    if engine is None:
+        kept = current()
+        if _file().exists():
+            return Target(kept.engine, model or kept.model)
+        return Target("juju" if controllers() else "local", model or MODEL)
+    if engine == "juju" and not controllers():
+        raise EngineError(
+            "no Juju controller at hand: juju bootstrap CLOUD first, or ./mlops up --engine local"
+        )
+    return Target(engine, model or MODEL)
+
+
+def controllers() -> list[str]:
+    """The real Juju controllers that this user's juju knows; empty without juju."""
+    program = shutil.which("juju")
+    if program is None:
+        return []
+    try:
+        result = subprocess.run(
+            [program, "controllers", "--format", "json"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        known = (json.loads(result.stdout or "{}") or {}).get("controllers") or {}
+    except (OSError, ValueError, AttributeError, subprocess.TimeoutExpired):
+        return []
+    return sorted(name for name in known if name != _LOCAL_CONTROLLER)
