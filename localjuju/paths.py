@@ -1,0 +1,28 @@
+"""Where things are kept: what is costly to make in the cache, what is deployed in the state folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache() -> Path:
+    """The folder of everything that can be made again: programs, images, timings.
+
+    $CHARMED_MLOPS_CACHE, else `charmed-mlops` in the user's cache folder (XDG Base Directory
+    Specification).
+    """
+    chosen = os.environ.get("CHARMED_MLOPS_CACHE")
+    if chosen:
+        return Path(chosen).absolute()
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base).absolute() / "charmed-mlops"
+
+
+def state() -> Path:
+    """The folder of everything that the engine keeps of what is deployed; `down` removes it.
+
+    $CHARMED_MLOPS_STATE, so that several engines can live side by side, else `engine` in the cache.
+    """
+    chosen = os.environ.get("CHARMED_MLOPS_STATE")
+    return Path(chosen).absolute() if chosen else cache() / "engine"
