@@ -26,7 +26,8 @@ def uv() -> str:
     Raises:
         EngineError: there is none.
     """
-    for program in (Path(sys.prefix) / "bin" / "uv", paths.cache() / "uv" / "bin" / "uv"):
+    for folder in (Path(sys.prefix), ROOT / ".venv", paths.cache() / "uv"):
+        program = folder / "bin" / "uv"
         if program.exists():
             return str(program)
     raise EngineError("uv is not in .venv: remove the .venv folder and run the command again")
@@ -68,7 +69,7 @@ def interpreter() -> tuple[Path, str]:
         version = _version(candidate)
         if version == VERSION:
             return candidate, version
-    return Path(sys.executable), f"{sys.version_info[0]}.{sys.version_info[1]}"
+    return Path(sys.executable).resolve(), f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def _candidates() -> Iterator[Path]:

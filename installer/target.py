@@ -76,13 +76,14 @@ class Target:
             raise EngineError(f"juju {arguments[0]}: {said}")
         return result.stdout
 
-    def json(self, *arguments: str) -> Any:
+    def json(self, *arguments: str, timeout: float = 300) -> Any:
         """Runs juju with `--format json`; returns what it printed, read.
 
         Raises:
             EngineError: as `run`.
         """
-        return json.loads(self.run(*arguments, "--format", "json") or "null")
+        text = self.run(*arguments, "--format", "json", timeout=timeout)
+        return json.loads(text or "null")
 
     def remember(self) -> None:
         """Has later commands use this target; `forget` undoes it."""
@@ -94,7 +95,7 @@ class Target:
 
 
 def _file() -> Path:
-    return paths.cache() / "target.json"
+    return paths.state() / "target.json"
 
 
 def forget() -> None:

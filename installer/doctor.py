@@ -1,0 +1,364 @@
+"""`./mlops doctor`: looks at this machine, or at the cluster in use, and names each fix."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from installer import target
+from localjuju import paths
+
+# Kubeflow-sized stacks watch many files: the figures that MicroK8s guides for them ask for
+_INOTIFY = {"max_user_instances": 2280, "max_user_watches": 1255360}
+_GIB = 1 << 30
+_MEMORY = (2 * _GIB, 4 * _GIB)  # below: error, warning
+_DISK_WARM = (1 * _GIB, 3 * _GIB)
+_DISK_COLD = (8 * _GIB, 12 * _GIB)  # the Go builds' intermediate files included
+_FILES = 4096
+_JUJU = (3, 6)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes:
+        level: `ok`, `warning` (works, but) or `error` (does not work).
+        name: what was looked at.
+        text: what was found, and the fix where one is needed.
+    """
+
+    level: str
+    name: str
+    text: str
+
+
+def main(arguments: list[str]) -> int:
+    """Runs `./mlops doctor`; returns 1 where something does not work."""
+    parser = argparse.ArgumentParser(prog="./mlops doctor", description=__doc__)
+    parser.add_argument("--engine", choices=["local", "juju"], help="default: the one in use")
+    parser.add_argument("--format", choices=["table", "json"], default="table")
+    options = parser.parse_args(arguments)
+    chosen = target.choose(options.engine, None) if options.engine else target.current()
+    found = findings(chosen)
+    if options.format == "json":
+        print(json.dumps([asdict(finding) for finding in found], indent=2))
+    else:
+        show(found)
+    return 1 if any(finding.level == "error" for finding in found) else 0
+
+
+def show(found: Iterable[Finding]) -> None:
+    """Prints findings, one a line."""
+    for finding in found:
+        print(f"{finding.level:<8} {finding.name:<13} {finding.text}")
+
+
+def findings(chosen: target.Target) -> list[Finding]:
+    """Everything that matters for a deployment there."""
+    return local() if chosen.is_local else cluster(chosen)
+
+
+def local() -> list[Finding]:
+    """What the local engine needs of this machine."""
+    checks: tuple[Callable[[], Finding], ...] = (
+        architecture, python, namespaces, memory, processors, disk, *inotify_checks(),
+        open_files, loopback, debian_packages,
+    )  # fmt: skip
+    return [check() for check in checks]
+
+
+def architecture() -> Finding:
+    """Linux on a processor that the programs are built for."""
+    text = f"{platform.system()} on {platform.machine()}"
+    if platform.system() != "Linux" or platform.machine() not in ("x86_64", "aarch64"):
+        return Finding("error", "architecture", f"{text}: needs Linux on x86_64 or aarch64")
+    return Finding("ok", "architecture", text)
+
+
+def python() -> Finding:
+    """The Python that charms run on."""
+    from installer import charm_python
+
+    program, version = charm_python.interpreter()
+    if version == charm_python.VERSION:
+        return Finding("ok", "python", f"charms run on {version} ({program}), as on ubuntu@24.04")
+    return Finding(
+        "warning",
+        "python",
+        f"charms run on {version}; ubuntu@24.04 has {charm_python.VERSION}: "
+        f"apt-get install python{charm_python.VERSION}, or uv python install",
+    )
+
+
+# Run by a Python of its own: what it mounts and makes ends with its namespaces.
+_PROBE = """
+import os, sys
+from localjuju.engine import namespaces
+from localjuju.errors import EngineError
+def inside():
+    folder = sys.argv[1]
+    try:
+        namespaces.mount("tmpfs", folder, "tmpfs", 0)
+        for name in ("upper", "work", "merged"):
+            os.mkdir(f"{folder}/{name}")
+        layers = f"lowerdir=/usr,upperdir={folder}/upper,workdir={folder}/work"
+        namespaces.mount("overlay", f"{folder}/merged", "overlay", 0, layers)
+        from pyroute2 import IPRoute
+        with IPRoute() as network:
+            network.link("add", ifname="probe0", kind="bridge")
+            network.link("add", ifname="probe1", peer="probe2", kind="veth")
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}", flush=True)
+        return 1
+    return 0
+try:
+    namespaces.enter(inside, "doctor")
+except (EngineError, OSError) as error:
+    print(error, flush=True)
+    os._exit(1)
+"""
+
+
+def namespaces() -> Finding:
+    """Enters namespaces for real, mounts an overlay there and makes a bridge and a veth pair."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            result = subprocess.run(
+                [sys.executable, "-c", _PROBE, folder],
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+    except subprocess.TimeoutExpired:
+        return Finding("error", "namespaces", "a process in new namespaces did not end in 60 s")
+    if result.returncode == 0:
+        who = "root" if os.geteuid() == 0 else "in a user namespace"
+        return Finding("ok", "namespaces", f"process, network, mount and overlay, {who}")
+    lines = (result.stdout.strip() or result.stderr.strip()).splitlines()
+    said = lines[-1] if lines else f"exit code {result.returncode}"
+    if "overlay" in said or "merged" in said:
+        said += ": modprobe overlay, or run as root (user namespaces need Linux 5.11)"
+    elif "NetlinkError" in said:
+        said += ": modprobe bridge veth"
+    return Finding("error", "namespaces", said)
+
+
+def memory(meminfo: Path = Path("/proc/meminfo")) -> Finding:
+    """What is available, to this machine and to this control group."""
+    fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+    available = int(fields["MemAvailable"].split()[0]) * 1024
+    limit = _group_limit()
+    if limit is not None:
+        available = min(available, limit)
+    text = f"{available / _GIB:.1f} GiB available"
+    return _bounded("memory", available, _MEMORY, text, "end other programs or add memory")
+
+
+def _group_limit(base: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Memory that the control group still grants (cgroup v2), or None where it has no limit."""
+    try:
+        own = Path("/proc/self/cgroup").read_text().strip().rpartition("::/")[2]
+        most = (base / own / "memory.max").read_text().strip()
+        used = int((base / own / "memory.current").read_text())
+    except (OSError, ValueError):
+        return None
+    return None if most == "max" else max(0, int(most) - used)
+
+
+def processors() -> Finding:
+    """How many processors this process may use."""
+    count = len(os.sched_getaffinity(0))
+    if count < 2:
+        return Finding("warning", "processors", "1: works, slowly; 2 or more are wanted")
+    return Finding("ok", "processors", str(count))
+
+
+def disk() -> Finding:
+    """Free space where programs, images and volumes go."""
+    folder = paths.cache()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    cold = not (folder / "builds").exists()
+    wanted = _DISK_COLD if cold else _DISK_WARM
+    text = f"{free / _GIB:.1f} GiB free at {folder}"
+    fix = "free some, or name a folder on another disk with CHARMED_MLOPS_CACHE"
+    return _bounded("disk", free, wanted, text, fix)
+
+
+def _bounded(name: str, value: int, bounds: tuple[int, int], text: str, fix: str) -> Finding:
+    least, wanted = bounds
+    if value >= wanted:
+        return Finding("ok", name, text)
+    level = "error" if value < least else "warning"
+    return Finding(level, name, f"{text}, {wanted / _GIB:.0f} wanted: {fix}")
+
+
+def inotify_checks() -> list[Callable[[], Finding]]:
+    """One check for each limit of inotify(7)."""
+    return [lambda key=key: inotify(key) for key in _INOTIFY]
+
+
+def inotify(key: str, base: Path = Path("/proc/sys/fs/inotify")) -> Finding:
+    """One limit; too low a one hurts on a real cluster, the local engine does with less."""
+    value, wanted = int((base / key).read_text()), _INOTIFY[key]
+    name = "inotify"
+    if value >= wanted:
+        return Finding("ok", name, f"fs.inotify.{key} = {value}")
+    return Finding(
+        "warning",
+        name,
+        f"fs.inotify.{key} = {value}, {wanted} wanted: sudo sysctl -w fs.inotify.{key}={wanted}",
+    )
+
+
+def open_files() -> Finding:
+    """How many files a process may open (the hard limit: the engine raises its own to that)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < _FILES:
+        return Finding("warning", "open files", f"at most {hard}: ulimit -n {_FILES}")
+    return Finding("ok", "open files", f"up to {hard}")
+
+
+def loopback() -> Finding:
+    """The one thing needed of the host's network: `./mlops open` listens on its loopback."""
+    try:
+        socket.create_server(("127.0.0.1", 0)).close()
+    except OSError as error:
+        return Finding("error", "ports", f"cannot listen on 127.0.0.1: {error.strerror}")
+    return Finding("ok", "ports", "127.0.0.1 can be listened on; no fixed port is needed")
+
+
+def debian_packages() -> Finding:
+    """MariaDB is unpacked from Debian packages, which needs no root but these two programs."""
+    missing = [name for name in ("apt-get", "dpkg-deb") if shutil.which(name) is None]
+    if missing:
+        text = f"{' and '.join(missing)} missing: name a folder with LOCALJUJU_IMAGES instead"
+        return Finding("warning", "packages", text)
+    return Finding("ok", "packages", "apt-get and dpkg-deb")
+
+
+def cluster(chosen: target.Target) -> list[Finding]:
+    """What a real cluster and its Juju controller need."""
+    found = [juju_version(), *(inotify(key) for key in _INOTIFY)]
+    controllers = target.controllers()
+    found.append(
+        Finding("ok", "controller", ", ".join(controllers))
+        if controllers
+        else Finding("error", "controller", "none: juju bootstrap CLOUD")
+    )
+    found += [storage_class(), load_balancer()]
+    if controllers:
+        found.append(trust(chosen))
+    return found
+
+
+def juju_version() -> Finding:
+    """Juju's client, which has to know Juju 3.6's charms."""
+    program = shutil.which("juju")
+    if program is None:
+        return Finding("error", "juju", "not on the PATH: snap install juju")
+    text = ""
+    try:
+        text = _output([program, "version"]).strip()
+        numbers = tuple(int(part) for part in text.split("-")[0].split(".")[:2])
+    except (ValueError, OSError):
+        return Finding("error", "juju", f"juju version printed {text!r}: snap install juju")
+    if numbers < _JUJU:
+        return Finding("error", "juju", f"{text}, 3.6 wanted: snap refresh juju --channel 3.6")
+    return Finding("ok", "juju", text)
+
+
+def storage_class() -> Finding:
+    """Without a default StorageClass no volume is ever bound."""
+    names = _kubernetes("storageclasses.storage.k8s.io", _is_default_class)
+    if names is None:
+        return Finding("warning", "storage", "not looked at: kubectl does not reach a cluster")
+    if not names:
+        return Finding(
+            "error",
+            "storage",
+            "no default StorageClass: microk8s enable hostpath-storage, or kubectl annotate "
+            "storageclass NAME storageclass.kubernetes.io/is-default-class=true",
+        )
+    return Finding("ok", "storage", f"default StorageClass {names[0]}")
+
+
+def _is_default_class(item: dict) -> bool:
+    annotations = item["metadata"].get("annotations") or {}
+    return annotations.get("storageclass.kubernetes.io/is-default-class") == "true"
+
+
+def load_balancer() -> Finding:
+    """A Service of type LoadBalancer needs something that gives it an address."""
+    pools = _kubernetes("ipaddresspools.metallb.io", lambda _: True)
+    services = _kubernetes("services", _has_address)
+    if pools or services:
+        return Finding("ok", "load balancer", f"{len(pools or services or [])} found")
+    if services is None:
+        text = "not looked at: kubectl does not reach a cluster"
+        return Finding("warning", "load balancer", text)
+    return Finding(
+        "warning",
+        "load balancer",
+        "none seen; applications are reached by ./mlops open: microk8s enable metallb:FROM-TO",
+    )
+
+
+def _has_address(item: dict) -> bool:
+    given = item.get("status", {}).get("loadBalancer", {}).get("ingress")
+    return item["spec"].get("type") == "LoadBalancer" and bool(given)
+
+
+def trust(chosen: target.Target) -> Finding:
+    """The broker alone acts for the others in the cluster, so it alone has to be trusted."""
+    from localjuju.errors import EngineError
+
+    try:
+        settings = chosen.json("config", "resource-broker", timeout=60)
+    except EngineError as error:
+        return Finding("ok", "trust", f"resource-broker is not deployed yet ({error})")
+    if settings.get("application-config", {}).get("trust", {}).get("value") is True:
+        return Finding("ok", "trust", "resource-broker is trusted")
+    return Finding("error", "trust", "juju trust resource-broker --scope=cluster")
+
+
+def _kubernetes(kind: str, wanted: Callable[[dict], bool]) -> list[str] | None:
+    """Names of the objects of a kind in all namespaces; None without a cluster."""
+    program = shutil.which("kubectl")
+    if program is None:
+        return None
+    try:
+        text = _output(
+            [program, "get", kind, "-A", "-o", "json", "--ignore-not-found",
+             "--request-timeout=10s"]
+        )  # fmt: skip
+        items = json.loads(text or "{}").get("items", [])
+    except (ValueError, OSError):
+        return None
+    return [item["metadata"]["name"] for item in items if wanted(item)]
+
+
+def _output(argv: list[str]) -> str:
+    """Standard output; OSError where the program fails."""
+    try:
+        result = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+        )
+    except subprocess.TimeoutExpired:
+        raise OSError(f"{argv[0]} did not answer") from None
+    if result.returncode:
+        raise OSError(result.stderr.strip())
+    return result.stdout

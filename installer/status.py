@@ -1,0 +1,147 @@
+"""`./mlops status`: the engine, what it costs, its pods and stand-ins, and the model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from installer import target
+from localjuju import paths
+from localjuju.errors import EngineError
+
+
+def main(arguments: list[str]) -> int:
+    """Runs `./mlops status`; returns 1 where no engine runs."""
+    parser = argparse.ArgumentParser(prog="./mlops status", description=__doc__)
+    parser.add_argument("--format", choices=["table", "json"], default="table")
+    options = parser.parse_args(arguments)
+    chosen = target.current()
+    engine = _engine() if chosen.is_local else {"kind": "juju", "running": True}
+    if not engine["running"]:
+        if options.format == "json":
+            print(json.dumps({"engine": engine, "pods": [], "stand-ins": [], "model": None}))
+        else:
+            print("the local engine does not run: ./mlops up starts it")
+        return 1
+    pods = _pods()
+    stand_ins = _stand_ins(pods) if chosen.is_local else []
+    if options.format == "json":
+        document = {
+            "engine": engine,
+            "pods": pods,
+            "stand-ins": stand_ins,
+            "model": _model(chosen),
+        }
+        print(json.dumps(document, indent=2))
+        return 0
+    print(_engine_line(engine))
+    for pod in pods:
+        print(f"  {pod['namespace']}/{pod['name']}  {pod['phase']}  restarts {pod['restarts']}")
+    print(f"stand-ins: {', '.join(stand_ins) or 'none'}")
+    print()
+    print(chosen.run("status").rstrip())
+    return 0
+
+
+def _model(chosen: target.Target) -> Any:
+    try:
+        return chosen.json("status")
+    except EngineError as error:
+        return {"error": str(error)}
+
+
+def _engine() -> dict[str, Any]:
+    from localjuju.engine import lifecycle
+
+    number = lifecycle.pid()
+    if number is None:
+        return {"kind": "local", "running": False, "state": str(paths.state())}
+    processes = descendants(number)
+    return {
+        "kind": "local",
+        "running": lifecycle.answers(),
+        "pid": number,
+        "processes": len(processes),
+        "memory-bytes": sum(memory(process) for process in processes),
+        "state": str(paths.state()),
+    }
+
+
+def _engine_line(engine: dict[str, Any]) -> str:
+    if engine["kind"] == "juju":
+        return "engine: a real Juju controller"
+    size = engine["memory-bytes"] / (1 << 20)
+    return (
+        f"engine: local, process {engine['pid']}, {engine['processes']} processes, "
+        f"{size:.0f} MiB, state in {engine['state']}"
+    )
+
+
+def descendants(number: int, proc: Path = Path("/proc")) -> list[int]:
+    """A process and all that descend from it; those in its namespaces are seen from here too."""
+    parents: dict[int, int] = {}
+    for folder in proc.iterdir():
+        if folder.name.isdigit():
+            try:
+                text = (folder / "stat").read_text()
+            except OSError:  # ended meanwhile
+                continue
+            parents[int(folder.name)] = int(text.rpartition(")")[2].split()[1])
+    found = [number]
+    for process in found:  # grows while it is walked
+        found += [child for child, parent in parents.items() if parent == process]
+    return found
+
+
+def memory(number: int, proc: Path = Path("/proc")) -> int:
+    """Bytes of a process, shared pages counted in part (Pss); resident size where not allowed."""
+    try:
+        for line in (proc / str(number) / "smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        pages = int((proc / str(number) / "statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _pods() -> list[dict[str, Any]]:
+    """Every pod of the cluster: where, which images, how it is."""
+    from installer import kubectl
+
+    items = json.loads(kubectl.output("get", "pods", "--all-namespaces", "-o", "json"))["items"]
+    return [
+        {
+            "namespace": item["metadata"]["namespace"],
+            "name": item["metadata"]["name"],
+            "phase": item.get("status", {}).get("phase", "Unknown"),
+            "restarts": sum(
+                status.get("restartCount", 0)
+                for status in item.get("status", {}).get("containerStatuses") or []
+            ),
+            "images": sorted({spec["image"] for spec in item["spec"]["containers"]}),
+        }
+        for item in items
+    ]
+
+
+def _stand_ins(pods: list[dict[str, Any]]) -> list[str]:
+    """Images in use that are not the real program."""
+    from localjuju.images import Catalogue
+
+    catalogue = Catalogue.load()
+    used = sorted({image for pod in pods for image in pod["images"]})
+    found = []
+    for reference in used:
+        try:
+            if catalogue.find(reference).kind == "stand-in":
+                found.append(reference)
+        except EngineError:
+            continue  # not in the catalogue: its pod says so
+    return found

@@ -1,0 +1,268 @@
+"""`./mlops up`: from a fresh machine, or from wherever it was stopped, to a bundle that works."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from installer import bundle as bundles
+from installer import doctor, target
+from installer.pack import ROOT, merge, pack
+from localjuju import paths
+from localjuju.errors import EngineError
+from localjuju.progress import Progress
+
+BUNDLE = ROOT / "bundle" / "bundle.yaml"
+_POLL_SECONDS = 2.0
+_STUCK_SECONDS = 240.0  # nothing changed for so long, and something asks for a person
+
+
+def main(arguments: list[str]) -> int:
+    """Runs `./mlops up`; returns an exit code."""
+    parser = argparse.ArgumentParser(prog="./mlops up", description=__doc__)
+    parser.add_argument(
+        "--engine",
+        choices=["local", "juju"],
+        help="default: a real Juju controller where there is one, else the local engine",
+    )
+    parser.add_argument("--model", help=f"the model's name; default: {target.MODEL}")
+    parser.add_argument(
+        "--bundle", type=Path, default=BUNDLE, metavar="FILE", help="default: bundle/bundle.yaml"
+    )
+    parser.add_argument(
+        "--overlay", type=Path, action="append", default=[], metavar="FILE", help="may be repeated"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=40, metavar="MINUTES", help="for the model to settle"
+    )
+    options = parser.parse_args(arguments)
+    bundle = bundles.read(options.bundle.resolve())
+    overlays = [file.resolve() for file in options.overlay]
+    for file in overlays:
+        if not file.is_file():
+            raise EngineError(f"no overlay at {file}")
+    chosen = target.choose(options.engine, options.model)
+    progress = Progress()
+    _check(chosen)
+    charms = bundle.charms(ROOT / "build")
+    pack(charms, full=not chosen.is_local, progress=progress)
+    for application in bundle.applications.values():
+        if application.charm is not None and not application.charm.is_file():
+            raise EngineError(f"{bundle.file}: {application.name}: no charm {application.charm}")
+    if chosen.is_local:
+        _build(bundle, progress)
+        _start(progress)
+    chosen.remember()
+    _add_model(chosen)
+    _deploy(chosen, bundle, overlays, progress)
+    wait(chosen, list(bundle.applications), options.timeout * 60)
+    print_table(chosen)
+    return 0
+
+
+def _check(chosen: target.Target) -> None:
+    """Raises EngineError with the first thing that cannot work."""
+    for finding in doctor.findings(chosen):
+        if finding.level == "error":
+            raise EngineError(f"{finding.name}: {finding.text}")
+
+
+def _build(bundle: bundles.Bundle, progress: Progress) -> None:
+    """Builds what the cache lacks: Kubernetes' programs and the bundle's images."""
+    from localjuju.controlplane import ensure_programs
+    from localjuju.images import Catalogue
+
+    ensure_programs(progress)
+    catalogue = Catalogue.load()
+    references = {image for app in bundle.applications.values() for image in app.images}
+    for reference in sorted(references):
+        catalogue.ensure(reference, progress)
+
+
+def _start(progress: Progress) -> None:
+    from localjuju.engine import lifecycle
+
+    if not (lifecycle.pid() is not None and lifecycle.answers()):
+        with progress.step("engine"):
+            lifecycle.start()
+
+
+def _add_model(chosen: target.Target) -> None:
+    known = (chosen.json("models") or {}).get("models") or []
+    names = {model.get("short-name") or model["name"].rpartition("/")[2] for model in known}
+    if chosen.model not in names:
+        arguments = ["add-model", chosen.model]
+        if not chosen.is_local:
+            arguments.append("--no-switch")
+        chosen.run(*arguments)
+
+
+def _deploy(
+    chosen: target.Target, bundle: bundles.Bundle, overlays: list[Path], progress: Progress
+) -> None:
+    """Deploys what the model lacks, and refreshes what was deployed from an older pack."""
+    present = applications(chosen)
+    file = paths.state() / "deployed.json"
+    try:
+        before: dict[str, str] = json.loads(file.read_text())
+    except (OSError, ValueError):
+        before = {}
+    now = {
+        f"{chosen.model}/{app.name}": hashlib.sha256(app.charm.read_bytes()).hexdigest()
+        for app in bundle.applications.values()
+        if app.charm is not None
+    }
+    if bundle.missing(present):
+        options = [text for overlay in overlays for text in ("--overlay", str(overlay))]
+        with progress.step("deploy"):
+            chosen.run("deploy", str(bundle.file), "--trust", *options, timeout=900, cwd=ROOT)
+    for name, app in bundle.applications.items():
+        key = f"{chosen.model}/{name}"
+        if name in present and app.charm and before.get(key, now[key]) != now[key]:
+            with progress.step(f"refresh {name}"):
+                chosen.run("refresh", name, "--path", str(app.charm), cwd=ROOT)
+    new = file.with_suffix(".new")
+    new.write_text(json.dumps({**before, **now}))
+    new.rename(file)
+
+
+def applications(chosen: target.Target) -> dict[str, Any]:
+    """That part of the model's status."""
+    return (chosen.json("status") or {}).get("applications") or {}
+
+
+def unsettled(status: Mapping[str, Any], wanted: list[str]) -> dict[str, tuple[str, str]]:
+    """Who is not active and idle yet: name to (state, message)."""
+    waiting: dict[str, tuple[str, str]] = {}
+    for name in wanted:
+        application = status.get(name)
+        if application is None:
+            waiting[name] = ("missing", "not deployed yet")
+            continue
+        units = application.get("units") or {}
+        if not units:
+            waiting[name] = ("waiting", "no unit yet")
+        for unit, state in units.items():
+            workload = state.get("workload-status") or {}
+            agent = (state.get("juju-status") or {}).get("current", "")
+            current = workload.get("current", "unknown")
+            if (current, agent) != ("active", "idle"):
+                shown = current if agent == "idle" else f"{current}/{agent}"
+                waiting[unit] = (shown, workload.get("message") or "")
+        own = application.get("application-status") or {}
+        if own.get("current") != "active" and not any(
+            key == name or key.startswith(f"{name}/") for key in waiting
+        ):
+            waiting[name] = (own.get("current", "unknown"), own.get("message") or "")
+    return waiting
+
+
+def wait(chosen: target.Target, wanted: list[str], timeout: float) -> None:
+    """Returns when all of these applications are active and idle; shows who waits for what.
+
+    Args:
+        chosen: the model.
+        wanted: names of applications.
+        timeout: seconds.
+
+    Raises:
+        EngineError: not in time, or nothing moves and something is blocked or failed.
+    """
+    begin = changed = time.monotonic()
+    last: dict[str, tuple[str, str]] | None = None
+    with _View() as view:
+        while waiting := unsettled(applications(chosen), wanted):
+            now = time.monotonic()
+            if waiting != last:
+                changed = now
+            view.show(waiting, last or {}, len(wanted), now - begin)
+            last = waiting
+            stuck = [name for name, (state, _) in waiting.items() if state in ("blocked", "error")]
+            if stuck and now - changed > _STUCK_SECONDS:
+                raise EngineError(_why(stuck, waiting))
+            if now - begin > timeout:
+                raise EngineError(f"after {timeout / 60:.0f} min {_why(list(waiting), waiting)}")
+            time.sleep(_POLL_SECONDS)
+
+
+def _why(names: list[str], waiting: Mapping[str, tuple[str, str]]) -> str:
+    first = names[0]
+    state, message = waiting[first]
+    more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+    return f"{first} is {state}: {message or 'no message'}{more}; see ./mlops juju debug-log"
+
+
+class _View:
+    """On a terminal a table that changes in place; else one line for each change."""
+
+    def __init__(self) -> None:
+        self._live: Any = None
+        self._context: AbstractContextManager[Any] = nullcontext()
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            self._context = self._live = Live(
+                console=Console(stderr=True), transient=True, auto_refresh=False
+            )
+
+    def __enter__(self) -> _View:
+        self._context.__enter__()
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        self._context.__exit__(*details)
+
+    def show(
+        self,
+        waiting: Mapping[str, tuple[str, str]],
+        before: Mapping[str, tuple[str, str]],
+        wanted: int,
+        seconds: float,
+    ) -> None:
+        """Shows who waits; `before` is what was shown last."""
+        if self._live is not None:
+            from rich.table import Table
+
+            title = f"{len(waiting)} of {wanted} applications not ready yet, {seconds:.0f} s"
+            table = Table("unit", "state", "waits for", title=title, title_justify="left")
+            for name, (state, message) in sorted(waiting.items()):
+                table.add_row(name, state, message)
+            self._live.update(table, refresh=True)
+            return
+        for name, (state, message) in sorted(waiting.items()):
+            if before.get(name) != (state, message):
+                text = f"{seconds:4.0f} s  {name} {state}{f': {message}' if message else ''}"
+                print(text, file=sys.stderr, flush=True)
+        for name in sorted(set(before) - set(waiting)):
+            print(f"{seconds:4.0f} s  {name} active", file=sys.stderr, flush=True)
+
+
+def print_table(chosen: target.Target) -> None:
+    """Prints each application, its state, how to reach it and how to get its credentials."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("application", "state", "reach it", "credentials", box=None)
+    for name, application in sorted(applications(chosen).items()):
+        units = application.get("units") or {}
+        ports = [port for unit in units.values() for port in unit.get("open-ports") or []]
+        charm = application.get("charm-name") or name
+        known = (ROOT / "charms" / charm / "charmcraft.yaml").exists()
+        actions = (merge(ROOT, charm).get("actions") or {}) if known else {}
+        table.add_row(
+            name,
+            (application.get("application-status") or {}).get("current", "unknown"),
+            f"./mlops open {name}" if ports else "",
+            f"./mlops juju run {name}/leader get-credentials"
+            if "get-credentials" in actions
+            else "",
+        )
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
