@@ -15,10 +15,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds `--juju`."""
+    """Adds `--juju` and `--packed`."""
     parser.addoption(
         "--juju", action="store_true", help="use the juju on PATH and its current controller"
     )
+    parser.addoption("--packed", action="store_true", help="use the charms in build/ as they are")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,9 +37,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def charms() -> Path:
+def charms(request: pytest.FixtureRequest) -> Path:
     """The folder with every charm packed, by the packer that the user has."""
-    subprocess.run([sys.executable, "-m", "installer", "pack"], cwd=ROOT, check=True)
+    if not request.config.getoption("--packed"):
+        full = ["--full"] if request.config.getoption("--juju") else []
+        subprocess.run([sys.executable, "-m", "installer", "pack", *full], cwd=ROOT, check=True)
     return ROOT / "build"
 
 
