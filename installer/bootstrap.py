@@ -159,6 +159,7 @@ def make(root: Path) -> None:
         mark = venv / "mlops.stamp"
         if mark.exists() and mark.read_text().strip() == stamp(root):
             return
+        check_python()
         mark.unlink(missing_ok=True)
         times = _Times(home / "timings.json")
         print(f"{_STEP}: .venv from uv.lock{times.hint(_STEP)}", file=sys.stderr)
@@ -168,7 +169,6 @@ def make(root: Path) -> None:
         # A working .venv keeps its Python; a new one gets the Python that runs this.
         python = venv / "bin" / "python"
         usable = python.exists() and (venv / "pyvenv.cfg").exists()
-        check_python()
         program = uv(home / "uv", (root / "uv.lock").read_text(), log)
         if program is None:
             print(f"uv has no build for {platform.machine()}: pip instead", file=sys.stderr)

@@ -83,7 +83,8 @@ def read(file: Path) -> Bundle:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
         raise EngineError(f"{file}:{line} {getattr(error, 'problem', error)}") from None
-    specs = document.get("applications") if isinstance(document, dict) else None
+    document = document if isinstance(document, dict) else {}
+    specs = document.get("applications")
     if not isinstance(specs, dict) or not specs:
         raise EngineError(f"{file} is no bundle: it has no applications")
     return Bundle(

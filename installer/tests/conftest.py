@@ -1,0 +1,66 @@
+"""A project of one small charm, and a cache of its own for each test that asks."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from installer.pack import ROOT
+
+CHARM = """\
+name: demo
+title: Demo
+summary: Says hello
+description: A charm to pack.
+containers:
+  web:
+    resource: oci-image
+resources:
+  oci-image:
+    type: oci-image
+    upstream-source: docker.io/library/demo:1
+links:
+  documentation: https://example.com/docs
+  contact: Someone
+config:
+  options:
+    greeting:
+      type: string
+      default: hello
+actions:
+  greet:
+    description: Greets.
+    additionalProperties: false
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project folder with one charm, and this project's own shared files."""
+    root = tmp_path / "project"
+    (root / "charms/demo/src").mkdir(parents=True)
+    (root / "charms/demo/tests").mkdir()
+    (root / "charms/demo/charmcraft.yaml").write_text(CHARM)
+    (root / "charms/demo/README.md").write_text("# Demo\n")
+    (root / "charms/demo/src/charm.py").write_text(
+        "#!/usr/bin/env python3\nimport sys\n\nimport helper\nimport ops\n\n"
+        "print(helper.__name__, ops.__version__, sys.version_info[:2])\n"
+    )
+    (root / "lib/helper/tests").mkdir(parents=True)
+    (root / "lib/helper/__init__.py").write_text("")
+    (root / "lib/helper/tests/test_helper.py").write_text("")
+    (root / "installer").mkdir()
+    for name in ("charmcraft.yaml", "pyproject.toml", "uv.lock", "LICENSE", "installer/dispatch"):
+        shutil.copy2(ROOT / name, root / name)
+    return root
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An engine's state folder of this test's own; no engine runs there."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    monkeypatch.setenv("CHARMED_MLOPS_STATE", str(folder))
+    return folder

@@ -1,0 +1,120 @@
+"""`mlops` and the making of `.venv`, in copies of the project."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from installer import bootstrap
+from installer.pack import ROOT
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The project without charms, its `.venv` being the one that runs this test."""
+    root = tmp_path / "copy"
+    root.mkdir()
+    for name in ("mlops", "uv.lock", "pyproject.toml"):
+        shutil.copy2(ROOT / name, root / name)
+    for name in ("installer", "localjuju"):
+        (root / name).symlink_to(ROOT / name)
+    (root / ".venv").mkdir()
+    (root / ".venv/bin").symlink_to(Path(sys.prefix) / "bin")
+    (root / ".venv/mlops.stamp").write_text(bootstrap.stamp(root) + "\n")
+    return root
+
+
+def _run(root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    settings = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [str(root / "mlops"), *arguments],
+        cwd="/",
+        env={**settings, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_warm_start_is_fast_from_any_folder(copy: Path):
+    seconds = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        result = _run(copy, "help")
+        seconds.append(time.perf_counter() - begin)
+        assert result.returncode == 0, result.stderr
+    assert "usage: ./mlops COMMAND" in result.stdout
+    assert min(seconds) < 0.1
+
+
+def test_unknown_command(copy: Path):
+    result = _run(copy, "nothing")
+    assert result.returncode == 2
+    assert result.stderr == "ERROR no command nothing: ./mlops help lists them\n"
+
+
+def test_works_through_a_link(copy: Path, tmp_path: Path):
+    link = tmp_path / "link"
+    link.symlink_to(copy / "mlops")
+    result = subprocess.run([str(link), "help"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_without_python_it_names_the_package(copy: Path, tmp_path: Path):
+    (copy / ".venv/mlops.stamp").unlink()
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("sh", "readlink", "sha256sum"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    result = _run(copy, "help", PATH=str(programs))
+    assert result.returncode == 1
+    assert "apt-get install python3 python3-venv" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_without_venv_it_names_the_package(copy: Path, tmp_path: Path):
+    # as Debian's python3 without python3-venv: the module is not there
+    (tmp_path / "ensurepip.py").write_text("raise ImportError\n")
+    (copy / ".venv/mlops.stamp").unlink()
+    (copy / "installer").unlink()
+    (copy / "installer").mkdir()
+    shutil.copy2(ROOT / "installer/bootstrap.py", copy / "installer/bootstrap.py")
+    cache = tmp_path / "cache"
+    result = _run(copy, "help", PYTHONPATH=str(tmp_path), CHARMED_MLOPS_CACHE=str(cache))
+    assert result.returncode == 1
+    assert re.match(r"ERROR .*: apt-get install python3\.\d+-venv\n$", result.stderr)
+
+
+def test_uv_is_the_one_that_the_lock_pins():
+    requirement = bootstrap.uv_requirement((ROOT / "uv.lock").read_text())
+    assert requirement.startswith("uv==")
+    assert requirement.count("--hash=sha256:") > 2
+
+
+def test_lock_without_uv_is_refused():
+    with pytest.raises(bootstrap.BootstrapError, match="does not pin uv"):
+        bootstrap.uv_requirement("version = 1\n")
+
+
+def test_a_failed_program_tells_its_last_words(tmp_path: Path):
+    script = "import sys; sys.exit('first\\nno space left on device')"
+    with pytest.raises(bootstrap.BootstrapError) as caught:
+        bootstrap.run([sys.executable, "-c", script], tmp_path / "log", "uv sync")
+    assert str(caught.value).startswith("uv sync failed: no space left on device (log: ")
+
+
+def test_stamp_changes_with_the_lock_and_the_place(copy: Path, tmp_path: Path):
+    before = bootstrap.stamp(copy)
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy2(copy / "uv.lock", other / "uv.lock")
+    assert bootstrap.stamp(other) != before
+    with (copy / "uv.lock").open("a") as lock:
+        lock.write("\n")
+    assert bootstrap.stamp(copy) != before

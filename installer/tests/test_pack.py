@@ -1,0 +1,168 @@
+"""What the packer makes: the tree, the same bytes each time, and one clear line for bad input."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from installer import charm_python
+from installer.pack import ROOT, lock_of_charms, merge, pack
+from localjuju.errors import EngineError
+from localjuju.progress import Progress
+
+
+def _unpack(charm: Path, folder: Path) -> Path:
+    with zipfile.ZipFile(charm) as archive:
+        for entry in archive.infolist():
+            Path(archive.extract(entry, folder)).chmod((entry.external_attr >> 16) & 0o777)
+    return folder
+
+
+def test_packed_charm_holds_what_juju_reads(project: Path):
+    [charm] = pack(["demo"], root=project, architecture="amd64")
+    with zipfile.ZipFile(charm) as archive:
+        names = archive.namelist()
+        metadata = yaml.safe_load(archive.read("metadata.yaml"))
+        manifest = yaml.safe_load(archive.read("manifest.yaml"))
+        config = yaml.safe_load(archive.read("config.yaml"))
+        actions = yaml.safe_load(archive.read("actions.yaml"))
+        modes = {entry.filename: entry.external_attr >> 16 & 0o777 for entry in archive.filelist}
+    assert names == sorted(
+        [
+            "LICENSE", "README.md", "actions.yaml", "config.yaml", "dispatch",
+            "lib/helper/__init__.py", "manifest.yaml", "metadata.yaml", "src/charm.py",
+            "venv/.shared",
+        ]
+    )  # fmt: skip
+    assert metadata["name"] == "demo"
+    assert metadata["display-name"] == "Demo"
+    assert metadata["docs"] == "https://example.com/docs"
+    assert metadata["maintainers"] == ["Someone"]
+    assert metadata["assumes"] == ["juju >= 3.6", "k8s-api"]
+    assert not {"parts", "platforms", "base", "links", "type", "config"} & set(metadata)
+    assert manifest["bases"] == [
+        {"name": "ubuntu", "channel": "24.04", "architectures": ["amd64"]}
+    ]
+    assert config == {"options": {"greeting": {"type": "string", "default": "hello"}}}
+    assert set(actions) == {"greet"}
+    assert {name for name, mode in modes.items() if mode & 0o111} == {"dispatch", "src/charm.py"}
+
+
+def test_same_input_gives_the_same_bytes_and_leaves_the_file_alone(project: Path):
+    [charm] = pack(root=project)
+    data, before = charm.read_bytes(), charm.stat().st_mtime_ns
+    (project / "charms/demo/src/charm.py").touch()
+    pack(root=project)
+    assert charm.stat().st_mtime_ns == before
+    charm.unlink()
+    pack(root=project)
+    assert charm.read_bytes() == data
+
+
+def test_a_change_is_packed_and_what_is_gone_leaves_the_staged_folder(project: Path):
+    extra = project / "charms/demo/src/manifests/crd.yaml.j2"
+    extra.parent.mkdir()
+    extra.write_text("kind: A\n")
+    [charm] = pack(root=project)
+    assert (project / "build/demo/src/manifests/crd.yaml.j2").exists()
+    extra.unlink()
+    pack(root=project)
+    assert not (project / "build/demo/src/manifests").exists()
+    assert "src/manifests/crd.yaml.j2" not in zipfile.ZipFile(charm).namelist()
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_dispatch_finds_the_packages(project: Path, tmp_path: Path, full: bool):
+    version = charm_python.interpreter()[1]
+    if full and version != charm_python.VERSION:
+        pytest.skip(f"needs python{charm_python.VERSION}")
+    [charm] = pack(root=project, full=full)
+    folder = _unpack(charm, tmp_path / "charm")
+    assert (folder / "venv/.shared").exists() is not full
+    program = charm_python.interpreter()[0]
+    result = subprocess.run(
+        [str(folder / "dispatch")],
+        cwd="/",
+        env={"PATH": f"{program.parent}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.startswith("helper 3.")
+    assert str(tuple(int(part) for part in version.split("."))) in result.stdout
+
+
+def test_staged_lock_pins_what_ours_pins(project: Path):
+    pack(root=project)
+    staged = project / "build/demo"
+    exported = subprocess.run(
+        [charm_python.uv(), "export", "--frozen", "--no-dev", "--no-emit-project", "--no-header",
+         "--no-annotate", "--quiet"],
+        cwd=staged, env={**os.environ, "UV_OFFLINE": "1"}, capture_output=True, text=True,
+        check=True,
+    ).stdout  # fmt: skip
+    assert exported == charm_python.requirements()
+    assert "ops==" in exported
+    assert "aiohttp" not in exported
+
+
+def test_lock_without_the_group_is_refused():
+    with pytest.raises(EngineError, match=r"uv\.lock: no dependency group charm"):
+        lock_of_charms('[[package]]\nname = "charmed-mlops"\n\n[[package]]\nname = "x"\n')
+
+
+def test_shared_environment_is_made_once():
+    first = charm_python.shared(Progress())
+    assert charm_python.shared(Progress()) == first
+    assert list(first.glob("lib/python3.*/site-packages/ops/__pycache__/*.pyc"))
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("charms/demo/charmcraft.yaml", "name: demo\nsummary: s\n", "description is missing"),
+        ("charms/demo/charmcraft.yaml", "name: [", r"charmcraft\.yaml: line"),
+        ("charms/demo/charmcraft.yaml", "- a\n", "not a mapping"),
+        (
+            "charms/demo/charmcraft.yaml",
+            "name: other\nsummary: s\ndescription: d\n",
+            "name is other, the folder says demo",
+        ),
+        (
+            "charms/demo/charmcraft.yaml",
+            "name: demo\nsummary: s\ndescription: d\ncontainers: {web: {resource: gone}}\n",
+            "container web names no resource: gone",
+        ),
+    ],
+)
+def test_bad_project_file_is_one_line(project: Path, file: str, text: str, said: str):
+    (project / file).write_text(text)
+    with pytest.raises(EngineError, match=said) as caught:
+        pack(root=project)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_charm_py(project: Path):
+    (project / "charms/demo/src/charm.py").unlink()
+    with pytest.raises(EngineError, match=r"charms/demo/src/charm\.py is missing"):
+        pack(root=project)
+
+
+def test_unknown_name_lists_the_known(project: Path):
+    with pytest.raises(EngineError, match="no charm gone in charms/: there are demo"):
+        pack(["gone"], root=project)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(file.parent.name for file in ROOT.glob("charms/*/charmcraft.yaml"))
+)
+def test_every_charm_of_ours_says_only_its_own(name: str):
+    own = yaml.safe_load((ROOT / "charms" / name / "charmcraft.yaml").read_text())
+    shared = yaml.safe_load((ROOT / "charmcraft.yaml").read_text())
+    assert not set(own) & {"type", "base", "platforms", "assumes"}, "belongs to charmcraft.yaml"
+    assert merge(ROOT, name)["base"] == shared["base"]

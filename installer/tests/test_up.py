@@ -1,0 +1,164 @@
+"""Which model `up` works on, what it finds missing, whom it waits for."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from installer import bundle as bundles
+from installer import target, up
+from localjuju.errors import EngineError
+
+BUNDLE = """\
+bundle: kubernetes
+applications:
+  db:
+    charm: ../build/mariadb.charm
+    scale: 1
+    resources: {oci-image: "docker.io/library/mariadb:11"}
+  web:
+    charm: ../build/web.charm
+    resources: {oci-image: "docker.io/web:1", config: ./file.yaml}
+relations:
+  - [web:database, db:database]
+"""
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> bundles.Bundle:
+    """A bundle of two related applications."""
+    (tmp_path / "bundle").mkdir()
+    file = tmp_path / "bundle/bundle.yaml"
+    file.write_text(BUNDLE)
+    return bundles.read(file)
+
+
+def _unit(current: str, agent: str = "idle", message: str = "") -> dict:
+    return {
+        "workload-status": {"current": current, "message": message},
+        "juju-status": {"current": agent},
+    }
+
+
+def _application(current: str, **units: dict) -> dict:
+    return {
+        "application-status": {"current": current},
+        "units": {name.replace("_", "/"): unit for name, unit in units.items()},
+    }
+
+
+def test_reads_what_is_built_and_pulled(bundle: bundles.Bundle, tmp_path: Path):
+    assert bundle.charms(tmp_path / "build") == ["mariadb", "web"]
+    assert bundle.applications["web"].images == ("docker.io/web:1",)
+
+
+def test_missing_applications_and_relations(bundle: bundles.Bundle):
+    related = {"relations": {"database": [{"related-application": "db"}]}}
+    assert bundle.missing({}) == ["db", "web"]
+    assert bundle.missing({"db": {}, "web": {"relations": {}}}) == ["web:database db:database"]
+    assert bundle.missing({"db": {}, "web": related}) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "no bundle at"),
+        ("", "is no bundle: it has no applications"),
+        ("applications: {}\n", "is no bundle"),
+        ("a: [\n", "line 2:"),
+        ("applications: {web: {scale: 1}}\n", "application web names no charm"),
+    ],
+)
+def test_bad_bundle_is_one_line(tmp_path: Path, text: str | None, said: str):
+    file = tmp_path / "bundle.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(EngineError, match=said) as caught:
+        up.main(["--bundle", str(file)])
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_overlay(bundle: bundles.Bundle, tmp_path: Path):
+    arguments = ["--bundle", str(bundle.file), "--overlay", str(tmp_path / "gone.yaml")]
+    with pytest.raises(EngineError, match=r"no overlay at .*gone\.yaml"):
+        up.main(arguments)
+
+
+def test_waits_for_whom():
+    status = {
+        "db": _application("active", db_0=_unit("active")),
+        "web": _application(
+            "waiting",
+            web_0=_unit("waiting", message="waiting for database"),
+            web_1=_unit("active"),
+        ),
+        "idle": _application("active", idle_0=_unit("active", "executing")),
+        "late": _application("maintenance", late_0=_unit("active")),
+        "empty": _application("active"),
+    }
+    assert up.unsettled(status, [*status, "gone"]) == {
+        "web/0": ("waiting", "waiting for database"),
+        "idle/0": ("active/executing", ""),
+        "late": ("maintenance", ""),
+        "empty": ("waiting", "no unit yet"),
+        "gone": ("missing", "not deployed yet"),
+    }
+
+
+def test_active_and_idle_is_settled():
+    status = {"db": _application("active", db_0=_unit("active"))}
+    assert up.unsettled(status, ["db"]) == {}
+
+
+def _juju(folder: Path, controllers: str) -> None:
+    program = folder / "juju"
+    program.write_text(f"#!/bin/sh\necho '{controllers}'\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+
+
+@pytest.mark.parametrize(
+    ("controllers", "engine"),
+    [
+        ('{"controllers": {"micro": {}}}', "juju"),
+        ('{"controllers": {}}', "local"),
+        ('{"controllers": null}', "local"),
+        ('{"controllers": {"localjuju": {}}}', "local"),
+        ("no json", "local"),
+    ],
+)
+def test_a_real_controller_is_preferred(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, controllers: str, engine: str
+):
+    _juju(tmp_path, controllers)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert target.choose(None, None) == target.Target(engine, "mlops")
+    assert target.choose("local", "other") == target.Target("local", "other")
+
+
+def test_the_last_target_is_kept(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    _juju(tmp_path, '{"controllers": {"micro": {}}}')
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    target.Target("local", "mine").remember()
+    assert target.choose(None, None) == target.Target("local", "mine")
+    assert target.current() == target.Target("local", "mine")
+    target.forget()
+    assert target.choose(None, None).engine == "juju"
+
+
+def test_juju_without_a_controller(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EngineError, match="juju bootstrap CLOUD first"):
+        target.choose("juju", None)
+    with pytest.raises(EngineError, match="snap install juju"):
+        target.Target("juju").juju()
+
+
+def test_juju_s_own_error_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    program = tmp_path / "juju"
+    program.write_text("#!/bin/sh\necho warming up >&2\necho 'ERROR model gone' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(EngineError, match=r"^juju status: model gone$"):
+        target.Target("juju").run("status")
