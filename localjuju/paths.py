@@ -1,4 +1,4 @@
-"""Where things are kept: what is costly to make in the cache, what is deployed in the state folder."""
+"""Where things are kept: the cache, and the state folder of what is deployed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def cache() -> Path:
 def state() -> Path:
     """The folder of everything that the engine keeps of what is deployed; `down` removes it.
 
-    $CHARMED_MLOPS_STATE, so that several engines can live side by side, else `engine` in the cache.
+    $CHARMED_MLOPS_STATE, so that several engines can run side by side, else `engine` in the
+    cache.
     """
     chosen = os.environ.get("CHARMED_MLOPS_STATE")
     return Path(chosen).absolute() if chosen else cache() / "engine"

@@ -1,0 +1,120 @@
+"""Finds the entry of an image reference and makes the image, once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from localjuju import builds, paths
+from localjuju.errors import EngineError
+from localjuju.images import makers
+from localjuju.images.entries import CatalogueFile, Entry, PathEntry
+from localjuju.images.image import Image
+from localjuju.progress import Progress
+
+_OWN = Path(__file__).with_name("catalogue.yaml")
+_VARIABLE = "LOCALJUJU_IMAGES"
+
+
+class Catalogue:
+    """Entries by image reference; a later file's entry replaces an earlier one's."""
+
+    def __init__(self, entries: Sequence[Entry]):
+        self._entries = {normalise(entry.reference): entry for entry in entries}
+
+    @classmethod
+    def load(cls, extra: Sequence[Path] = ()) -> Catalogue:
+        """Reads our own file, those in `extra`, and those that LOCALJUJU_IMAGES names.
+
+        Raises:
+            EngineError: a file cannot be read, or an entry is not right; names both.
+        """
+        named = [Path(name) for name in os.environ.get(_VARIABLE, "").split(os.pathsep) if name]
+        return cls([entry for file in (_OWN, *extra, *named) for entry in _read(file)])
+
+    def references(self) -> list[str]:
+        """Every reference there is an entry for."""
+        return sorted(self._entries)
+
+    def find(self, reference: str) -> Entry:
+        """The entry for an image reference.
+
+        Raises:
+            EngineError: there is none.
+        """
+        try:
+            return self._entries[normalise(reference)]
+        except KeyError:
+            raise EngineError(
+                f"no entry for image {reference} in the catalogue: add one with {_VARIABLE}=FILE"
+            ) from None
+
+    def ensure(self, reference: str, progress: Progress) -> Image:
+        """The image, made where it is not in the cache yet.
+
+        Raises:
+            EngineError: no entry, or it cannot be made; names what to do.
+        """
+        entry = self.find(reference)
+        binds = makers.binds(entry)
+        folder = paths.cache() / "images" / _folder_name(entry, binds)
+        rootfs = Path(entry.path) if isinstance(entry, PathEntry) else folder / "rootfs"
+        if isinstance(entry, PathEntry):
+            if not rootfs.is_dir():
+                raise EngineError(
+                    f"image {reference}: the catalogue's folder {rootfs} is not there"
+                )
+        else:
+            builds.make_once(folder, lambda partial: makers.make(entry, partial, folder, progress))
+            binds = (*binds, str(folder))
+        return Image(
+            reference=reference,
+            kind=entry.kind,
+            rootfs=rootfs,
+            entrypoint=entry.entrypoint,
+            command=entry.command,
+            env=entry.env,
+            workdir=entry.workdir,
+            binds=binds,
+            stand_in=entry.stand_in,
+        )
+
+
+def _read(file: Path) -> Sequence[Entry]:
+    try:
+        return CatalogueFile.model_validate(yaml.safe_load(file.read_text())).images
+    except (OSError, yaml.YAMLError) as error:
+        raise EngineError(f"image catalogue {file}: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise EngineError(f"image catalogue {file}: {where}: {first['msg']}") from None
+
+
+def normalise(reference: str) -> str:
+    """The reference with its registry, `library/` and tag spelled out, without a digest.
+
+    As Docker reads it: the first part is a registry if it has a dot or a colon, or is localhost.
+    """
+    name = reference.partition("@")[0]
+    first, slash, rest = name.partition("/")
+    if not slash or not ("." in first or ":" in first or first == "localhost"):
+        first, rest = "docker.io", name
+    if first == "docker.io" and "/" not in rest:
+        rest = f"library/{rest}"
+    if ":" not in rest.rpartition("/")[2]:
+        rest += ":latest"
+    return f"{first}/{rest}"
+
+
+def _folder_name(entry: Entry, binds: tuple[str, ...]) -> str:
+    """Readable, and another one whenever what it is made from changes."""
+    content = f"{entry.model_dump_json()}{makers.inputs(entry)}{binds}"
+    digest = hashlib.sha256(content.encode()).hexdigest()[:12]
+    name = normalise(entry.reference).rpartition("/")[2].replace(":", "-")
+    return f"{name}-{digest}"

@@ -1,0 +1,227 @@
+"""Makes the tree of an image, for each kind of entry."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from functools import singledispatch
+from pathlib import Path
+
+from localjuju import builds, golang, paths, pythons
+from localjuju.errors import EngineError
+from localjuju.images.entries import BuiltinEntry, DebianEntry, Entry, GoEntry, PypiEntry
+from localjuju.images.entries import StandInEntry as StandIn
+from localjuju.progress import Progress, Step
+
+_HERE = Path(__file__).parent
+_HOOK_TOOL = _HERE.parent / "hooktool"
+# protocol.md section 2.2
+HOOK_COMMANDS = (
+    "action-fail", "action-get", "action-log", "action-set", "application-version-set",
+    "close-port", "config-get", "credential-get", "goal-state", "is-leader", "juju-log",
+    "juju-reboot", "network-get", "open-port", "opened-ports", "relation-get", "relation-ids",
+    "relation-list", "relation-model-get", "relation-set", "resource-get", "secret-add",
+    "secret-get", "secret-grant", "secret-ids", "secret-info-get", "secret-remove",
+    "secret-revoke", "secret-set", "state-delete", "state-get", "state-set", "status-get",
+    "status-set", "storage-add", "storage-get", "storage-list", "unit-get",
+)  # fmt: skip
+TOOLS = "usr/lib/juju/tools"
+
+
+def make(entry: Entry, partial: Path, final: Path, progress: Progress) -> None:
+    """Fills `partial` with a `rootfs`; the folder will be moved to `final`.
+
+    Raises:
+        EngineError: a download or a build failed; names the log.
+    """
+    (partial / "rootfs").mkdir()
+    with progress.step(f"Image {entry.reference}") as step:
+        _make(entry, partial, final, step)
+        _add_users(entry, partial / "rootfs")
+
+
+def inputs(entry: Entry) -> str:
+    """The content of the files that the image is made from, beside its entry."""
+    names: list[Path] = []
+    if isinstance(entry, PypiEntry):
+        names.append(_HERE / "locks" / entry.lock)
+    if isinstance(entry, PypiEntry | StandIn):
+        names += [_HERE / "scripts" / name for name in entry.scripts]
+    if isinstance(entry, BuiltinEntry):
+        names += [_HOOK_TOOL / "main.go", Path(__file__)]
+    return "".join(name.read_text() for name in names)
+
+
+def binds(entry: Entry) -> tuple[str, ...]:
+    """The host folders that the image's programs need beside it: a Python installation."""
+    if isinstance(entry, PypiEntry | StandIn | BuiltinEntry):
+        prefix = pythons.prefix(pythons.find().program)
+        return () if prefix.is_relative_to("/usr") else (str(prefix),)
+    return ()
+
+
+@singledispatch
+def _make(entry: Entry, partial: Path, final: Path, step: Step) -> None:
+    raise TypeError(f"nothing makes a {entry.kind} image")
+
+
+@_make.register
+def _(entry: GoEntry, partial: Path, final: Path, step: Step) -> None:
+    log = entry.module.rpartition("/")[2]
+    step.update("downloading the module")
+    module = _download_module(entry, log)
+    built = partial / "built"
+    for package, path in entry.programs.items():
+        step.update(f"building {path}")
+        built.mkdir()
+        golang.build(module, [package], built, log)
+        target = _inside(partial, path)
+        next(built.iterdir()).rename(target)
+        built.rmdir()
+
+
+def _download_module(entry: GoEntry, log: str) -> Path:
+    """The module's folder in Go's own cache."""
+    command = [golang.go(), "mod", "download", "-json", entry.module]
+    for _ in range(2):  # a second try, because a download may be cut
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+        if done.returncode == 0:
+            break
+    else:
+        said = done.stdout + done.stderr
+        raise EngineError(f"{log}: cannot download {entry.module}: {' '.join(said.split())[:300]}")
+    answer = json.loads(done.stdout)
+    if answer["Sum"] != entry.sum:
+        raise EngineError(
+            f"{entry.module} has checksum {answer['Sum']}, the catalogue says {entry.sum}: "
+            "do not use it before you know why"
+        )
+    return Path(answer["Dir"])
+
+
+@_make.register
+def _(entry: PypiEntry, partial: Path, final: Path, step: Step) -> None:
+    python = pythons.find()
+    log = f"pypi-{entry.lock.removesuffix('.txt')}"
+    venv = partial / "venv"
+    uv = (sys.executable, "-m", "uv")
+    quiet = {"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
+    step.update("installing packages")
+    builds.run(
+        [*uv, "venv", "-q", "--relocatable", "--no-project", "--python", python.program, venv],
+        log,
+        environment=quiet,
+    )
+    builds.run(
+        [
+            *uv, "pip", "install", "--compile-bytecode", "--python", venv / "bin" / "python",
+            "-r", _HERE / "locks" / entry.lock,
+        ],
+        log,
+        environment=quiet,
+    )  # fmt: skip
+    program = final / "venv" / "bin" / "python"
+    for name, path in entry.programs.items():
+        target = "" if name == "python" else f" {final / 'venv' / 'bin' / name}"
+        _write_program(_inside(partial, path), f'#!/bin/sh\nexec {program}{target} "$@"\n')
+    _add_scripts(entry.scripts, partial, program)
+
+
+@_make.register
+def _(entry: StandIn, partial: Path, final: Path, step: Step) -> None:
+    _add_scripts(entry.scripts, partial, pythons.find().program)
+
+
+def _add_scripts(scripts: dict[str, str], partial: Path, python: Path) -> None:
+    for name, path in scripts.items():
+        text = (_HERE / "scripts" / name).read_text()
+        _write_program(_inside(partial, path), f"#!{python}\n{text}")
+
+
+@_make.register
+def _(entry: DebianEntry, partial: Path, final: Path, step: Step) -> None:
+    lists = paths.cache() / "builds" / "apt"
+    archives = partial / "archives"
+    for folder in (lists / "lists" / "partial", archives / "partial"):
+        folder.mkdir(parents=True, exist_ok=True)
+    # Folders of our own: no root, and the host's package lists stay as they are.
+    options = [
+        "-o", f"Dir::State::lists={lists / 'lists'}", "-o", f"Dir::Cache={lists}",
+        "-o", f"Dir::Cache::archives={archives}", "-o", "Debug::NoLocking=1",
+        "-o", "APT::Sandbox::User=", "-o", "APT::Install-Recommends=0",
+    ]  # fmt: skip
+    step.update("reading package lists")
+    builds.run(["apt-get", *options, "-q", "update"], "apt-update")
+    step.update("downloading packages")
+    builds.run(
+        [
+            "apt-get", *options, "-q", "-y", "--download-only", "--reinstall", "install",
+            *entry.packages,
+        ],
+        "apt-download",
+    )  # fmt: skip
+    files = sorted(archives.glob("*.deb"))
+    first = [file.name for file in files if file.name.startswith(f"{entry.packages[0]}_")]
+    if not first or entry.version not in first[0]:
+        raise EngineError(
+            f"image {entry.reference}: this system's {entry.packages[0]} is {first}, not "
+            f"{entry.version}: give one with LOCALJUJU_IMAGES"
+        )
+    for number, file in enumerate(files):
+        step.update(f"unpacking, {number} of {len(files)}")
+        builds.run(["dpkg", "-x", file, partial / "rootfs"], "dpkg", tries=1)
+    shutil.rmtree(archives)
+
+
+@_make.register
+def _(entry: BuiltinEntry, partial: Path, final: Path, step: Step) -> None:
+    tools = partial / "rootfs" / TOOLS
+    tools.mkdir(parents=True)
+    step.update("building the hook commands")
+    built = partial / "built"
+    built.mkdir()
+    golang.build(_HOOK_TOOL, ["."], built, "hooktool")
+    next(built.iterdir()).rename(tools / "hooktool")
+    built.rmdir()
+    for name in (*HOOK_COMMANDS, "container-agent"):
+        (tools / name).symlink_to("hooktool")
+    python = pythons.find()
+    for name in ("python3", f"python{python.version}"):
+        link = _inside(partial, f"/usr/local/bin/{name}")
+        link.symlink_to(python.program)
+
+
+def _inside(partial: Path, path: str) -> Path:
+    """Where a path of the image lies in the tree, with its folder made."""
+    target = partial / "rootfs" / path.lstrip("/")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def _write_program(file: Path, text: str) -> None:
+    file.write_text(text)
+    file.chmod(0o755)
+
+
+def _add_users(entry: Entry, rootfs: Path) -> None:
+    """Gives the image the host's users and those that the upstream image has."""
+    if not entry.users:
+        return
+    for name, line in (
+        ("passwd", "{user}:x:{id}:{id}::/nonexistent:/usr/sbin/nologin\n"),
+        ("group", "{user}:x:{id}:\n"),
+    ):
+        known = Path("/etc", name).read_text()
+        kept = [
+            row
+            for row in known.splitlines(keepends=True)
+            if row.partition(":")[0] not in entry.users
+        ]
+        added = [line.format(user=user, id=number) for user, number in entry.users.items()]
+        target = rootfs / "etc" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        target.write_text("".join(kept + added))
+        target.chmod(0o644)
