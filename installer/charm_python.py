@@ -8,16 +8,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from localjuju import paths
+from localjuju import paths, pythons
 from localjuju.errors import EngineError
 from localjuju.progress import Progress
 
 ROOT = Path(__file__).resolve().parent.parent
-VERSION = "3.12"  # of the base, ubuntu@24.04
 
 
 def uv() -> str:
@@ -62,51 +60,6 @@ def requirements() -> str:
     )  # fmt: skip
 
 
-@cache
-def interpreter() -> tuple[Path, str]:
-    """The Python to run charms with and its version: 3.12 wherever found, else the launcher's."""
-    for candidate in _candidates():
-        version = _version(candidate)
-        if version == VERSION:
-            return candidate, version
-    return Path(sys.executable).resolve(), f"{sys.version_info[0]}.{sys.version_info[1]}"
-
-
-def _candidates() -> Iterator[Path]:
-    """Pythons that may be 3.12, as real paths: a shim would not work where its tool is not."""
-    name = f"python{VERSION}"
-    if f"{sys.version_info[0]}.{sys.version_info[1]}" == VERSION:
-        yield Path(sys.base_prefix) / "bin" / name
-    for folder in os.environ.get("PATH", "").split(os.pathsep):
-        yield Path(folder) / name
-    yield from (Path("/usr/bin") / name, Path("/usr/local/bin") / name)
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    managed = Path(
-        os.environ.get("UV_PYTHON_INSTALL_DIR") or Path.home() / ".local/share/uv/python"
-    )
-    for folder, pattern in (
-        (pyenv / "versions", f"{VERSION}*/bin/{name}"),
-        (managed, f"cpython-{VERSION}*/bin/{name}"),
-    ):
-        yield from sorted(folder.glob(pattern), reverse=True)
-
-
-def _version(program: Path) -> str | None:
-    """Its version, asked of the program itself; None where it does not run."""
-    if not os.access(program, os.X_OK):
-        return None
-    try:
-        result = subprocess.run(
-            [str(program), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return result.stdout.strip() if result.returncode == 0 else None
-
-
 def shared(progress: Progress) -> Path:
     """The environment that holds the charms' packages, made first where needed.
 
@@ -115,8 +68,8 @@ def shared(progress: Progress) -> Path:
     Raises:
         EngineError: it cannot be made.
     """
-    python, version = interpreter()
-    text = f"{python.resolve()}\n{version}\n{requirements()}"
+    python = pythons.find()
+    text = f"{python.program}\n{python.version}\n{requirements()}"
     folder = paths.cache() / "charm-venvs" / hashlib.sha256(text.encode()).hexdigest()[:16]
     done = folder / ".complete"
     if done.exists():
@@ -128,7 +81,7 @@ def shared(progress: Progress) -> Path:
             return folder
         shutil.rmtree(folder, ignore_errors=True)
         with progress.step("packages of the charms"):
-            run_uv("venv", "--quiet", "--no-project", "--python", str(python), str(folder))
+            run_uv("venv", "--quiet", "--no-project", "--python", str(python.program), str(folder))
             _install(folder, "--python", str(folder / "bin" / "python"), "--compile-bytecode")
         done.touch()
     return folder
@@ -154,7 +107,7 @@ def packed(architecture: str, progress: Progress) -> Path:
         shutil.rmtree(new, ignore_errors=True)
         with progress.step(f"packages of the charms for {architecture}"):
             _install(
-                new.parent, "--target", str(new), "--python-version", VERSION,
+                new.parent, "--target", str(new), "--python-version", pythons.VERSION,
                 "--python-platform", f"{platform}-manylinux_2_39",
             )  # fmt: skip
         new.rename(folder)

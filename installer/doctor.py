@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from installer import target
-from localjuju import paths
+from localjuju import paths, pythons
 
 # Kubeflow-sized stacks watch many files: the figures that MicroK8s guides for them ask for
 _INOTIFY = {"max_user_instances": 2280, "max_user_watches": 1255360}
@@ -89,16 +89,15 @@ def architecture() -> Finding:
 
 def python() -> Finding:
     """The Python that charms run on."""
-    from installer import charm_python
-
-    program, version = charm_python.interpreter()
-    if version == charm_python.VERSION:
-        return Finding("ok", "python", f"charms run on {version} ({program}), as on ubuntu@24.04")
+    found = pythons.find()
+    if found.version == pythons.VERSION:
+        text = f"charms run on {found.version} ({found.program}), as on ubuntu@24.04"
+        return Finding("ok", "python", text)
     return Finding(
         "warning",
         "python",
-        f"charms run on {version}; ubuntu@24.04 has {charm_python.VERSION}: "
-        f"apt-get install python{charm_python.VERSION}, or uv python install",
+        f"charms run on {found.version}; ubuntu@24.04 has {pythons.VERSION}: "
+        f"apt-get install python{pythons.VERSION}, or uv python install {pythons.VERSION}",
     )
 
 
@@ -191,7 +190,7 @@ def disk() -> Finding:
     folder = paths.cache()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free
-    cold = not (folder / "builds").exists()
+    cold = not any(folder.glob("builds/kubernetes-*"))
     wanted = _DISK_COLD if cold else _DISK_WARM
     text = f"{free / _GIB:.1f} GiB free at {folder}"
     fix = "free some, or name a folder on another disk with CHARMED_MLOPS_CACHE"

@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 
 from installer import charm_python
+from localjuju import pythons
 from localjuju.errors import EngineError
 from localjuju.progress import Progress
 
@@ -94,10 +95,10 @@ def pack(
 
 def _shared_venv(progress: Progress) -> dict[str, bytes]:
     folder = charm_python.shared(progress)
-    _, version = charm_python.interpreter()
-    if version != charm_python.VERSION:
+    version = pythons.find().version
+    if version != pythons.VERSION:
         print(
-            f"python{charm_python.VERSION} is not on this machine: charms run on {version}",
+            f"python{pythons.VERSION} is not on this machine: charms run on {version}",
             file=sys.stderr,
         )
     return {"venv/.shared": f"{folder}\n".encode()}
@@ -105,7 +106,7 @@ def _shared_venv(progress: Progress) -> dict[str, bytes]:
 
 def _packed_venv(architecture: str, progress: Progress) -> dict[str, bytes]:
     folder = charm_python.packed(architecture, progress)
-    prefix = f"venv/lib/python{charm_python.VERSION}/site-packages"
+    prefix = f"venv/lib/python{pythons.VERSION}/site-packages"
     files = _tree(folder, skipped={"__pycache__"})
     return {f"{prefix}/{name}": files[name] for name in files if not name.startswith("bin/")}
 

@@ -140,7 +140,7 @@ def _stand_ins(pods: list[dict[str, Any]]) -> list[str]:
     found = []
     for reference in used:
         try:
-            if catalogue.find(reference).kind == "stand-in":
+            if catalogue.find(reference).stand_in:
                 found.append(reference)
         except EngineError:
             continue  # not in the catalogue: its pod says so

@@ -49,7 +49,7 @@ def test_warm_start_is_fast_from_any_folder(copy: Path):
         result = _run(copy, "help")
         seconds.append(time.perf_counter() - begin)
         assert result.returncode == 0, result.stderr
-    assert "usage: ./mlops COMMAND" in result.stdout
+        assert "usage: ./mlops COMMAND" in result.stdout
     assert min(seconds) < 0.1
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from installer import charm_python
 from installer.pack import ROOT, lock_of_charms, merge, pack
+from localjuju import pythons
 from localjuju.errors import EngineError
 from localjuju.progress import Progress
 
@@ -78,23 +79,22 @@ def test_a_change_is_packed_and_what_is_gone_leaves_the_staged_folder(project: P
 
 @pytest.mark.parametrize("full", [False, True])
 def test_dispatch_finds_the_packages(project: Path, tmp_path: Path, full: bool):
-    version = charm_python.interpreter()[1]
-    if full and version != charm_python.VERSION:
-        pytest.skip(f"needs python{charm_python.VERSION}")
+    python = pythons.find()
+    if full and python.version != pythons.VERSION:
+        pytest.skip(f"needs python{pythons.VERSION}")
     [charm] = pack(root=project, full=full)
     folder = _unpack(charm, tmp_path / "charm")
     assert (folder / "venv/.shared").exists() is not full
-    program = charm_python.interpreter()[0]
     result = subprocess.run(
         [str(folder / "dispatch")],
         cwd="/",
-        env={"PATH": f"{program.parent}:/usr/bin:/bin"},
+        env={"PATH": f"{python.program.parent}:/usr/bin:/bin"},
         capture_output=True,
         text=True,
         check=True,
     )
     assert result.stdout.startswith("helper 3.")
-    assert str(tuple(int(part) for part in version.split("."))) in result.stdout
+    assert str(tuple(int(part) for part in python.version.split("."))) in result.stdout
 
 
 def test_staged_lock_pins_what_ours_pins(project: Path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,24 +50,29 @@ def test_folders_without_permission_go(tmp_path: Path):
     assert not tree.exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system and becomes another user")
-def test_another_user_s_folders_without_permission_go(tmp_path: Path):
-    tmp_path.parents[1].chmod(0o755)
-    tmp_path.parent.chmod(0o755)
-    tmp_path.chmod(0o777)
+@pytest.fixture
+def shared_folder() -> Iterator[Path]:
+    """A folder that every user may write to; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_another_user_s_folders_without_permission_go(shared_folder: Path):
     script = "mkdir -p t/w/w t/m; touch t/m/f; chmod 0 t/w/w; chmod 555 t/m"
-    subprocess.run(["sh", "-c", script], cwd=tmp_path, check=True, user=65534)
+    subprocess.run(["sh", "-c", script], cwd=shared_folder, check=True, user=65534)
     child = os.fork()
     if child == 0:
         code = 1
         try:
             os.setuid(65534)
-            down.remove_tree(tmp_path / "t")
+            down.remove_tree(shared_folder / "t")
             code = 0
         finally:
             os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
-    assert not (tmp_path / "t").exists()
+    assert not (shared_folder / "t").exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
