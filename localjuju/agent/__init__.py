@@ -1,0 +1,1 @@
+"""Unit agents: they choose, run and commit the hooks of each unit."""

@@ -1,0 +1,98 @@
+"""relation-ids, relation-list, relation-get, relation-set, relation-model-get."""
+
+from __future__ import annotations
+
+from localjuju.agent.commands.arguments import Arguments, output, pairs
+from localjuju.agent.commands.registry import command
+from localjuju.agent.context import CommandError, Context
+from localjuju.model import models, relations
+
+
+@command("relation-ids", format=str)
+def relation_ids(context: Context, arguments: Arguments) -> str:
+    if arguments.words:
+        name = arguments.words[0]
+    elif context.hook and context.hook.endpoint:
+        name = context.hook.endpoint
+    else:
+        raise CommandError("no endpoint name specified", 2)
+    found = [
+        f"{name}:{row['id']}"
+        for row in relations.of(context.db, context.model, context.application)
+        if name in relations.endpoints_of(row, context.application)
+        and _known(context, row["id"], row["life"])
+    ]
+    return output(sorted(found), arguments.text("format"))
+
+
+def _known(context: Context, relation: int, life: str) -> bool:
+    """A relation that broke for this unit is no longer there; nor one it never was told of."""
+    return life == "alive" or str(relation) in context.state.relations
+
+
+@command("relation-list", format=str, r=str, relation=str, app=bool)
+def relation_list(context: Context, arguments: Arguments) -> str:
+    relation = context.relation(_id(arguments))
+    if arguments.on("app"):
+        remote = relations.other(relation, context.application)
+        return output(remote, arguments.text("format"))
+    return output(context.members(relation), arguments.text("format"))
+
+
+@command("relation-get", format=str, r=str, relation=str, app=bool)
+def relation_get(context: Context, arguments: Arguments) -> str:
+    relation = context.relation(_id(arguments))
+    key = arguments.words[0] if arguments.words else "-"
+    member = arguments.words[1] if len(arguments.words) > 1 else _remote(context)
+    if arguments.on("app"):
+        data = _application_data(context, relation, member.partition("/")[0])
+    else:
+        remote = relations.other(relation, context.application)
+        if member.rpartition("/")[0] not in (remote, context.application):
+            raise CommandError("permission denied")
+        data = context.unit_data(relation["id"], member)
+    value = data if key in ("", "-") else data.get(key)
+    return output(value, arguments.text("format"))
+
+
+def _application_data(context: Context, relation: dict, application: str) -> dict[str, str]:
+    if application not in (relation["provider"], relation["requirer"]):
+        raise CommandError("permission denied")
+    own = application == context.application
+    if own and not relation["peer"] and not context.leader:
+        raise CommandError("permission denied")
+    return context.application_data(relation["id"], application)
+
+
+def _remote(context: Context) -> str:
+    if context.hook and context.hook.relation is not None:
+        if remote := context.hook.remote_unit or context.hook.remote_app:
+            return remote
+    raise CommandError("no unit id specified", 2)
+
+
+@command("relation-set", r=str, relation=str, app=bool, file=str, format=str)
+def relation_set(context: Context, arguments: Arguments) -> None:
+    relation = context.relation(_id(arguments))
+    changes = pairs(arguments.stdin) if arguments.text("file") else {}
+    for word in arguments.words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise CommandError(f'expected "key=value", got "{word}"', 2)
+        changes[key] = value
+    if arguments.on("app"):
+        context.need_leader("cannot write relation settings")
+        context.application_settings.setdefault(relation["id"], {}).update(changes)
+    else:
+        context.unit_settings.setdefault(relation["id"], {}).update(changes)
+
+
+@command("relation-model-get", format=str, r=str, relation=str)
+def relation_model_get(context: Context, arguments: Arguments) -> str:
+    context.relation(_id(arguments))
+    uuid = models.get(context.db, context.model)["uuid"]
+    return output({"uuid": uuid}, arguments.text("format"))
+
+
+def _id(arguments: Arguments) -> str | None:
+    return arguments.text("r") or arguments.text("relation")

@@ -1,0 +1,196 @@
+"""The one place where a hook starts and where it is committed."""
+
+from __future__ import annotations
+
+import datetime
+import random
+from collections.abc import Awaitable, Callable
+
+from localjuju.agent import effects, environment
+from localjuju.agent.context import ActionResult, CommandError, Context
+from localjuju.agent.hooks import Hook
+from localjuju.agent.resources import resource_file
+from localjuju.agent.services import CHARM_CONTAINER, Services, agent_folder
+from localjuju.agent.state import AgentState
+from localjuju.agent.view import View
+from localjuju.model import clock, statuses, tasks
+from localjuju.model.errors import ModelError
+
+# Called with (point, unit, hook) at `before`, `dispatched` and `committed`: tests make faults here.
+Fault = Callable[[str, str, Hook], Awaitable[None]]
+_RETRY_SECONDS, _RETRY_MAX_SECONDS = 5.0, 300.0
+_KILLED = (-9, -15, 137, 143)
+
+
+class Interrupted(Exception):
+    """The dispatch was killed, or its pod went: the hook is still to be run."""
+
+
+class HookRunner:
+    """Runs hooks and actions of any unit."""
+
+    def __init__(self, services: Services):
+        self._services = services
+        self.fault: Fault | None = None
+
+    async def run(self, model: str, view: View, hook: Hook) -> None:
+        """Runs one hook and commits it, or records that it failed.
+
+        Raises:
+            Interrupted: it has to be run again.
+        """
+        if hook.kind == "action":
+            await self._action(model, view, hook)
+        else:
+            await self._hook(model, view, hook)
+
+    async def _hook(self, model: str, view: View, hook: Hook) -> None:
+        db, unit, state = self._services.db, view.unit["name"], view.state
+        context = self._context(model, view, hook)
+        await self._fault("before", unit, hook)
+        with db.transaction(model):
+            state.pending, state.resolved = hook.to_json(), ""
+            effects.before(db, model, unit, hook, state, context.addresses())
+            if hook.kind != "update-status":
+                statuses.set_agent(db, model, unit, "executing", f"running {hook.title} hook")
+            save(self._services, model, unit, state)
+        code = await self._dispatch(model, context, ["./dispatch"])
+        await self._fault("dispatched", unit, hook)
+        if code == 0:
+            try:
+                with db.transaction(model):
+                    context.flush()
+                    effects.after(db, model, unit, hook, state, view.config_hash)
+                    state.pending = state.error = None
+                    save(self._services, model, unit, state, keep_resolved=True)
+            except (CommandError, ModelError) as error:
+                context.write_log("ERROR", "juju.worker.uniter", f"cannot commit: {error}")
+                code = 1
+                state = view.state = AgentState.from_json(context.row["agent"])
+        if code:
+            self._failed(model, unit, state, hook, code)
+        await self._fault("committed", unit, hook)
+
+    async def _action(self, model: str, view: View, hook: Hook) -> None:
+        db, unit = self._services.db, view.unit["name"]
+        assert hook.task is not None
+        task = tasks.get(db, model, str(hook.task))
+        context = self._context(model, view, hook)
+        command = task["parameters"].get("command") if task["name"] == tasks.EXEC else None
+        if command is None:
+            context.action = ActionResult(task["parameters"])
+        else:
+            context.hook = None
+        await self._fault("before", unit, hook)
+        with db.transaction(model):
+            db.run("UPDATE tasks SET status = 'running', started = ? WHERE model = ? AND id = ?",
+                   clock.text(), model, hook.task)  # fmt: skip
+            if not view.state.error:
+                statuses.set_agent(db, model, unit, "executing", f"running {hook.title}")
+        output: dict[str, list[str]] = {"stdout": [], "stderr": []}
+        argv = ["./dispatch"] if command is None else ["/bin/bash", "-c", command]
+        try:
+            code = await self._dispatch(model, context, argv, output)
+        except Interrupted:
+            self._finish(model, hook, "failed", "the action was interrupted: its pod went", {})
+            raise
+        await self._fault("dispatched", unit, hook)
+        results = dict(context.action.results) if context.action else {}
+        for stream, lines in output.items():
+            if lines:
+                results[stream] = "\n".join(lines) + "\n"
+        results["return-code"] = code
+        status, message = "completed", ""
+        if context.action and context.action.failed:
+            status, message = "failed", context.action.message
+        if code and context.action:
+            status, message = "failed", f"exit status {code}"
+        with db.transaction(model):
+            if code == 0:
+                try:
+                    context.flush()
+                except (CommandError, ModelError) as error:
+                    status, message = "failed", str(error)
+            self._finish(model, hook, status, message, results)
+            save(self._services, model, unit, view.state, keep_resolved=True)
+        await self._fault("committed", unit, hook)
+
+    def _finish(self, model: str, hook: Hook, status: str, message: str, results: dict) -> None:
+        with self._services.db.transaction(model):
+            self._services.db.run(
+                "UPDATE tasks SET status = ?, message = ?, results = ?, completed = ? "
+                "WHERE model = ? AND id = ? AND status = 'running'",
+                status, message, results, clock.text(), model, hook.task,
+            )  # fmt: skip
+
+    def _context(self, model: str, view: View, hook: Hook) -> Context:
+        services, unit = self._services, view.unit["name"]
+        return Context(
+            services.db, services.cluster, services.log, model, unit, hook, view.state,
+            lambda name: resource_file(services, model, unit, name),
+        )  # fmt: skip
+
+    async def _dispatch(
+        self, model: str, context: Context, argv: list[str],
+        output: dict[str, list[str]] | None = None,
+    ) -> int:  # fmt: skip
+        """Returns the exit code; what it prints goes to the log, stderr at WARNING as in Juju."""
+        name = context.hook.name if context.hook else "juju-exec"
+
+        def line(stream: str, text: str) -> None:
+            text = text.rstrip("\n")
+            if output is not None:
+                output[stream].append(text)
+            level = "WARNING" if stream == "stderr" else "DEBUG"
+            context.write_log(level, f"unit.{context.unit}.{name}", text)
+
+        pod = context.unit.replace("/", "-")
+        with self._services.hooks.open(context):
+            try:
+                result = await self._services.node.exec(
+                    model, pod, CHARM_CONTAINER, argv,
+                    env=environment.build(context, self._services.environment),
+                    cwd=f"{agent_folder(context.unit)}/charm", on_line=line,
+                )  # fmt: skip
+            except Exception as error:
+                raise Interrupted(f"cannot run in pod {pod}: {error}") from error
+        if result.code in _KILLED:
+            raise Interrupted(f"{name} was killed")
+        return result.code
+
+    def _failed(self, model: str, unit: str, state: AgentState, hook: Hook, code: int) -> None:
+        tries = state.error["tries"] + 1 if state.error else 1
+        delay = min(_RETRY_SECONDS * 2 ** (tries - 1), _RETRY_MAX_SECONDS)
+        at = clock.now() + datetime.timedelta(seconds=delay * random.uniform(0.9, 1.1))
+        message = f'hook failed: "{hook.name}"'
+        data: dict[str, object] = {"hook": hook.name}
+        if hook.relation is not None:
+            data["relation-id"] = hook.relation
+        if hook.remote_unit:
+            data["remote-unit"] = hook.remote_unit
+        state.pending = None
+        state.error = {"hook": hook.to_json(), "tries": tries, "retry_at": clock.text(at)}
+        with self._services.db.transaction(model):
+            save(self._services, model, unit, state, keep_resolved=True)
+            statuses.set_agent(self._services.db, model, unit, "error", message, data)
+        self._services.log.write(
+            model, f"unit-{unit.replace('/', '-')}", "ERROR", "juju.worker.uniter.operation",
+            f'hook "{hook.name}" failed: exit status {code}',
+        )  # fmt: skip
+
+    async def _fault(self, point: str, unit: str, hook: Hook) -> None:
+        if self.fault is not None:
+            await self.fault(point, unit, hook)
+
+
+def save(
+    services: Services, model: str, unit: str, state: AgentState, *, keep_resolved: bool = False
+) -> None:
+    """Writes the agent's state; `juju resolve` may have come while the hook ran."""
+    row = services.db.one("SELECT agent FROM units WHERE model = ? AND name = ?", model, unit)
+    if row is None:
+        return
+    if keep_resolved and state.error:
+        state.resolved = row["agent"].get("resolved", "")
+    services.db.run("UPDATE units SET agent = ? WHERE model = ? AND name = ?", state.to_json(),
+                    model, unit)  # fmt: skip

@@ -1,0 +1,72 @@
+"""The socket that hook commands call: one JSON request and one JSON answer per connection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from localjuju.agent.commands import Answer, execute
+from localjuju.agent.context import Context
+
+_log = logging.getLogger(__name__)
+_LIMIT = 64 << 20  # a relation's data may be large; Juju's own limit on it is 16 MB per document
+
+
+class AgentSocket:
+    """Serves `agent.sock`; a context id, known only to its dispatch, is what lets a call in."""
+
+    def __init__(self, path: Path, terminating: Callable[[str], Awaitable[None]]):
+        self._path, self._terminating = path, terminating
+        self._contexts: dict[str, Context] = {}
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, self._path, limit=_LIMIT)
+        self._path.chmod(0o666)  # a charm may run as another user; see the context id
+
+    async def stop(self) -> None:
+        if self._server:
+            self._server.close()
+            self._path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def open(self, context: Context) -> Iterator[None]:
+        """Lets the hook commands of a dispatch in while it runs."""
+        self._contexts[context.id] = context
+        try:
+            yield
+        finally:
+            del self._contexts[context.id]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            answer = await self._answer(json.loads(await reader.readline()))
+            writer.write(json.dumps(asdict(answer)).encode() + b"\n")
+            await writer.drain()
+        except (ValueError, KeyError, ConnectionError):
+            pass  # not one of ours, or gone: there is nobody to tell
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _answer(self, request: dict) -> Answer:
+        argv = request["argv"]
+        if argv[0] == "container-agent":
+            await self._terminating(argv[1])
+            return Answer()
+        context = self._contexts.get(request["context"])
+        if context is None:
+            return Answer(stderr="ERROR context id does not belong to a running hook\n", code=1)
+        try:
+            return execute(context, argv, request.get("stdin"))
+        except Exception:
+            _log.exception("%s failed in %s", argv[0], context.unit)
+            return Answer(stderr=f"ERROR {argv[0]}: failed in the engine; see its log\n", code=1)

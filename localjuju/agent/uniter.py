@@ -1,0 +1,170 @@
+"""One unit's agent: choose, do, wait until something changed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from localjuju.agent import effects
+from localjuju.agent.hookrunner import HookRunner, Interrupted, save
+from localjuju.agent.hooks import Hook
+from localjuju.agent.pebble import PebbleWatch
+from localjuju.agent.resolver import Adopt, Bury, Replace, Skip, Step, Wait, choose
+from localjuju.agent.services import Services
+from localjuju.agent.view import View, load, pod_name
+from localjuju.model import applications, clock, relations, statuses
+
+_log = logging.getLogger(__name__)
+_FIRST_SECONDS, _LAST_SECONDS = 0.5, 30.0
+
+
+class Uniter:
+    """Woken by `wake()`; ends when its unit is gone from the model."""
+
+    def __init__(self, services: Services, runner: HookRunner, model: str, unit: str):
+        self._services, self._runner = services, runner
+        self.model, self.unit = model, unit
+        self._changed = asyncio.Event()
+        self._boots: dict[str, str] = {}
+        self._events: list[Hook] = []
+        self._watches: dict[str, PebbleWatch] = {}
+        self._watched_pod = ""
+
+    def wake(self) -> None:
+        self._changed.set()
+
+    async def run(self) -> None:
+        delay = _FIRST_SECONDS
+        try:
+            while True:
+                self._changed.clear()
+                try:
+                    view = load(self._services.db, self._services.cluster, self.model, self.unit,
+                                self._boots, self._events)  # fmt: skip
+                    if view is None:
+                        return
+                    await self._watch_pebbles(view)
+                    self._drop_stale(view)
+                    await self._do(view, choose(view))
+                    delay = _FIRST_SECONDS
+                except Interrupted as error:
+                    _log.info("%s: %s", self.unit, error)
+                    await self._sleep(delay)
+                    delay = min(delay * 2, _LAST_SECONDS)
+                except Exception:
+                    _log.exception("agent of %s", self.unit)
+                    await asyncio.sleep(delay)
+                    delay = min(delay * 2, _LAST_SECONDS)
+        finally:
+            await self._watch_none()
+
+    async def _do(self, view: View, step: Step) -> None:
+        if isinstance(step, Hook):
+            await self._runner.run(self.model, view, step)
+            told = view.state.notices
+            self._events = [e for e in self._events if e.notice_time > told.get(e.container, "")]
+        elif isinstance(step, Adopt):
+            await self._adopt(view)
+        elif isinstance(step, Replace):
+            assert view.pod is not None
+            await self._services.cluster.replace_pod(self.model, pod_name(self.unit), view.pod.uid)
+            await self._sleep(_LAST_SECONDS)
+        elif isinstance(step, Bury):
+            with self._services.db.transaction(self.model):
+                applications.bury_unit(self._services.db, self.model, self.unit)
+        elif isinstance(step, Skip):
+            self._skip(view, step.hook)
+        else:
+            await self._wait(view, step)
+
+    async def _wait(self, view: View, step: Wait) -> None:
+        if step.idle and view.unit["agent_status"] != "idle":
+            statuses.set_agent(self._services.db, self.model, self.unit, "idle")
+        self._show_problem(view)
+        seconds = None
+        if step.until is not None:
+            seconds = max(0.05, (step.until - clock.now()).total_seconds())
+        await self._sleep(seconds)
+
+    def _show_problem(self, view: View) -> None:
+        """A pod that cannot start says why, as Juju's status does."""
+        if view.pod and view.pod.problem and not view.state.installed:
+            statuses.set_unit(self._services.db, self.model, self.unit, "waiting",
+                              view.pod.problem)  # fmt: skip
+
+    async def _sleep(self, seconds: float | None) -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), seconds)
+
+    def _drop_stale(self, view: View) -> None:
+        """Forgets relations that were removed by force, and hooks that were for them."""
+        db, state = self._services.db, view.state
+        for number in [n for n in state.relations if not relations.get(db, self.model, int(n))]:
+            del state.relations[number]
+        for name in ("pending", "error"):
+            entry = getattr(state, name)
+            hook = entry["hook"] if entry and name == "error" else entry
+            number = (hook or {}).get("relation")
+            if number is not None and str(number) not in state.relations:
+                if relations.get(db, self.model, number) is None:
+                    setattr(state, name, None)
+
+    async def _adopt(self, view: View) -> None:
+        """Puts the charm into a new pod. What the unit kept in the old one is lost, as on Juju."""
+        assert view.pod is not None
+        state, application = view.state, view.application
+        folder = self._services.agent_folder(self.model, self.unit) / "charm"
+        await asyncio.to_thread(self._services.charms.install, application["charm"], folder)
+        changed = (application["charm"], application["modified"]) != (state.charm, state.modified)
+        state.upgrade = state.installed and (state.upgrade or changed)
+        if changed:  # the hook that failed was another charm's
+            state.error = state.pending = None
+        state.pod, state.charm, state.modified = (
+            view.pod.uid, application["charm"], application["modified"],
+        )  # fmt: skip
+        state.started = state.stopped = False
+        state.queued, state.config_hash = [], ""
+        state.boots, state.notices = {}, {}
+        with self._services.db.transaction(self.model):
+            save(self._services, self.model, self.unit, state)
+
+    def _skip(self, view: View, hook: Hook) -> None:
+        state = view.state
+        with self._services.db.transaction(self.model):
+            effects.after(self._services.db, self.model, self.unit, hook, state, view.config_hash)
+            state.error, state.resolved = None, ""
+            save(self._services, self.model, self.unit, state)
+
+    # Pebble ----------------------------------------------------------------------------------
+
+    async def _watch_pebbles(self, view: View) -> None:
+        pod = view.pod
+        uid = pod.uid if pod and pod.charm_running and not pod.terminating else ""
+        if uid == self._watched_pod and set(self._watches) == set(
+            view.charm.containers if uid else ()
+        ):
+            return
+        await self._watch_none()
+        if not uid:
+            return
+        self._watched_pod = uid
+        for container in view.charm.containers:
+            told = view.state.notices.get(container, "") if view.state.pod == uid else ""
+            socket = self._services.socket(self.model, self.unit, container)
+            self._watches[container] = PebbleWatch(
+                container, socket, told, self._on_boot, self._on_event
+            )
+
+    async def _watch_none(self) -> None:
+        for watch in self._watches.values():
+            await watch.stop()
+        self._watches, self._boots, self._events, self._watched_pod = {}, {}, [], ""
+
+    def _on_boot(self, container: str, boot: str) -> None:
+        self._boots[container] = boot
+        self.wake()
+
+    def _on_event(self, event: Hook) -> None:
+        self._events.append(event)
+        self.wake()

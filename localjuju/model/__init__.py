@@ -1,0 +1,1 @@
+"""The Juju model: what is deployed, related, configured and said, in SQLite."""

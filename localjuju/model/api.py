@@ -1,0 +1,251 @@
+"""The methods of the model's API: what the `juju` executable calls, by name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from localjuju.model import (
+    applications, charm, clock, models, relations, secrets, status, statuses, tasks,
+)  # fmt: skip
+from localjuju.model.charm import CharmFolder
+from localjuju.model.db import Database
+from localjuju.model.errors import ModelError, NotSupported
+from localjuju.model.substrate import Cluster
+
+Map = Mapping[str, Any]
+
+
+class Api:
+    """Every public method is a method of the API, its arguments the parameters.
+
+    All raise ModelError where the request cannot be done. What they start goes on in the
+    background: as with Juju, `status` tells how far it is.
+    """
+
+    def __init__(self, db: Database, cluster: Cluster, folder: CharmFolder):
+        self._db, self._cluster, self._folder = db, cluster, folder
+
+    # Models ----------------------------------------------------------------------------------
+
+    def version(self) -> dict[str, str]:
+        return {"version": models.AGENT_VERSION, "controller": models.CONTROLLER,
+                "cloud": models.CLOUD}  # fmt: skip
+
+    def models(self) -> list[dict[str, Any]]:
+        return models.listing(self._db)
+
+    async def add_model(self, name: str, config: Map | None = None) -> None:
+        models.add(self._db, name, config)
+        await self._cluster.add_model(name, models.get(self._db, name)["uuid"])
+
+    def destroy_model(self, name: str, destroy_storage: bool = False, force: bool = False) -> None:
+        models.get(self._db, name)
+        stored = self._db.one("SELECT 1 FROM storage WHERE model = ?", name)
+        if stored and not destroy_storage:
+            raise ModelError(
+                f'cannot destroy model "{name}": it has persistent storage: use --destroy-storage'
+            )
+        with self._db.transaction(name):
+            self._db.run("UPDATE models SET life = 'dying' WHERE name = ?", name)
+            for row in self._db.all("SELECT name FROM applications WHERE model = ?", name):
+                applications.remove(self._db, name, row["name"], destroy_storage=True, force=force)
+
+    def model_config(self, model: str) -> dict[str, Any]:
+        return models.config(self._db, model)
+
+    def set_model_config(
+        self, model: str, values: Map | None = None, reset: list[str] | None = None
+    ) -> None:
+        models.set_config(self._db, model, values or {}, reset or [])
+
+    def set_model_constraints(self, model: str, text: str) -> None:
+        models.set_constraints(self._db, model, text)
+
+    def model_constraints(self, model: str) -> dict[str, str]:
+        return models.parse_constraints(models.get(self._db, model)["constraints"])
+
+    # Applications ----------------------------------------------------------------------------
+
+    async def deploy(
+        self, model: str, charm: str, application: str = "", config: Map | None = None,
+        resources: Mapping[str, str] | None = None, units: int = 1, trust: bool = False,
+        constraints: str = "", storage: Mapping[str, str] | None = None,
+    ) -> dict[str, str]:  # fmt: skip
+        read = await self._read(charm)
+        name = application or read.name
+        applications.deploy(
+            self._db, model, name, read, values=config or {}, resources=resources or {},
+            count=units, trust=trust, constraints=constraints, directives=storage or {},
+        )  # fmt: skip
+        return {"application": name, "charm": read.name}
+
+    async def _read(self, path: str) -> charm.Charm:
+        """Off the event loop: a charm may be many megabytes."""
+
+        def work() -> charm.Charm:
+            read = charm.read(Path(path))
+            self._folder.keep(read, Path(path))
+            return read
+
+        return await asyncio.to_thread(work)
+
+    async def refresh(
+        self, model: str, application: str, charm: str | None = None,
+        resources: Mapping[str, str] | None = None, trust: bool | None = None,
+    ) -> None:  # fmt: skip
+        read = await self._read(charm) if charm else None
+        applications.refresh(self._db, model, application, read, resources or {})
+        if trust is not None:
+            applications.set_trust(self._db, model, application, trust)
+
+    def integrate(self, model: str, a: str, b: str) -> dict[str, Any]:
+        models.get(self._db, model)
+        row = relations.integrate(self._db, model, a, b)
+        return {"id": row["id"], "key": relations.key(row)}
+
+    def remove_relation(self, model: str, a: str, b: str, force: bool = False) -> None:
+        models.get(self._db, model)
+        relations.remove(self._db, model, a, b, force)
+
+    def config(self, model: str, application: str) -> dict[str, Any]:
+        return status.config(self._db, model, application)
+
+    def set_config(
+        self, model: str, application: str, values: Map | None = None,
+        reset: list[str] | None = None,
+    ) -> None:  # fmt: skip
+        applications.set_config(self._db, model, application, values or {}, reset or [])
+
+    def set_constraints(self, model: str, application: str, text: str) -> None:
+        applications.set_constraints(self._db, model, application, text)
+
+    def constraints(self, model: str, application: str) -> dict[str, str]:
+        return models.parse_constraints(
+            applications.get(self._db, model, application)["constraints"]
+        )
+
+    def scale(self, model: str, application: str, units: int) -> None:
+        applications.scale(self._db, model, application, units)
+
+    def add_units(self, model: str, application: str, n: int = 1) -> list[str]:
+        applications.get(self._db, model, application)
+        return applications.add_units(self._db, model, application, n)
+
+    def remove_units(self, model: str, application: str, n: int = 1) -> None:
+        alive = [
+            unit
+            for unit in applications.units(self._db, model, application)
+            if unit["life"] == "alive"
+        ]
+        if n > len(alive):
+            raise ModelError(f"cannot remove {n} units: application has {len(alive)}")
+        applications.scale(self._db, model, application, len(alive) - n)
+
+    def remove_application(
+        self, model: str, application: str, destroy_storage: bool = False, force: bool = False
+    ) -> None:
+        applications.remove(self._db, model, application, destroy_storage=destroy_storage,
+                            force=force)  # fmt: skip
+
+    def trust(self, model: str, application: str, remove: bool = False) -> None:
+        applications.set_trust(self._db, model, application, not remove)
+
+    def resolve(self, model: str, unit: str = "", all: bool = False, retry: bool = True) -> None:
+        names = [unit]
+        if all or unit == "all":
+            models.get(self._db, model)
+            names = [
+                row["name"]
+                for row in self._db.all("SELECT * FROM units WHERE model = ?", model)
+                if row["agent"].get("error")
+            ]
+        applications.resolve(self._db, model, names, retry)
+
+    # Actions ---------------------------------------------------------------------------------
+
+    def run(self, model: str, unit: str, action: str, params: Map | None = None) -> dict[str, str]:
+        models.get(self._db, model)
+        return tasks.run(self._db, model, unit, action, params or {})
+
+    def exec(self, model: str, unit: str, command: str, operator: bool = True) -> dict[str, str]:
+        if not operator:
+            raise NotSupported("exec in a workload container")
+        models.get(self._db, model)
+        return tasks.execute(self._db, model, unit, command)
+
+    def task(self, model: str, id: str) -> dict[str, Any]:
+        return tasks.show(self._db, model, str(id))
+
+    def tasks(self, model: str) -> list[dict[str, Any]]:
+        models.get(self._db, model)
+        return tasks.listing(self._db, model)
+
+    def cancel_task(self, model: str, id: str) -> None:
+        tasks.cancel(self._db, model, str(id))
+
+    def actions(self, model: str, application: str) -> dict[str, Any]:
+        return status.actions(self._db, model, application)
+
+    # What is shown ---------------------------------------------------------------------------
+
+    def status(self, model: str) -> dict[str, Any]:
+        return status.status(self._db, self._cluster, model)
+
+    def show_unit(self, model: str, unit: str) -> dict[str, Any]:
+        return status.show_unit(self._db, self._cluster, model, unit)
+
+    def show_application(self, model: str, application: str) -> dict[str, Any]:
+        return status.show_application(self._db, model, application)
+
+    def storage(self, model: str) -> dict[str, Any]:
+        return status.storage_listing(self._db, model)
+
+    def status_log(self, model: str, entity: str) -> list[dict[str, str]]:
+        return statuses.history(self._db, model, entity)
+
+    # Secrets ---------------------------------------------------------------------------------
+
+    def secrets(self, model: str) -> dict[str, Any]:
+        return secrets.listing(self._db, model)
+
+    def show_secret(
+        self, model: str, id: str, reveal: bool = False, revision: int | None = None,
+        revisions: bool = False,
+    ) -> dict[str, Any]:  # fmt: skip
+        return secrets.show(self._db, model, id, reveal, revision, revisions)
+
+    def add_secret(
+        self, model: str, name: str, content: Mapping[str, str], description: str = ""
+    ) -> str:
+        return secrets.user_add(self._db, model, name, content, description)
+
+    def update_secret(
+        self, model: str, id: str, content: Mapping[str, str] | None = None,
+        description: str | None = None, name: str | None = None, auto_prune: bool | None = None,
+    ) -> None:  # fmt: skip
+        secrets.user_update(self._db, model, id, content, description, name, auto_prune)
+
+    def remove_secret(self, model: str, id: str, revision: int | None = None) -> None:
+        secrets.user_remove(self._db, model, id, revision)
+
+    def grant_secret(self, model: str, id: str, applications: list[str] | str) -> None:
+        secrets.user_grant(self._db, model, id, _names(applications), True)
+
+    def revoke_secret(self, model: str, id: str, applications: list[str] | str) -> None:
+        secrets.user_grant(self._db, model, id, _names(applications), False)
+
+    # Time, for tests -------------------------------------------------------------------------
+
+    def jump_clock(self, seconds: float) -> None:
+        """Moves the model's clock forward, so that secrets rotate and expire."""
+        clock.jump(seconds)
+        for row in self._db.all("SELECT name FROM models"):
+            with self._db.transaction(row["name"]):
+                pass
+
+
+def _names(applications: list[str] | str) -> list[str]:
+    return applications.split(",") if isinstance(applications, str) else applications

@@ -1,0 +1,26 @@
+"""Charms in the model: rows for what they declare, folders for their files."""
+
+from __future__ import annotations
+
+from localjuju.model.charm import Charm
+from localjuju.model.db import Database
+from localjuju.model.errors import NotFound
+
+
+def keep(db: Database, charm: Charm) -> None:
+    """Writes the charm's row where it is new; to be called in a transaction."""
+    if db.one("SELECT 1 FROM charms WHERE sha256 = ?", charm.sha256) is None:
+        db.insert(
+            "charms", sha256=charm.sha256, name=charm.name, metadata=dict(charm.metadata),
+            config=dict(charm.options), actions=dict(charm.actions),
+            manifest=dict(charm.manifest),
+        )  # fmt: skip
+
+
+def get(db: Database, sha256: str) -> Charm:
+    row = db.one("SELECT * FROM charms WHERE sha256 = ?", sha256)
+    if row is None:
+        raise NotFound(f"charm {sha256[:12]} not found")
+    return Charm(
+        sha256, row["name"], row["metadata"], row["config"], row["actions"], row["manifest"]
+    )

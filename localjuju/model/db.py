@@ -1,0 +1,103 @@
+"""The model's database: one SQLite file, one writer, one transaction per hook or request."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from localjuju.model.schema import SCHEMA, VERSION
+
+Row = dict[str, Any]
+_JSON = {
+    "config", "resources", "storage", "status_data", "agent_data", "ports", "state", "agent",
+    "data", "parameters", "results", "log", "metadata", "actions", "manifest", "content",
+    "next_storage", "charm_revisions",
+}  # fmt: skip
+
+
+class Database:
+    """Used from one thread only: the engine's event loop.
+
+    WAL with `synchronous=FULL`: a commit survives a power cut, and one fsync per hook costs far
+    less than the hook's Python process.
+    """
+
+    def __init__(self, path: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.chmod(0o600)  # it holds the content of secrets
+        self._connection = sqlite3.connect(path, isolation_level=None)
+        self._connection.row_factory = _row
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=FULL")
+        self._connection.execute("PRAGMA foreign_keys=ON")
+        if self._connection.execute("PRAGMA user_version").fetchone()["user_version"] == 0:
+            self._connection.executescript(
+                f"BEGIN; {SCHEMA} PRAGMA user_version={VERSION}; COMMIT;"
+            )
+        self._depth = 0
+        self._touched: set[str] = set()
+        self._listeners: list[Callable[[set[str]], None]] = []
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def on_commit(self, listener: Callable[[set[str]], None]) -> None:
+        """Calls `listener(names of the models that changed)` after each commit."""
+        self._listeners.append(listener)
+
+    @contextlib.contextmanager
+    def transaction(self, model: str) -> Iterator[None]:
+        """All or nothing; inner ones join the outermost. Says afterwards that `model` changed."""
+        outermost = self._depth == 0
+        if outermost:
+            self._connection.execute("BEGIN IMMEDIATE")
+        self._depth += 1
+        self._touched.add(model)
+        try:
+            yield
+        except BaseException:
+            self._depth -= 1
+            if outermost:
+                self._connection.execute("ROLLBACK")
+                self._touched.clear()
+            raise
+        self._depth -= 1
+        if outermost:
+            self._connection.execute("COMMIT")
+            touched, self._touched = self._touched, set()
+            for listener in self._listeners:
+                listener(touched)
+
+    def run(self, sql: str, *values: Any) -> int:
+        """Runs a writing statement; returns the number of rows it changed."""
+        if self._depth == 0:
+            raise RuntimeError("write outside a transaction")
+        return self._connection.execute(sql, [_plain(value) for value in values]).rowcount
+
+    def all(self, sql: str, *values: Any) -> list[Row]:
+        return self._connection.execute(sql, values).fetchall()
+
+    def one(self, sql: str, *values: Any) -> Row | None:
+        return self._connection.execute(sql, values).fetchone()
+
+    def insert(self, table: str, **columns: Any) -> None:
+        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+        self.run(f"INSERT INTO {table} ({names}) VALUES ({marks})", *columns.values())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, separators=(",", ":"))
+    return value
+
+
+def _row(cursor: sqlite3.Cursor, values: tuple[Any, ...]) -> Row:
+    row = {}
+    for (name, *_), value in zip(cursor.description, values, strict=True):
+        row[name] = json.loads(value) if name in _JSON and isinstance(value, str) else value
+    return row

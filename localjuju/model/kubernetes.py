@@ -1,0 +1,192 @@
+"""The model's Kubernetes side over the API server: applies objects, watches pods and Services."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from lightkube import ApiError, AsyncClient, KubeConfig, codecs
+from lightkube.resources import apps_v1, core_v1
+from lightkube.resources import rbac_authorization_v1 as rbac
+
+from localjuju.model import provision
+from localjuju.model.substrate import ApplicationSpec, Pod
+
+_log = logging.getLogger(__name__)
+_MANAGER = "localjuju"
+_MODEL, _NAME = "model.juju.is/name", "app.kubernetes.io/name"
+_SELECTOR = {"app.kubernetes.io/managed-by": provision.MANAGER}
+_POLL_SECONDS = 0.2
+_RETRY_SECONDS = 1.0
+
+
+class KubernetesCluster:
+    """The `Cluster` of `localjuju.model.substrate` on a real API server."""
+
+    def __init__(self, kubeconfig: Path, agent_folder: Path):
+        self._kubeconfig, self._agent_folder = kubeconfig, agent_folder
+        self._listeners: list[Callable[[str], None]] = []
+        self._pods: dict[tuple[str, str], Pod] = {}
+        self._addresses: dict[tuple[str, str], str] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._changed = asyncio.Event()
+
+    def on_change(self, listener: Callable[[str], None]) -> None:
+        self._listeners.append(listener)
+
+    def pod(self, model: str, name: str) -> Pod | None:
+        return self._pods.get((model, name))
+
+    def address(self, model: str, application: str) -> str:
+        return self._addresses.get((model, application), "")
+
+    async def start(self) -> None:
+        config = KubeConfig.from_file(str(self._kubeconfig))
+        # No proxy of the user's: the API server is in the engine's own network.
+        self._client = AsyncClient(config, field_manager=_MANAGER, trust_env=False)
+        self._tasks = [
+            asyncio.create_task(self._watch(core_v1.Pod, self._see_pod, self._pods)),
+            asyncio.create_task(self._watch(core_v1.Service, self._see_service, self._addresses)),
+        ]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        if self._tasks:
+            await self._client.close()
+
+    # Watching --------------------------------------------------------------------------------
+
+    async def _watch(
+        self, kind: Any, see: Callable[[Any], Any], seen: dict[tuple[str, str], Any]
+    ) -> None:
+        """Keeps `seen` true: lists, follows, and lists again when the connection breaks."""
+        while True:
+            try:
+                found = self._client.list(kind, namespace="*", labels=_SELECTOR)
+                fresh = {_key(item): see(item) async for item in found}
+                seen.clear()
+                seen.update(fresh)
+                self._tell({key[0] for key in fresh})
+                events = self._client.watch(
+                    kind, namespace="*", labels=_SELECTOR, resource_version=found.resourceVersion
+                )
+                async for change, item in events:
+                    if change == "DELETED":
+                        seen.pop(_key(item), None)
+                    else:
+                        seen[_key(item)] = see(item)
+                    self._tell({item.metadata.namespace})
+            except (httpx2.HTTPError, OSError, ValueError) as error:
+                _log.info("watch of %s: %s; again", kind.__name__, error)
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    def _tell(self, models: set[str]) -> None:
+        self._changed.set()
+        for model in models:
+            for listener in self._listeners:
+                listener(model)
+
+    def _see_pod(self, pod: core_v1.Pod) -> Pod:
+        assert pod.metadata is not None
+        status = pod.status
+        statuses = list((status.containerStatuses if status else None) or [])
+        running = {s.name for s in statuses if s.state and s.state.running}
+        problem = ""
+        for container in statuses:
+            waiting = container.state.waiting if container.state else None
+            if waiting and waiting.reason not in (None, "ContainerCreating", "PodInitializing"):
+                problem = f"{waiting.reason}: {waiting.message or container.name}"
+        modified = (pod.metadata.annotations or {}).get(provision.MODIFIED, "0")
+        conditions = (status.conditions if status else None) or []
+        return Pod(
+            uid=pod.metadata.uid or "",
+            ip=(status.podIP if status else None) or "",
+            modified=int(modified),
+            charm_running="charm" in running,
+            terminating=pod.metadata.deletionTimestamp is not None,
+            ready=any(c.type == "Ready" and c.status == "True" for c in conditions),
+            problem=problem,
+        )
+
+    def _see_service(self, service: core_v1.Service) -> str:
+        address = (service.spec.clusterIP if service.spec else None) or ""
+        return "" if address == "None" else address
+
+    # Writing ---------------------------------------------------------------------------------
+
+    async def add_model(self, model: str, uuid: str) -> None:
+        await self._apply(provision.namespace(model, uuid))
+
+    async def remove_model(self, model: str) -> None:
+        await self._delete(core_v1.Namespace, model, None)
+        while await _present(self._client.get(core_v1.Namespace, model)):
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def apply(self, spec: ApplicationSpec) -> None:
+        for manifest in provision.objects(spec, str(self._agent_folder)):
+            await self._apply(manifest)
+
+    async def _apply(self, manifest: dict[str, Any]) -> None:
+        item = codecs.from_dict(manifest)
+        await self._client.apply(item, force=True)
+
+    async def remove(self, model: str, application: str, destroy_storage: bool) -> None:
+        await self._delete(apps_v1.StatefulSet, application, model)
+        while any(key[0] == model and self._is_pod_of(key[1], application) for key in self._pods):
+            self._changed.clear()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), 5)
+        for kind in (core_v1.Service, rbac.RoleBinding, rbac.Role, core_v1.ServiceAccount):
+            await self._delete(kind, application, model)
+        await self._delete(core_v1.Service, f"{application}-endpoints", model)
+        name = provision.cluster_name(model, application)
+        await self._delete(rbac.ClusterRoleBinding, name, None)
+        await self._delete(rbac.ClusterRole, name, None)
+        if destroy_storage:
+            labels = {_NAME: application, _MODEL: model}
+            claims = self._client.list(
+                core_v1.PersistentVolumeClaim, namespace=model, labels=labels
+            )
+            async for claim in claims:
+                assert claim.metadata and claim.metadata.name
+                await self._delete(core_v1.PersistentVolumeClaim, claim.metadata.name, model)
+
+    @staticmethod
+    def _is_pod_of(pod: str, application: str) -> bool:
+        name, _, number = pod.rpartition("-")
+        return name == application and number.isdigit()
+
+    async def _delete(self, kind: Any, name: str, namespace: str | None) -> None:
+        where = {"namespace": namespace} if namespace else {}
+        await _present(self._client.delete(kind, name, **where))
+
+    async def replace_pod(self, model: str, name: str, uid: str) -> None:
+        """Only that very pod: a new one of the same name is left alone."""
+        pod = self.pod(model, name)
+        if pod is None or pod.uid != uid or pod.terminating:
+            return
+        await self._delete(core_v1.Pod, name, model)
+
+
+def _key(item: Any) -> tuple[str, str]:
+    return item.metadata.namespace, item.metadata.name
+
+
+async def _present(call: Awaitable[Any]) -> bool:
+    """Awaits a call; False where the object is not there (any more)."""
+    try:
+        await call
+    except ApiError as error:
+        if error.status.code != 404:
+            raise
+        return False
+    return True

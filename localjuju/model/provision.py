@@ -1,0 +1,273 @@
+"""The Kubernetes objects of a model and of an application, as Juju makes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from localjuju.model.substrate import ApplicationSpec
+
+Manifest = dict[str, Any]
+MANAGER = "juju"
+CHARM_IMAGE = "docker.io/jujusolutions/charm-base:ubuntu-24.04"
+MODIFIED = "charm.juju.is/modified-version"
+_NAME, _MODEL, _MANAGED = (
+    "app.kubernetes.io/name", "model.juju.is/name", "app.kubernetes.io/managed-by",
+)  # fmt: skip
+_PEBBLE_PORT = 38812
+_GRACE_SECONDS = 30
+
+
+def labels(model: str, application: str | None = None) -> dict[str, str]:
+    found = {_MANAGED: MANAGER, _MODEL: model}
+    return found | ({_NAME: application} if application else {})
+
+
+def namespace(model: str, uuid: str) -> Manifest:
+    return {
+        "apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"name": model, "labels": labels(model) | {"model.juju.is/id": uuid}},
+    }  # fmt: skip
+
+
+def objects(spec: ApplicationSpec, agent_folder: str) -> list[Manifest]:
+    """Everything of one application, in the order in which it is applied.
+
+    Args:
+        agent_folder: the host's folder with the socket of the hook commands.
+    """
+    return [
+        *_rights(spec), _service(spec), _endpoints_service(spec), _stateful_set(spec, agent_folder)
+    ]  # fmt: skip
+
+
+def _meta(spec: ApplicationSpec, name: str | None = None, cluster: bool = False) -> Manifest:
+    meta = {"name": name or spec.name, "labels": labels(spec.model, spec.name)}
+    return meta if cluster else {**meta, "namespace": spec.model}
+
+
+def cluster_name(model: str, application: str) -> str:
+    return f"{model}-{application}"
+
+
+def _rights(spec: ApplicationSpec) -> list[Manifest]:
+    """Juju's small rights, or everything with trust.
+
+    Source: internal/provider/kubernetes/application/trust.go in juju/juju.
+    """
+    everything = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
+    role = everything if spec.trust else [
+        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list"]},
+        {"apiGroups": [""], "resources": ["pods", "services"], "verbs": ["get", "list", "patch"]},
+        {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create"]},
+    ]  # fmt: skip
+    cluster_role = everything if spec.trust else [
+        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list"]},
+    ]  # fmt: skip
+    group = "rbac.authorization.k8s.io"
+    name = cluster_name(spec.model, spec.name)
+    subjects = [{"kind": "ServiceAccount", "name": spec.name, "namespace": spec.model}]
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _meta(spec)},
+        {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": _meta(spec), "rules": role},
+        {
+            "apiVersion": f"{group}/v1", "kind": "RoleBinding", "metadata": _meta(spec),
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": spec.name},
+            "subjects": subjects,
+        },
+        {
+            "apiVersion": f"{group}/v1", "kind": "ClusterRole",
+            "metadata": _meta(spec, name, cluster=True), "rules": cluster_role,
+        },
+        {
+            "apiVersion": f"{group}/v1", "kind": "ClusterRoleBinding",
+            "metadata": _meta(spec, name, cluster=True),
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+            "subjects": subjects,
+        },
+    ]  # fmt: skip
+
+
+def _service(spec: ApplicationSpec) -> Manifest:
+    """The ports its units opened; Kubernetes wants at least one, Juju names that placeholder."""
+    ports = []
+    for text in spec.ports:
+        number, _, protocol = text.partition("/")
+        if number.isdigit():
+            ports.append({
+                "name": f"{protocol}-{number}", "port": int(number), "targetPort": int(number),
+                "protocol": protocol.upper(),
+            })  # fmt: skip
+    placeholder = {"name": "placeholder", "port": 65535, "targetPort": 65535, "protocol": "TCP"}
+    return {
+        "apiVersion": "v1", "kind": "Service", "metadata": _meta(spec),
+        "spec": {"type": "ClusterIP", "selector": {_NAME: spec.name},
+                 "ports": ports or [placeholder]},
+    }  # fmt: skip
+
+
+def _endpoints_service(spec: ApplicationSpec) -> Manifest:
+    return {
+        "apiVersion": "v1", "kind": "Service", "metadata": _meta(spec, f"{spec.name}-endpoints"),
+        "spec": {"clusterIP": "None", "publishNotReadyAddresses": True,
+                 "selector": {_NAME: spec.name}},
+    }  # fmt: skip
+
+
+def _stateful_set(spec: ApplicationSpec, agent_folder: str) -> Manifest:
+    return {
+        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": _meta(spec),
+        "spec": {
+            "replicas": spec.scale,
+            "serviceName": f"{spec.name}-endpoints",
+            "podManagementPolicy": "Parallel",
+            # The agents replace pods themselves, one by one, after `stop` has run in each.
+            "updateStrategy": {"type": "OnDelete"},
+            "selector": {"matchLabels": {_NAME: spec.name}},
+            "persistentVolumeClaimRetentionPolicy": {
+                "whenDeleted": "Retain", "whenScaled": "Retain",
+            },
+            "volumeClaimTemplates": [
+                _claim(spec, name, index)
+                for name, stored in sorted(spec.storage.items())
+                for index in range(stored["count"])
+            ],
+            "template": {
+                "metadata": {
+                    "labels": labels(spec.model, spec.name),
+                    "annotations": {MODIFIED: str(spec.modified)},
+                },
+                "spec": _pod(spec, agent_folder),
+            },
+        },
+    }  # fmt: skip
+
+
+def _claim(spec: ApplicationSpec, name: str, index: int) -> Manifest:
+    stored = spec.storage[name]
+    return {
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {"name": claim_name(spec.name, name, index),
+                     "labels": labels(spec.model, spec.name) | {"storage.juju.is/name": name}},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": f"{stored['size_mib']}Mi"}},
+            **({} if stored["pool"] == "local" else {"storageClassName": stored["pool"]}),
+        },
+    }  # fmt: skip
+
+
+def claim_name(application: str, storage: str, index: int) -> str:
+    return f"{application}-{storage}" + (f"-{index}" if index else "")
+
+
+def _pod(spec: ApplicationSpec, agent_folder: str) -> Manifest:
+    volumes: list[Manifest] = [
+        {"name": "charm-data", "emptyDir": {}},
+        {"name": "agent", "hostPath": {"path": agent_folder, "type": "Directory"}},
+    ]
+    if spec.shared_venv:
+        volumes.append({"name": "packages", "hostPath": {"path": spec.shared_venv}})
+    containers = [_charm_container(spec)]
+    for number, (name, container) in enumerate(spec.charm.containers.items()):
+        containers.append(_workload(spec, name, container, _PEBBLE_PORT + 1 + number))
+    return {
+        "serviceAccountName": spec.name,
+        "automountServiceAccountToken": True,
+        "terminationGracePeriodSeconds": _GRACE_SECONDS,
+        "containers": containers,
+        "volumes": volumes,
+    }
+
+
+def _charm_container(spec: ApplicationSpec) -> Manifest:
+    mounts = [
+        {"name": "charm-data", "mountPath": "/charm/containers", "subPath": "charm/containers"},
+        {"name": "charm-data", "mountPath": "/var/lib/juju", "subPath": "var/lib/juju"},
+        {"name": "agent", "mountPath": "/run/juju"},
+    ]  # fmt: skip
+    for name, stored in sorted(spec.storage.items()):
+        for index in range(stored["count"]):
+            mounts.append({
+                "name": claim_name(spec.name, name, index),
+                "mountPath": spec.charm.storage_location(name, index),
+            })  # fmt: skip
+    if spec.shared_venv:
+        mounts.append(
+            {"name": "packages", "mountPath": spec.shared_venv, "readOnly": True}  # type: ignore
+        )
+    names = ",".join(spec.charm.containers)
+    uid = {"fieldRef": {"fieldPath": "metadata.uid"}}
+    return {
+        "name": "charm",
+        "image": CHARM_IMAGE,
+        "command": ["/charm/bin/pause"],
+        "env": [
+            {"name": "JUJU_CONTAINER_NAMES", "value": names},
+            {"name": "POD_UID", "valueFrom": uid},
+        ],
+        "volumeMounts": mounts,
+    }
+
+
+def _workload(spec: ApplicationSpec, name: str, container: Manifest, port: int) -> Manifest:
+    folder = f"charm/containers/{name}"
+    mounts = [{"name": "charm-data", "mountPath": "/charm/container", "subPath": folder}]
+    for mount in container.get("mounts") or []:
+        stored = spec.storage[mount["storage"]]
+        for index in range(stored["count"]):
+            location = mount.get("location") or spec.charm.storage_location(
+                mount["storage"], index
+            )
+            if index:
+                location = f"{location}/{index}"
+            mounts.append({
+                "name": claim_name(spec.name, mount["storage"], index), "mountPath": location,
+            })  # fmt: skip
+
+    def probe(level: str) -> Manifest:
+        return {
+            "httpGet": {"path": f"/v1/health?level={level}", "port": port},
+            "initialDelaySeconds": 1 if level == "ready" else 30,
+            "periodSeconds": 5, "timeoutSeconds": 3,
+            "failureThreshold": 1 if level == "ready" else 3,
+        }  # fmt: skip
+
+    user = {
+        key: container[source]
+        for key, source in (("runAsUser", "uid"), ("runAsGroup", "gid"))
+        if source in container
+    }
+    image = spec.resources.get(container.get("resource", ""), CHARM_IMAGE)
+    made: Manifest = {
+        "name": name,
+        "image": image,
+        "command": [
+            "/charm/bin/pebble", "run", "--create-dirs", "--hold", "--http", f":{port}",
+            "--verbose",
+        ],
+        "env": [
+            {"name": "JUJU_CONTAINER_NAME", "value": name},
+            {"name": "PEBBLE_SOCKET", "value": "/charm/container/pebble.socket"},
+            {"name": "PEBBLE", "value": "/charm/container/pebble"},
+            {"name": "PEBBLE_COPY_ONCE", "value": "/var/lib/pebble/default"},
+        ],
+        "livenessProbe": probe("alive"),
+        "readinessProbe": probe("ready"),
+        "volumeMounts": mounts,
+        "securityContext": user or {"runAsUser": 0, "runAsGroup": 0},
+    }  # fmt: skip
+    if resources := _constrained(spec):
+        made["resources"] = resources
+    return made
+
+
+def _constrained(spec: ApplicationSpec) -> Manifest:
+    """`mem` is request and limit, as with Juju; `cpu-power` is in thousandths of a core."""
+    limits = {}
+    if "mem" in spec.constraints:
+        limits["memory"] = f"{spec.constraints['mem']}i"
+    if "cores" in spec.constraints:
+        limits["cpu"] = spec.constraints["cores"]
+    elif "cpu-power" in spec.constraints:
+        limits["cpu"] = f"{spec.constraints['cpu-power']}m"
+    return {"requests": limits, "limits": limits} if limits else {}

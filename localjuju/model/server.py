@@ -1,0 +1,101 @@
+"""The model's API over a unix socket: `POST /v1/call` and `GET /v1/log`."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from localjuju.errors import EngineError
+from localjuju.model import models
+from localjuju.model.api import Api
+from localjuju.model.db import Database
+from localjuju.model.errors import ModelError, NotSupported
+from localjuju.model.logs import ModelLog
+
+_log = logging.getLogger(__name__)
+
+
+class Server:
+    """Serves while between `start` and `stop`; only the owner of the socket may call."""
+
+    def __init__(self, path: Path, api: Api, db: Database, log: ModelLog):
+        self._path, self._api, self._db, self._lines = path, api, db, log
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        application = web.Application(client_max_size=16 << 20)
+        application.router.add_post("/v1/call", self._call)
+        application.router.add_get("/v1/log", self._follow)
+        self._path.unlink(missing_ok=True)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
+        await runner.setup()
+        mask = os.umask(0o177)
+        try:
+            await web.UnixSite(runner, str(self._path)).start()
+        finally:
+            os.umask(mask)
+        self._runner = runner
+
+    async def stop(self) -> None:
+        if self._runner:
+            await self._runner.cleanup()
+            self._path.unlink(missing_ok=True)
+
+    async def _call(self, request: web.Request) -> web.Response:
+        try:
+            body = await request.json()
+            result = await self._run(str(body["method"]), body.get("params") or {})
+            return web.json_response({"result": result})
+        except ModelError as error:
+            return _failure(str(error), error.code)
+        except EngineError as error:
+            return _failure(str(error), "invalid")
+        except (ValueError, KeyError, AttributeError):
+            return _failure('expected {"method": …, "params": {…}}', "invalid")
+
+    async def _run(self, name: str, params: dict[str, Any]) -> Any:
+        method = None if name.startswith("_") else getattr(self._api, name, None)
+        if method is None:
+            raise NotSupported(name)
+        try:
+            inspect.signature(method).bind(**params)
+        except TypeError as error:
+            raise ModelError(f"{name}: {error}") from None
+        try:
+            result = method(**params)
+            return await result if inspect.isawaitable(result) else result
+        except EngineError:
+            raise
+        except Exception as error:
+            _log.exception("%s failed", name)
+            raise ModelError(f"{name}: {error or type(error).__name__}; see engine.log") from None
+
+    async def _follow(self, request: web.Request) -> web.StreamResponse:
+        """JSON lines. `replay=1`: from the beginning; `follow=1`: without end."""
+        model = request.query.get("model", "")
+        try:
+            models.get(self._db, model)
+        except ModelError as error:
+            return _failure(str(error), error.code)
+        on = ("1", "true", "True", "yes")
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        follow = request.query.get("follow") in on
+        lines = self._lines.follow(model) if follow else None
+        if request.query.get("replay") in on or not follow:
+            for line in self._lines.past(model):
+                await response.write(json.dumps(line).encode() + b"\n")
+        if lines is not None:
+            async for line in lines:
+                await response.write(json.dumps(line).encode() + b"\n")
+        return response
+
+
+def _failure(message: str, code: str) -> web.Response:
+    return web.json_response({"error": " ".join(message.split()), "code": code}, status=400)

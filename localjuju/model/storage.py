@@ -1,0 +1,104 @@
+"""Storage instances of units; the volumes themselves are the cluster's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from localjuju.model import clock
+from localjuju.model.charm import Charm
+from localjuju.model.db import Database, Row
+from localjuju.model.errors import ModelError
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)([MGTPE]?)(?:i?B?)")
+_MIB = {"": 1, "M": 1, "G": 1024, "T": 1024**2, "P": 1024**3, "E": 1024**4}
+_DEFAULT_MIB = 1024
+
+
+def mib(text: str) -> int:
+    """`1G` → 1024 (MiB).
+
+    Raises:
+        ModelError: not a size.
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ModelError(f'cannot parse size "{text}"')
+    return max(1, int(float(match[1]) * _MIB[match[2]]))
+
+
+def plan(charm: Charm, directives: Mapping[str, str]) -> dict[str, Any]:
+    """{storage: {size_mib, count, pool}} from the charm and the user's `pool,size,count`.
+
+    Raises:
+        ModelError: an unknown storage, a size below its minimum, a count out of its range.
+    """
+    for name in directives:
+        if name not in charm.storage:
+            raise ModelError(f'charm "{charm.name}" has no store called "{name}"')
+    return {name: _planned(charm, name, directives.get(name, "")) for name in charm.storage}
+
+
+def _planned(charm: Charm, name: str, directive: str) -> dict[str, Any]:
+    spec = charm.storage[name]
+    if spec.get("type", "filesystem") != "filesystem":
+        raise ModelError(f'storage "{name}" of type {spec["type"]}: not supported by localjuju')
+    minimum = mib(str(spec["minimum-size"])) if spec.get("minimum-size") else 0
+    low, high = _range(spec)
+    pool, size, count = "local", minimum or _DEFAULT_MIB, low
+    for word in filter(None, directive.split(",")):
+        if word.isdigit():
+            count = int(word)
+        elif _SIZE.fullmatch(word):
+            size = mib(word)
+        else:
+            pool = word
+    if size < minimum:
+        raise ModelError(
+            f'charm "{charm.name}" store "{name}": minimum storage size is {minimum}MB, '
+            f"{size}MB specified"
+        )
+    if count < low or (high is not None and count > high):
+        raise ModelError(
+            f'charm "{charm.name}" store "{name}": {count} instances specified, '
+            f"{low} to {high if high is not None else 'any number'} allowed"
+        )
+    return {"size_mib": size, "count": count, "pool": pool}
+
+
+def _range(spec: Mapping[str, Any]) -> tuple[int, int | None]:
+    multiple = spec.get("multiple")
+    if not multiple:
+        return 1, 1
+    text = str(multiple.get("range", "1"))
+    if text.endswith(("+", "-")):
+        return int(text[:-1]), None
+    low, dash, high = text.partition("-")
+    return int(low), int(high) if dash else int(low)
+
+
+def attach(db: Database, model: str, unit: str, charm: Charm, planned: Mapping[str, Any]) -> None:
+    """Gives a new unit its instances."""
+    for name, spec in sorted(planned.items()):
+        for index in range(spec["count"]):
+            add(db, model, unit, charm, name, index, spec["size_mib"])
+
+
+def add(
+    db: Database, model: str, unit: str, charm: Charm, name: str, index: int, size: int
+) -> None:
+    row = db.one("SELECT next_storage FROM models WHERE name = ?", model)
+    assert row is not None
+    number = row["next_storage"].get("all", 0)
+    db.run("UPDATE models SET next_storage = ? WHERE name = ?", {"all": number + 1}, model)
+    db.insert(
+        "storage", model=model, id=f"{name}/{number}", name=name, unit=unit, life="alive",
+        attached=0, kind=charm.storage[name].get("type", "filesystem"),
+        location=charm.storage_location(name, index), size_mib=size, since=clock.text(),
+    )  # fmt: skip
+
+
+def of_unit(db: Database, model: str, unit: str) -> list[Row]:
+    return db.all("SELECT * FROM storage WHERE model = ? AND unit = ? ORDER BY name, id", model,
+                  unit)  # fmt: skip

@@ -1,0 +1,144 @@
+"""Actions and commands that the user queues on units: operations and their tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from localjuju.model import applications, clock
+from localjuju.model.db import Database, Row
+from localjuju.model.errors import ModelError, NotFound
+
+EXEC = "juju-exec"
+_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,),
+    "object": (dict,), "array": (list,),
+}  # fmt: skip
+
+
+def unit_of(db: Database, model: str, text: str) -> str:
+    """`app/leader` → the leader's name.
+
+    Raises:
+        ModelError: there is no such unit, or no leader now.
+    """
+    application, slash, which = text.partition("/")
+    if slash and which == "leader":
+        leader = applications.get(db, model, application)["leader"]
+        if leader is None:
+            raise ModelError(f'could not determine leader for "{application}"')
+        return leader
+    return applications.unit(db, model, text)["name"]
+
+
+def run(
+    db: Database, model: str, unit: str, action: str, parameters: Mapping[str, Any]
+) -> dict[str, str]:
+    """Queues an action; the unit's agent runs it between hooks.
+
+    Raises:
+        ModelError: the charm has no such action, or the parameters do not fit its schema.
+    """
+    name = unit_of(db, model, unit)
+    application = name.rpartition("/")[0]
+    charm = applications.charm_of(db, applications.get(db, model, application))
+    if action not in charm.actions:
+        raise ModelError(f'action "{action}" not defined on unit "{name}"')
+    return _queue(db, model, name, action, checked(charm.actions[action] or {}, parameters))
+
+
+def execute(db: Database, model: str, unit: str, command: str) -> dict[str, str]:
+    """Queues a shell command in the unit's charm container, with the hook commands at hand."""
+    return _queue(db, model, unit_of(db, model, unit), EXEC, {"command": command})
+
+
+def _queue(
+    db: Database, model: str, unit: str, name: str, parameters: dict[str, Any]
+) -> dict[str, str]:
+    with db.transaction(model):
+        row = db.one("SELECT next_task AS next FROM models WHERE name = ?", model)
+        assert row is not None
+        operation, task = row["next"], row["next"] + 1
+        db.run("UPDATE models SET next_task = next_task + 2 WHERE name = ?", model)
+        db.insert("tasks", model=model, id=task, operation=operation, unit=unit, name=name,
+                  parameters=parameters, status="pending", enqueued=clock.text())  # fmt: skip
+    return {"operation": str(operation), "task": str(task)}
+
+
+def checked(action: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters with the schema's defaults.
+
+    Raises:
+        ModelError: a required one is missing, a type is wrong, or one is not declared where
+            `additionalProperties` is false.
+    """
+    schema = action.get("params") or {}
+    parameters = {
+        name: spec["default"]
+        for name, spec in schema.items()
+        if isinstance(spec, dict) and "default" in spec
+    } | dict(given)
+    for name in action.get("required") or []:
+        if name not in parameters:
+            raise ModelError(
+                f'validation failed: (root) : "{name}" property is missing and required'
+            )
+    for name, value in parameters.items():
+        if name not in schema:
+            if action.get("additionalProperties") is False:
+                raise ModelError(
+                    f'validation failed: (root) : additional property "{name}" is not allowed'
+                )
+            continue
+        kind = schema[name].get("type") if isinstance(schema[name], dict) else None
+        wrong = kind in _TYPES and (
+            not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "boolean")
+        )
+        if wrong:
+            raise ModelError(
+                f"validation failed: (root).{name} : must be of type {kind}, given {value!r}"
+            )
+    return parameters
+
+
+def get(db: Database, model: str, task: str) -> Row:
+    row = None
+    if task.isdigit():
+        row = db.one("SELECT * FROM tasks WHERE model = ? AND id = ?", model, int(task))
+    if row is None:
+        raise NotFound(f'task "{task}" not found')
+    return row
+
+
+def show(db: Database, model: str, task: str) -> dict[str, Any]:
+    """As one unit's entry of `juju run --format json`."""
+    row = get(db, model, task)
+    timing = {
+        name: row[name] for name in ("enqueued", "started", "completed") if row[name] is not None
+    }
+    shown: dict[str, Any] = {
+        "id": str(row["id"]), "unit": row["unit"], "status": row["status"],
+        "action": row["name"], "parameters": row["parameters"], "results": row["results"],
+        "timing": timing, "log": row["log"],
+    }  # fmt: skip
+    if row["message"]:
+        shown["message"] = row["message"]
+    return shown
+
+
+def cancel(db: Database, model: str, task: str) -> None:
+    """Raises ModelError: it has begun; a running charm is not interrupted."""
+    row = get(db, model, task)
+    if row["status"] != "pending":
+        raise ModelError(f'task "{task}" is {row["status"]}: only a pending one can be cancelled')
+    with db.transaction(model):
+        db.run("UPDATE tasks SET status = 'cancelled', completed = ? WHERE model = ? AND id = ?",
+               clock.text(), model, row["id"])  # fmt: skip
+
+
+def listing(db: Database, model: str) -> list[dict[str, Any]]:
+    """Every task, newest last, as `show` has them."""
+    return [
+        show(db, model, str(row["id"]))
+        for row in db.all("SELECT id FROM tasks WHERE model = ? ORDER BY id", model)
+    ]

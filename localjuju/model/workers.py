@@ -1,0 +1,128 @@
+"""Brings Kubernetes to what the model says: one task per application, one per model."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from localjuju.model import applications, models
+from localjuju.model.charm import CharmFolder
+from localjuju.model.db import Database
+from localjuju.model.logs import ModelLog
+from localjuju.model.substrate import ApplicationSpec, Cluster
+
+_log = logging.getLogger(__name__)
+_FIRST_SECONDS, _LAST_SECONDS = 0.5, 30.0
+
+
+class Worker:
+    """Runs `step` whenever woken, and again after a while when it fails; ends when it says so."""
+
+    name = "worker"
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Event()
+
+    def wake(self) -> None:
+        self._changed.set()
+
+    async def step(self) -> bool:
+        """Returns False when there is nothing more to do, ever."""
+        raise NotImplementedError
+
+    async def run(self) -> None:
+        delay = _FIRST_SECONDS
+        while True:
+            self._changed.clear()
+            try:
+                if not await self.step():
+                    return
+                delay = _FIRST_SECONDS
+                await self._changed.wait()
+            except Exception as error:
+                _log.warning("%s: %s; again in %.0f s", self.name, error, delay)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, _LAST_SECONDS)
+
+
+class ApplicationWorker(Worker):
+    """Applies an application's objects when what they depend on changed; removes them at its end."""
+
+    def __init__(
+        self, db: Database, cluster: Cluster, folder: CharmFolder, model: str, application: str
+    ):
+        super().__init__()
+        self._db, self._cluster, self._folder = db, cluster, folder
+        self.model, self.application = model, application
+        self.name = f"application {model}/{application}"
+        self._applied: ApplicationSpec | None = None
+
+    async def step(self) -> bool:
+        row = self._db.one("SELECT * FROM applications WHERE model = ? AND name = ?", self.model,
+                           self.application)  # fmt: skip
+        if row is None:
+            return False
+        units = applications.units(self._db, self.model, self.application)
+        if row["life"] != "alive" and not units:
+            await self._cluster.remove(self.model, self.application, bool(row["destroy_storage"]))
+            applications.bury(self._db, self.model, self.application)
+            return False
+        spec = ApplicationSpec(
+            model=self.model,
+            model_uuid=models.get(self._db, self.model)["uuid"],
+            name=self.application,
+            charm=applications.charm_of(self._db, row),
+            scale=max((unit["number"] + 1 for unit in units), default=0),
+            modified=row["modified"],
+            trust=bool(row["trust"]),
+            resources=row["resources"],
+            storage=row["storage"],
+            constraints=_constraints(self._db, self.model, row["constraints"]),
+            ports=tuple(sorted({port for unit in units for port in unit["ports"]})),
+            shared_venv=self._folder.shared_venv(row["charm"]),
+        )
+        if spec != self._applied:
+            await self._cluster.apply(spec)
+            self._applied = spec
+        return True
+
+
+def _constraints(db: Database, model: str, text: str) -> dict[str, str]:
+    base = models.parse_constraints(models.get(db, model)["constraints"])
+    return base | models.parse_constraints(text)
+
+
+class ModelWorker(Worker):
+    """Makes the namespace; removes it when the model is dying and nothing is left in it."""
+
+    def __init__(self, db: Database, cluster: Cluster, log: ModelLog, model: str):
+        super().__init__()
+        self._db, self._cluster, self._log_file, self.model = db, cluster, log, model
+        self.name = f"model {model}"
+        self._made = False
+
+    async def step(self) -> bool:
+        row = self._db.one("SELECT * FROM models WHERE name = ?", self.model)
+        if row is None:
+            return False
+        if row["life"] == "alive":
+            if not self._made:
+                await self._cluster.add_model(self.model, row["uuid"])
+                self._made = True
+            return True
+        if self._db.one("SELECT 1 FROM applications WHERE model = ?", self.model):
+            return True
+        await self._cluster.remove_model(self.model)
+        destroy(self._db, self.model)
+        self._log_file.remove(self.model)
+        return False
+
+
+def destroy(db: Database, model: str) -> None:
+    """Removes every row of a model."""
+    with db.transaction(model):
+        for table in ("relations", "units", "storage", "secrets", "tasks", "status_history",
+                      "applications"):  # fmt: skip
+            db.run(f"DELETE FROM {table} WHERE model = ?", model)
+        db.run("DELETE FROM charms WHERE sha256 NOT IN (SELECT charm FROM applications)")
+        db.run("DELETE FROM models WHERE name = ?", model)
