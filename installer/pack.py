@@ -270,7 +270,12 @@ def generated(project: Mapping[str, Any], architecture: str) -> dict[str, bytes]
         "charmcraft-version": "0+quick",
         "charmcraft-started-at": "1980-01-01T00:00:00Z",
         "bases": [{"name": distribution, "channel": channel, "architectures": [architecture]}],
-        "analysis": {"attributes": [{"name": "language", "result": "python"}]},
+        "analysis": {
+            "attributes": [
+                {"name": "language", "result": "python"},
+                {"name": "framework", "result": "unknown"},  # as charmcraft finds with uv
+            ]
+        },
     }
     files = {"metadata.yaml": _yaml(metadata), "manifest.yaml": _yaml(manifest)}
     if project.get("config"):
