@@ -1,0 +1,60 @@
+"""What the pages say exists: links, commands, actions, charms; and their shell can be parsed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from installer.__main__ import COMMANDS
+from installer.pack import ROOT
+
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *ROOT.glob("charms/*/README.md")]
+_IDS = [str(page.relative_to(ROOT)) for page in PAGES]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_IDS)
+def test_links_lead_somewhere(page: Path):
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if not link.startswith(("http:", "https:")):
+            assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_IDS)
+def test_shell_can_be_parsed(page: Path):
+    for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.S):
+        result = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_IDS)
+def test_commands_exist(page: Path):
+    named = set(re.findall(r"\./mlops ([a-z]+)", page.read_text()))
+    assert named <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_IDS)
+def test_actions_exist(page: Path):
+    for charm, action in re.findall(
+        r"juju run ([a-z-]+)/(?:\d+|leader) ([a-z-]+)", page.read_text()
+    ):
+        file = ROOT / "charms" / charm / "charmcraft.yaml"
+        assert action in (yaml.safe_load(file.read_text()).get("actions") or {}), (charm, action)
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob(".github/workflows/*.yaml")), ids=str)
+def test_workflow_is_complete(file: Path):
+    workflow = yaml.safe_load(file.read_text())
+    # YAML 1.1 reads the key `on` as true
+    assert workflow[True]
+    for job in workflow["jobs"].values():
+        assert job["timeout-minutes"]
+        for step in job["steps"]:
+            if "uses" in step:
+                assert re.fullmatch(r"[a-z-]+/[a-z-]+@v\d+", step["uses"])
+            else:
+                script = step["run"].replace("${{ ", "").replace(" }}", "")
+                subprocess.run(["bash", "-n"], input=script, text=True, check=True)
