@@ -5,12 +5,14 @@ Standard library only, and no import from this project: nothing is installed yet
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -70,6 +72,7 @@ def run(argv: list[str], log: Path, what: str, **environment: str) -> None:
 
     Raises:
         BootstrapError: it failed; the line tells its own last words and the log.
+        OSError: the disk is full.
     """
     with log.open("ab") as output:
         begin = output.tell()
@@ -85,8 +88,15 @@ def run(argv: list[str], log: Path, what: str, **environment: str) -> None:
     with log.open("rb") as text:
         text.seek(begin)
         lines = [line.strip() for line in text.read().decode(errors="replace").splitlines()]
+    # on a full disk the program's own words may be missing from the log
+    if any("No space left" in line for line in lines) or _full(log.parent):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     said = next((line for line in reversed(lines) if line), f"exit code {code}")
     raise BootstrapError(f"{what} failed: {said} (log: {log})")
+
+
+def _full(folder: Path) -> bool:
+    return shutil.disk_usage(folder).free < 1 << 20
 
 
 def uv(folder: Path, lock: str, log: Path) -> Path | None:
@@ -217,7 +227,10 @@ def main() -> int:
         print(f"ERROR {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"ERROR {error.strerror}: {error.filename or cache()}", file=sys.stderr)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        fix = ": free some, or name a folder on another disk with CHARMED_MLOPS_CACHE"
+        where = error.filename or f"{ROOT / '.venv'} or {cache()}"
+        print(f"ERROR {error.strerror}: {where}{fix if full else ''}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nstopped; the same command continues", file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,12 @@ def _pods() -> list[dict[str, Any]]:
     """Every pod of the cluster: where, which images, how it is."""
     from installer import kubectl
 
-    items = json.loads(kubectl.output("get", "pods", "--all-namespaces", "-o", "json"))["items"]
+    try:
+        text = kubectl.output("get", "pods", "--all-namespaces", "-o", "json")
+    except EngineError as error:
+        print(f"pods are not shown: {error}", file=sys.stderr)
+        return []
+    items = json.loads(text)["items"]
     return [
         {
             "namespace": item["metadata"]["namespace"],

@@ -31,6 +31,17 @@ def copy(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.fixture
+def bare_copy(copy: Path) -> Path:
+    """A copy that has to make its environment, for which it has nothing but the bootstrap."""
+    (copy / ".venv/bin").unlink()
+    shutil.rmtree(copy / ".venv")
+    (copy / "installer").unlink()
+    (copy / "installer").mkdir()
+    shutil.copy2(ROOT / "installer/bootstrap.py", copy / "installer/bootstrap.py")
+    return copy
+
+
 def _run(root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     settings = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.run(
@@ -78,17 +89,27 @@ def test_without_python_it_names_the_package(copy: Path, tmp_path: Path):
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_without_venv_it_names_the_package(copy: Path, tmp_path: Path):
+def test_without_venv_it_names_the_package(bare_copy: Path, tmp_path: Path):
     # as Debian's python3 without python3-venv: the module is not there
     (tmp_path / "ensurepip.py").write_text("raise ImportError\n")
-    (copy / ".venv/mlops.stamp").unlink()
-    (copy / "installer").unlink()
-    (copy / "installer").mkdir()
-    shutil.copy2(ROOT / "installer/bootstrap.py", copy / "installer/bootstrap.py")
     cache = tmp_path / "cache"
-    result = _run(copy, "help", PYTHONPATH=str(tmp_path), CHARMED_MLOPS_CACHE=str(cache))
+    result = _run(bare_copy, "help", PYTHONPATH=str(tmp_path), CHARMED_MLOPS_CACHE=str(cache))
     assert result.returncode == 1
     assert re.match(r"ERROR .*: apt-get install python3\.\d+-venv\n$", result.stderr)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+def test_full_disk_is_one_line(bare_copy: Path, tmp_path: Path):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", cache], check=True)
+    try:
+        result = _run(bare_copy, "help", CHARMED_MLOPS_CACHE=str(cache))
+    finally:
+        subprocess.run(["umount", cache], check=True)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("ERROR No space left on device: ")
+    assert result.stderr.endswith("name a folder on another disk with CHARMED_MLOPS_CACHE\n")
 
 
 def test_uv_is_the_one_that_the_lock_pins():
