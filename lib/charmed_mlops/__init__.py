@@ -1,0 +1,55 @@
+"""What all charms of this repository share: one reconciling base class and its helpers.
+
+Names are imported when first used, so a charm loads only what it needs: `import charmed_mlops`
+alone loads neither ops nor jinja2, lightkube or cryptography.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from charmed_mlops.certificates import WebhookCertificate as WebhookCertificate
+    from charmed_mlops.charm import ServiceCharm as ServiceCharm
+    from charmed_mlops.cluster import ClusterResources as ClusterResources
+    from charmed_mlops.errors import ActionFailed as ActionFailed
+    from charmed_mlops.errors import Blocked as Blocked
+    from charmed_mlops.errors import CommandFailed as CommandFailed
+    from charmed_mlops.errors import Waiting as Waiting
+    from charmed_mlops.interfaces.mysql import DatabaseProvider as DatabaseProvider
+    from charmed_mlops.interfaces.mysql import DatabaseRequirer as DatabaseRequirer
+    from charmed_mlops.interfaces.s3 import S3Provider as S3Provider
+    from charmed_mlops.interfaces.s3 import S3Requirer as S3Requirer
+    from charmed_mlops.metrics import Metrics as Metrics
+    from charmed_mlops.workload import Exec as Exec
+    from charmed_mlops.workload import File as File
+    from charmed_mlops.workload import Http as Http
+    from charmed_mlops.workload import Tcp as Tcp
+    from charmed_mlops.workload import Workload as Workload
+
+_HOME = {
+    "ActionFailed": "errors",
+    "Blocked": "errors",
+    "ClusterResources": "cluster",
+    "CommandFailed": "errors",
+    "DatabaseProvider": "interfaces.mysql",
+    "DatabaseRequirer": "interfaces.mysql",
+    "Exec": "workload",
+    "File": "workload",
+    "Http": "workload",
+    "Metrics": "metrics",
+    "S3Provider": "interfaces.s3",
+    "S3Requirer": "interfaces.s3",
+    "ServiceCharm": "charm",
+    "Tcp": "workload",
+    "Waiting": "errors",
+    "WebhookCertificate": "certificates",
+    "Workload": "workload",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

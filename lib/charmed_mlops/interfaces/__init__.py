@@ -1,0 +1,1 @@
+"""Relation interfaces: what the two sides write, and how to read it."""
