@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from installer import reference
 from installer.__main__ import COMMANDS
 from installer.pack import ROOT
 
@@ -58,3 +59,9 @@ def test_workflow_is_complete(file: Path):
             else:
                 script = step["run"].replace("${{ ", "").replace(" }}", "")
                 subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def test_page_of_charms_is_what_the_charms_say():
+    assert (ROOT / reference.PAGE).read_text() == reference.page(), (
+        "run .venv/bin/python -m installer.reference"
+    )
