@@ -57,8 +57,8 @@ class Context:
     """
 
     def __init__(
-        self, db: Database, cluster: Cluster, log: ModelLog, model: str, unit: str, hook: Hook | None,
-        state: AgentState, resources: Callable[[str], str],
+        self, db: Database, cluster: Cluster, log: ModelLog, model: str, unit: str,
+        hook: Hook | None, state: AgentState, resources: Callable[[str], str],
     ):  # fmt: skip
         self.db, self.cluster, self.log = db, cluster, log
         self.model, self.unit, self.hook, self.state = model, unit, hook, state

@@ -16,13 +16,13 @@ from localjuju.agent.view import View
 from localjuju.model import clock, statuses, tasks
 from localjuju.model.errors import ModelError
 
-# Called with (point, unit, hook) at `before`, `dispatched` and `committed`: tests make faults here.
+# Called with (point, unit, hook) at `before`, `dispatched`, `committed`: tests make faults here.
 Fault = Callable[[str, str, Hook], Awaitable[None]]
 _RETRY_SECONDS, _RETRY_MAX_SECONDS = 5.0, 300.0
 _KILLED = (-9, -15, 137, 143)
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818  (it is no error)
     """The dispatch was killed, or its pod went: the hook is still to be run."""
 
 

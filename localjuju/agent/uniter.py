@@ -106,9 +106,8 @@ class Uniter:
             entry = getattr(state, name)
             hook = entry["hook"] if entry and name == "error" else entry
             number = (hook or {}).get("relation")
-            if number is not None and str(number) not in state.relations:
-                if relations.get(db, self.model, number) is None:
-                    setattr(state, name, None)
+            if number is not None and relations.get(db, self.model, number) is None:
+                setattr(state, name, None)
 
     async def _adopt(self, view: View) -> None:
         """Puts the charm into a new pod. What the unit kept in the old one is lost, as on Juju."""

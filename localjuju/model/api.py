@@ -8,8 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from localjuju.model import (
-    applications, charm, clock, models, relations, secrets, status, statuses, tasks,
-)  # fmt: skip
+    applications,
+    charm,
+    clock,
+    models,
+    relations,
+    secrets,
+    status,
+    statuses,
+    tasks,
+)
 from localjuju.model.charm import CharmFolder
 from localjuju.model.db import Database
 from localjuju.model.errors import ModelError, NotSupported

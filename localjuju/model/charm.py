@@ -138,7 +138,8 @@ def _check(charm: Charm) -> None:
         resource = container.get("resource")
         if resource and charm.resources.get(resource, {}).get("type") != "oci-image":
             raise ModelError(
-                f'charm metadata: container "{name}" needs a resource "{resource}" of type oci-image'
+                f'charm metadata: container "{name}" needs a resource "{resource}" of type '
+                "oci-image"
             )
         for mount in container.get("mounts") or []:
             if mount.get("storage") not in charm.storage:

@@ -30,7 +30,7 @@ def parse(charm: Charm, values: Mapping[str, Any]) -> dict[str, Value]:
 def effective(charm: Charm, values: Mapping[str, Value]) -> dict[str, Value]:
     """What `config-get` prints: set values over defaults, options with neither left out."""
     result = {}
-    for name, option in charm.options.items():
+    for name, option in sorted(charm.options.items()):
         value = values.get(name, option.get("default"))
         if value is not None:
             result[name] = float(value) if option.get("type") == "float" else value

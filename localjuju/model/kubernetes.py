@@ -18,9 +18,10 @@ from localjuju.model import provision
 from localjuju.model.substrate import ApplicationSpec, Pod
 
 _log = logging.getLogger(__name__)
+logging.getLogger("httpx2").setLevel(logging.WARNING)  # else a line per request
 _MANAGER = "localjuju"
 _MODEL, _NAME = "model.juju.is/name", "app.kubernetes.io/name"
-_SELECTOR = {"app.kubernetes.io/managed-by": provision.MANAGER}
+_SELECTOR: dict[str, Any] = {"app.kubernetes.io/managed-by": provision.MANAGER}
 _POLL_SECONDS = 0.2
 _RETRY_SECONDS = 1.0
 
@@ -152,12 +153,13 @@ class KubernetesCluster:
         await self._delete(rbac.ClusterRoleBinding, name, None)
         await self._delete(rbac.ClusterRole, name, None)
         if destroy_storage:
-            labels = {_NAME: application, _MODEL: model}
+            labels: dict[str, Any] = {_NAME: application, _MODEL: model}
             claims = self._client.list(
                 core_v1.PersistentVolumeClaim, namespace=model, labels=labels
             )
             async for claim in claims:
-                assert claim.metadata and claim.metadata.name
+                assert claim.metadata is not None
+                assert claim.metadata.name is not None
                 await self._delete(core_v1.PersistentVolumeClaim, claim.metadata.name, model)
 
     @staticmethod
@@ -166,7 +168,7 @@ class KubernetesCluster:
         return name == application and number.isdigit()
 
     async def _delete(self, kind: Any, name: str, namespace: str | None) -> None:
-        where = {"namespace": namespace} if namespace else {}
+        where: dict[str, Any] = {"namespace": namespace} if namespace else {}
         await _present(self._client.delete(kind, name, **where))
 
     async def replace_pod(self, model: str, name: str, uid: str) -> None:

@@ -200,7 +200,7 @@ def _charm_container(spec: ApplicationSpec) -> Manifest:
     return {
         "name": "charm",
         "image": CHARM_IMAGE,
-        "command": ["/charm/bin/pause"],
+        "command": ["/usr/lib/juju/tools/container-agent"],
         "env": [
             {"name": "JUJU_CONTAINER_NAMES", "value": names},
             {"name": "POD_UID", "valueFrom": uid},

@@ -236,7 +236,8 @@ def application_databag(db: Database, model: str, relation: int, application: st
 def members(db: Database, model: str, relation: int, application: str) -> dict[str, int]:
     """Units of `application` in scope, with the version of their databag; sorted by number."""
     rows = db.all(
-        "SELECT unit, version FROM unit_databags WHERE model = ? AND relation = ? AND in_scope = 1",
+        "SELECT unit, version FROM unit_databags "
+        "WHERE model = ? AND relation = ? AND in_scope = 1",
         model, relation,
     )  # fmt: skip
     mine = [row for row in rows if row["unit"].rpartition("/")[0] == application]

@@ -237,7 +237,8 @@ def config(db: Database, model: str, name: str) -> dict[str, Any]:
             shown |= {"source": "user", "value": row["config"][option]}
         settings[option] = shown
     trust = {
-        "default": False, "description": "Does this application have access to trusted credentials",
+        "default": False,
+        "description": "Does this application have access to trusted credentials",
         "source": "user" if row["trust"] else "default", "type": "bool",
         "value": bool(row["trust"]),
     }  # fmt: skip

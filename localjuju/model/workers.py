@@ -46,7 +46,7 @@ class Worker:
 
 
 class ApplicationWorker(Worker):
-    """Applies an application's objects when what they depend on changed; removes them at its end."""
+    """Applies an application's objects when their cause changed; removes them in the end."""
 
     def __init__(
         self, db: Database, cluster: Cluster, folder: CharmFolder, model: str, application: str

@@ -65,9 +65,8 @@ def _application_data(context: Context, relation: dict, application: str) -> dic
 
 
 def _remote(context: Context) -> str:
-    if context.hook and context.hook.relation is not None:
-        if remote := context.hook.remote_unit or context.hook.remote_app:
-            return remote
+    if context.hook and (remote := context.hook.remote_unit or context.hook.remote_app):
+        return remote
     raise CommandError("no unit id specified", 2)
 
 

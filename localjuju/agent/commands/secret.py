@@ -140,9 +140,9 @@ def _read(
     context: Context, identity: str, shown: str, label: str | None, refresh: bool, peek: bool
 ) -> dict[str, str]:
     pending = context.secrets.get(identity)
-    if pending and not pending.removed and pending.content is not None:
-        if pending.created or refresh or peek:
-            return pending.content
+    new = pending.content if pending and not pending.removed else None
+    if pending and new is not None and (pending.created or refresh or peek):
+        return new
     secret = secrets.get(context.db, context.model, identity)
     if secret is None or _removed(context, identity):
         raise CommandError(f'secret "{shown.removeprefix("secret:")}" not found')
@@ -206,9 +206,9 @@ def secret_info_get(context: Context, arguments: Arguments) -> str:
     row = secrets.get(context.db, context.model, identity)
     if row is None and (pending is None or not pending.created):
         raise missing
-    if row is not None:
-        if not _owns(context, row) or (row["owner_kind"] == "application" and not context.leader):
-            raise missing
+    follower = row is not None and row["owner_kind"] == "application" and not context.leader
+    if row is not None and (follower or not _owns(context, row)):
+        raise missing
     return output({identity: _info(context, identity, row, pending)}, arguments.text("format"))
 
 

@@ -89,7 +89,7 @@ class LocalNode:
     async def apply(self, spec: ApplicationSpec) -> None:
         self.specs[spec.model, spec.name] = spec
         names = [f"{spec.name}-{number}" for number in range(spec.scale)]
-        for (model, name) in list(self._pods):
+        for model, name in list(self._pods):
             if name.rpartition("-")[0] == spec.name and name not in names:
                 self._remove(model, name)
         for name in names:
@@ -98,7 +98,7 @@ class LocalNode:
         self._tell(spec.model)
 
     async def remove(self, model: str, application: str, destroy_storage: bool) -> None:
-        for (where, name) in list(self._pods):
+        for where, name in list(self._pods):
             if name.rpartition("-")[0] == application:
                 self._remove(where, name)
         del self.specs[model, application]
@@ -278,7 +278,7 @@ class Bench:
         """A charm that records every dispatch, then runs `script`."""
         record = (
             f'echo "$JUJU_UNIT_NAME ${{JUJU_DISPATCH_PATH#*/}}'
-            '${JUJU_REMOTE_UNIT:+ from $JUJU_REMOTE_UNIT}'
+            "${JUJU_REMOTE_UNIT:+ from $JUJU_REMOTE_UNIT}"
             f'${{JUJU_DEPARTING_UNIT:+ departing $JUJU_DEPARTING_UNIT}}" >> {self.record}\n'
         )
         return pack(self.state / "packed", name, script=record + script, **more)
@@ -299,7 +299,7 @@ class Bench:
         self.record.unlink(missing_ok=True)
 
     def unit(self, name: str) -> dict[str, Any]:
-        row = self.controller.db.one("SELECT * FROM units WHERE model = ? AND name = ?", MODEL, name)
+        row = self.controller.db.one("SELECT * FROM units WHERE name = ?", name)
         assert row is not None, f"{name} is gone"
         return row
 

@@ -33,3 +33,182 @@ async def test_followers_are_told_that_they_follow(bench: Bench):
     follower = ["install", "leader-settings-changed", "config-changed", "start"]
     assert bench.hooks("plain/1") == follower
     assert bench.api.status(MODEL)["applications"]["plain"]["units"]["plain/0"]["leader"]
+
+
+async def _two(bench: Bench, give: str = "", want: str = "", **more: int) -> None:
+    provider = bench.charm("giver", give, provides={"db": {"interface": "sql"}})
+    requirer = bench.charm("taker", want, requires={"store": {"interface": "sql"}})
+    await bench.deploy(provider, units=more.get("givers", 1))
+    await bench.deploy(requirer, units=more.get("takers", 1))
+    await bench.idle()
+    bench.forget()
+
+
+async def test_integrate(bench: Bench):
+    await _two(bench, takers=2)
+    bench.api.integrate(MODEL, "taker", "giver")
+    await bench.until(lambda: len(bench.hooks()) >= 11)
+    await bench.idle()
+    assert bench.hooks("taker/0") == [
+        "store-relation-created",
+        "store-relation-joined from giver/0",
+        "store-relation-changed from giver/0",
+    ]
+    assert bench.hooks("giver/0") == [
+        "db-relation-created",
+        "db-relation-joined from taker/0",
+        "db-relation-changed from taker/0",
+        "db-relation-joined from taker/1",
+        "db-relation-changed from taker/1",
+    ]
+
+
+async def test_changed_follows_what_the_other_side_wrote(bench: Bench):
+    give = """case $JUJU_HOOK_NAME in db-relation-created) sleep 0.3
+      relation-set name=mysql; relation-set --app endpoint=here;; esac"""
+    await _two(bench, give)
+    bench.api.integrate(MODEL, "taker", "giver")
+    await bench.until(lambda: "store-relation-changed from giver/0" in bench.hooks("taker/0"))
+    await bench.idle()
+    told = bench.hooks("taker/0")
+    assert "store-relation-changed" in told  # the application's databag: no unit
+    shown = bench.api.show_unit(MODEL, "taker/0")["taker/0"]["relation-info"][0]
+    assert shown["application-data"] == {"endpoint": "here"}
+    assert shown["related-units"]["giver/0"]["data"] == {
+        "egress-subnets": "10.152.183.77/32",
+        "ingress-address": "10.152.183.77",
+        "private-address": "10.152.183.77",
+        "name": "mysql",
+    }
+    # Nobody is told of their own writes.
+    assert bench.hooks("giver/0").count("db-relation-changed from taker/0") == 1
+
+
+async def test_remove_relation(bench: Bench):
+    await _two(bench)
+    bench.api.integrate(MODEL, "taker", "giver")
+    await bench.until(lambda: len(bench.hooks()) == 6)
+    bench.forget()
+    bench.api.remove_relation(MODEL, "taker", "giver")
+    await bench.until(lambda: len(bench.hooks()) == 4)
+    await bench.idle()
+    assert bench.hooks("taker/0") == [
+        "store-relation-departed from giver/0 departing giver/0",
+        "store-relation-broken",
+    ]
+    assert bench.hooks("giver/0") == [
+        "db-relation-departed from taker/0 departing taker/0",
+        "db-relation-broken",
+    ]
+    assert "relations" not in bench.api.status(MODEL)["applications"]["giver"]
+
+
+async def test_config_change_and_trust(bench: Bench):
+    charm = bench.charm("plain", options={"port": {"type": "int", "default": 1}})
+    await bench.deploy(charm, units=2)
+    await bench.idle()
+    bench.forget()
+    bench.api.set_config(MODEL, "plain", {"port": "2"})
+    await bench.until(lambda: len(bench.hooks()) == 2)
+    bench.api.trust(MODEL, "plain")
+    await bench.until(lambda: len(bench.hooks()) == 4)
+    await bench.idle()
+    assert bench.hooks("plain/0") == ["config-changed"] * 2
+    assert bench.hooks("plain/1") == ["config-changed"] * 2
+
+
+async def test_scale_up_and_down(bench: Bench):
+    charm = bench.charm("plain", peers={"cluster": {"interface": "cluster"}})
+    await bench.deploy(charm)
+    await bench.idle()
+    bench.forget()
+    bench.api.scale(MODEL, "plain", 2)
+    await bench.until(lambda: len(bench.hooks("plain/1")) == 7)
+    await bench.idle()
+    assert bench.hooks("plain/1") == [
+        "install", "cluster-relation-created", "leader-settings-changed", "config-changed",
+        "start", "cluster-relation-joined from plain/0", "cluster-relation-changed from plain/0",
+    ]  # fmt: skip
+    assert bench.hooks("plain/0") == [
+        "cluster-relation-joined from plain/1",
+        "cluster-relation-changed from plain/1",
+    ]
+    bench.forget()
+    bench.api.scale(MODEL, "plain", 1)
+    await bench.until(lambda: len(bench.node._pods) == 1)
+    await bench.idle()
+    assert bench.hooks("plain/1") == [
+        "cluster-relation-departed from plain/0 departing plain/1", "stop", "remove",
+    ]  # fmt: skip
+    assert bench.hooks("plain/0") == ["cluster-relation-departed from plain/1 departing plain/1"]
+
+
+async def test_remove_application(bench: Bench):
+    storage = {"data": {"type": "filesystem", "location": "/data"}}
+    charm = bench.charm("giver", provides={"db": {"interface": "sql"}}, storage=storage)
+    await bench.deploy(charm)
+    await bench.deploy(bench.charm("taker", requires={"store": {"interface": "sql"}}))
+    bench.api.integrate(MODEL, "taker", "giver")
+    await bench.until(lambda: "db-relation-changed from taker/0" in bench.hooks("giver/0"))
+    await bench.until(lambda: "store-relation-changed from giver/0" in bench.hooks("taker/0"))
+    await bench.idle()
+    bench.forget()
+    bench.api.remove_application(MODEL, "giver", destroy_storage=True)
+    await bench.until(lambda: "giver" not in bench.api.status(MODEL)["applications"])
+    await bench.until(lambda: len(bench.hooks("taker/0")) == 2)
+    await bench.idle()
+    assert bench.hooks("giver/0") == [
+        "data-storage-detaching",
+        "db-relation-departed from taker/0 departing giver/0",
+        "db-relation-broken",
+        "stop",
+        "remove",
+    ]
+    assert bench.hooks("taker/0") == [
+        "store-relation-departed from giver/0 departing giver/0",
+        "store-relation-broken",
+    ]
+    assert (MODEL, "giver-0") not in bench.node._pods
+
+
+async def test_refresh(bench: Bench):
+    await bench.deploy(bench.charm("plain"), units=2)
+    await bench.idle()
+    bench.forget()
+    await bench.api.refresh(MODEL, "plain", str(bench.charm("plain", "true # another")))
+    await bench.until(lambda: bench.hooks("plain/0").count("start") == 1)
+    await bench.idle()
+    renewed = ["stop", "upgrade-charm", "config-changed", "start"]
+    assert bench.hooks("plain/0") == renewed
+    assert bench.hooks("plain/1") == renewed
+    # One after the other, the highest number first.
+    assert bench.hooks().index("plain/1 start") < bench.hooks().index("plain/0 stop")
+    assert bench.api.status(MODEL)["applications"]["plain"]["charm-rev"] == 1
+
+
+async def test_pod_churn(bench: Bench):
+    await bench.deploy(bench.charm("plain", "test -e kept || echo new >> ../new; touch kept"))
+    await bench.idle()
+    bench.forget()
+    bench.node.terminate("plain-0")
+    await bench.until(lambda: bench.hooks("plain/0") == ["stop"])
+    bench.node.churn("plain-0")
+    await bench.until(lambda: "start" in bench.hooks("plain/0"))
+    await bench.idle()
+    assert bench.hooks("plain/0") == ["stop", "config-changed", "start"]
+
+
+async def test_update_status_only_when_idle_and_due(bench: Bench):
+    await bench.deploy(bench.charm("plain"))
+    bench.api.set_model_config(MODEL, {"update-status-hook-interval": "1s"})
+    await bench.until(lambda: bench.hooks("plain/0").count("update-status") >= 2)
+    assert bench.hooks("plain/0")[:4] == DEPLOYED
+
+
+async def test_destroy_model(bench: Bench):
+    await bench.deploy(bench.charm("plain"), units=2)
+    await bench.idle()
+    bench.api.destroy_model(MODEL)
+    await bench.until(lambda: not bench.api.models())
+    assert not bench.node._pods
+    assert bench.hooks("plain/1")[-2:] == ["stop", "remove"]

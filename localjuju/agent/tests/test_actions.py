@@ -1,0 +1,85 @@
+"""Actions: parameters, results, failures; commands run by `juju exec`."""
+
+from __future__ import annotations
+
+import jubilant
+import pytest
+
+from localjuju.agent.tests.bench import MODEL, Bench
+from localjuju.model.errors import ModelError
+
+ACTIONS = {
+    "backup": {
+        "params": {"name": {"type": "string", "default": "all"}, "level": {"type": "integer"}},
+        "required": ["level"],
+        "additionalProperties": False,
+    }
+}
+SCRIPT = """case $JUJU_ACTION_NAME in backup)
+  action-log "half way"; action-set file.name="$(action-get name)" file.level=$(action-get level)
+  test $(action-get level) != 2 || action-fail "too deep"
+  test $(action-get level) != 3 || { open-port 33; exit 3; }
+  open-port 8$(action-get level); echo done;;
+esac"""
+
+
+async def _deploy(bench: Bench) -> None:
+    await bench.deploy(bench.charm("plain", SCRIPT, actions=ACTIONS))
+    await bench.idle()
+
+
+async def test_results(bench: Bench):
+    await _deploy(bench)
+    task = await bench.task("plain/leader", "backup", level=1)
+    parsed = jubilant.Task._from_dict(dict(task))
+    assert parsed.success
+    assert parsed.results == {"file": {"name": "all", "level": "1"}}
+    assert parsed.stdout == "done\n"
+    assert parsed.log[0].endswith("half way")
+    assert bench.unit("plain/0")["ports"] == ["81/tcp"]
+    assert bench.hooks("plain/0")[-1] == "backup"
+
+
+async def test_action_fail_keeps_what_it_did(bench: Bench):
+    await _deploy(bench)
+    task = await bench.task("plain/0", "backup", level=2)
+    assert (task["status"], task["message"]) == ("failed", "too deep")
+    assert bench.unit("plain/0")["ports"] == ["82/tcp"]
+
+
+async def test_exit_status_drops_what_it_did(bench: Bench):
+    await _deploy(bench)
+    task = await bench.task("plain/0", "backup", level=3)
+    assert (task["status"], task["message"]) == ("failed", "exit status 3")
+    assert task["results"]["return-code"] == 3
+    assert bench.unit("plain/0")["ports"] == []
+    await bench.idle()  # the unit is not in error
+
+
+@pytest.mark.parametrize(
+    "params, message",
+    [
+        ({}, r'"level" property is missing and required'),
+        ({"level": "x"}, r"\(root\).level : must be of type integer"),
+        ({"level": 1, "no": 1}, r'additional property "no" is not allowed'),
+    ],
+)
+async def test_parameters_are_checked(bench: Bench, params: dict, message: str):
+    await _deploy(bench)
+    with pytest.raises(ModelError, match=message):
+        bench.api.run(MODEL, "plain/0", "backup", params)
+
+
+async def test_unknown_action_and_unit(bench: Bench):
+    await _deploy(bench)
+    with pytest.raises(ModelError, match='action "nope" not defined'):
+        bench.api.run(MODEL, "plain/0", "nope")
+    with pytest.raises(ModelError, match='unit "plain/7" not found'):
+        bench.api.run(MODEL, "plain/7", "backup")
+
+
+async def test_exec(bench: Bench):
+    await _deploy(bench)
+    number = bench.api.exec(MODEL, "plain/0", "is-leader; echo no >&2; exit 4")["task"]
+    task = await bench.finished(number)
+    assert task["results"] == {"stdout": "True\n", "stderr": "no\n", "return-code": 4}

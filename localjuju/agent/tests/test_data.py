@@ -1,0 +1,155 @@
+"""Who may read and write which databag, and in which words a hook command refuses."""
+
+from __future__ import annotations
+
+from localjuju.agent.tests.bench import MODEL, Bench
+from localjuju.model import applications
+
+ENDPOINTS = {
+    "provides": {"db": {"interface": "sql"}},
+    "requires": {"store": {"interface": "sql"}},
+    "peers": {"cluster": {"interface": "cluster"}},
+}
+ACTIONS = {"sh": {"params": {"script": {"type": "string"}}}}
+RUN_ACTION = 'if [ -n "$JUJU_ACTION_NAME" ]; then eval "$(action-get script)"; fi'
+
+
+async def _sh(bench: Bench, unit: str, script: str) -> tuple[int, str, str]:
+    """What a script in the unit's charm container prints; its commands commit as an action's."""
+    results = (await bench.task(unit, "sh", script=script))["results"]
+    return results["return-code"], results.get("stdout", ""), results.get("stderr", "")
+
+
+async def _pair(bench: Bench) -> None:
+    charm = bench.charm("plain", RUN_ACTION, actions=ACTIONS, **ENDPOINTS)
+    await bench.deploy(charm, "giver", units=2)
+    await bench.deploy(charm, "taker", units=2)
+    bench.api.integrate(MODEL, "taker:store", "giver:db")
+    await bench.until(lambda: len([h for h in bench.hooks() if "changed from" in h]) >= 12)
+    await bench.idle()
+    # cluster of giver 0, cluster of taker 1, store-db 2
+
+
+async def test_databag_rules(bench: Bench):
+    await _pair(bench)
+    assert await _sh(bench, "giver/0", "relation-ids --format=json db") == (0, '["db:2"]\n', "")
+    assert await _sh(bench, "giver/0", "relation-ids --format=json store") == (0, "[]\n", "")
+    listed = await _sh(bench, "giver/0", "relation-list --format=json -r db:2")
+    assert listed == (0, '["taker/0","taker/1"]\n', "")
+    assert await _sh(bench, "giver/0", "relation-list --format=json --app -r db:2") == (
+        0, '"taker"\n', "",
+    )  # fmt: skip
+    peers = await _sh(bench, "giver/1", "relation-list --format=json -r cluster:0")
+    assert peers == (0, '["giver/0"]\n', "")
+
+    assert (await _sh(bench, "giver/0", "relation-set -r db:2 --app key=value"))[0] == 0
+    assert (await _sh(bench, "giver/0", "relation-set -r cluster:0 --app all=told"))[0] == 0
+    read = "relation-get --format=json -r %s --app - %s"
+    assert await _sh(bench, "giver/0", read % ("db:2", "giver")) == (0, '{"key":"value"}\n', "")
+    assert await _sh(bench, "taker/1", read % ("store:2", "giver")) == (
+        0, '{"key":"value"}\n', "",
+    )  # fmt: skip
+    follower = await _sh(bench, "giver/1", read % ("db:2", "giver"))
+    assert follower == (1, "", "ERROR permission denied\n")
+    assert await _sh(bench, "giver/1", read % ("cluster:0", "giver")) == (
+        0, '{"all":"told"}\n', "",
+    )  # fmt: skip
+    refused = await _sh(bench, "giver/1", "relation-set -r db:2 --app key=mine")
+    assert refused == (1, "", "ERROR cannot write relation settings\n")
+    gone = await _sh(bench, "giver/0", "relation-get --format=json -r 39 - taker/0")
+    assert gone == (2, "", 'ERROR invalid value "39" for option -r: relation not found\n')
+
+
+async def test_own_writes_are_seen_in_the_hook_and_an_empty_value_deletes(bench: Bench):
+    await _pair(bench)
+    script = """relation-set -r db:2 a=1 b=2
+      echo '{"c": "3", "a": ""}' | relation-set -r db:2 --file -
+      relation-get --format=json -r db:2 a giver/0; relation-get --format=json -r db:2 c giver/0"""
+    assert await _sh(bench, "giver/0", script) == (0, 'null\n"3"\n', "")
+    seen = await _sh(bench, "taker/0", "relation-get --format=json -r store:2 - giver/0")
+    assert '"b":"2","c":"3"}' in seen[1]
+    assert '"a"' not in seen[1]
+
+
+async def test_leader_commands(bench: Bench):
+    await _pair(bench)
+    assert await _sh(bench, "giver/0", "is-leader --format=json") == (0, "true\n", "")
+    assert await _sh(bench, "giver/1", "is-leader --format=json") == (0, "false\n", "")
+    not_leader = "ERROR this unit is not the leader\n"
+    command = "status-set --application=True active -- hi"
+    assert await _sh(bench, "giver/1", command) == (1, "", not_leader)
+    assert (await _sh(bench, "giver/0", command))[0] == 0
+    giver = bench.api.status(MODEL)["applications"]["giver"]
+    assert giver["application-status"]["message"] == "hi"
+    bad = await _sh(bench, "giver/0", "status-set happy")
+    assert bad[2] == (
+        'ERROR invalid status "happy", expected one of [maintenance blocked waiting active]\n'
+    )
+
+
+async def test_leadership_moves_when_the_leader_goes(bench: Bench):
+    charm = bench.charm("plain", RUN_ACTION, actions=ACTIONS)
+    await bench.deploy(charm, units=2)
+    await bench.idle()
+    with bench.controller.db.transaction(MODEL):
+        applications.elect(bench.controller.db, MODEL, "plain", exclude="plain/0")
+    await bench.until(lambda: "leader-elected" in bench.hooks("plain/1"))
+    await bench.idle()
+    assert await _sh(bench, "plain/0", "is-leader --format=json") == (0, "false\n", "")
+    assert await _sh(bench, "plain/1", "is-leader --format=json") == (0, "true\n", "")
+    assert "leader-settings-changed" in bench.hooks("plain/0")
+
+
+async def test_what_kubernetes_lacks_and_what_is_not_there(bench: Bench):
+    await _pair(bench)
+    unknown = await _sh(bench, "giver/0", "add-metric a=1")
+    assert unknown == (2, "", "ERROR add-metric: not supported by localjuju\n")
+    credential = await _sh(bench, "giver/0", "credential-get --format=json")
+    assert credential[2].endswith('credential-get on a "caas" model not supported\n')
+    flag = await _sh(bench, "giver/0", "config-get --nonsense")
+    assert flag == (2, "", "ERROR option provided but not defined: --nonsense\n")
+
+
+async def test_environment_commands(bench: Bench):
+    charm = bench.charm(
+        "plain", RUN_ACTION, actions=ACTIONS, **ENDPOINTS,
+        options={"port": {"type": "int", "default": 80}, "ratio": {"type": "float", "default": 1},
+                 "name": {"type": "string"}, "on": {"type": "boolean", "default": False}},
+        storage={"data": {"type": "filesystem", "location": "/data"}},
+        resources={"image": {"type": "oci-image"}},
+        containers={},
+    )  # fmt: skip
+    await bench.deploy(charm, config={"port": "8080"}, resources={"image": "example.org/a:1"})
+    await bench.idle()
+
+    async def out(script: str) -> str:
+        code, stdout, stderr = await _sh(bench, "plain/0", script)
+        assert code == 0, stderr
+        return stdout.rstrip("\n")
+
+    assert await out("config-get --format=json") == '{"on":false,"port":8080,"ratio":1.0}'
+    assert await out("config-get port") == "8080"
+    assert await out("config-get on") == "False"
+    assert await out("config-get --format=json name") == "null"
+    assert await out("storage-list --format=json data") == '["data/0"]'
+    got = await out("storage-get --format=json -s data/0")
+    assert got == '{"kind":"filesystem","location":"/data"}'
+    assert await out("cat $(resource-get image)") == (
+        "password: ''\nregistrypath: example.org/a:1\nusername: ''"
+    )
+    assert await out("open-port 8080/tcp; open-port icmp; opened-ports --format=json") == "[]"
+    assert await out("opened-ports --format=json; close-port 8080") == '["8080/tcp","icmp"]'
+    assert bench.unit("plain/0")["ports"] == ["icmp"]
+    network = await out("network-get --format=json db")
+    assert network == (
+        '{"bind-addresses":[{"mac-address":"","interface-name":"","addresses":[{"hostname":"",'
+        '"value":"127.0.0.1","cidr":""}]}],"egress-subnets":["10.152.183.77/32"],'
+        '"ingress-addresses":["10.152.183.77"]}'
+    )
+    code, _, stderr = await _sh(bench, "plain/0", "network-get --format=json nope")
+    assert (code, stderr) == (1, 'ERROR no network config found for binding "nope"\n')
+    assert await out("state-set a=1; state-get a") == "1"
+    assert await out("state-get --format=json; state-delete a") == '{"a":"1"}'
+    assert await out("state-get --format=json") == "{}"
+    goal = await out("goal-state --format=json")
+    assert '"plain/0":{"status":"unknown","since":"' in goal

@@ -1,0 +1,303 @@
+"""Requests as the API takes them: what is refused, and in which words."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import jubilant
+import pytest
+
+from localjuju.agent.tests.bench import pack
+from localjuju.model import charm, models, relations, storage, tasks
+from localjuju.model.api import Api
+from localjuju.model.charm import CharmFolder
+from localjuju.model.db import Database
+from localjuju.model.errors import ModelError
+from localjuju.model.logs import ModelLog
+from localjuju.model.server import Server
+
+
+class NoCluster:
+    """An empty cluster: requests do not wait for it."""
+
+    def __getattr__(self, name: str) -> Any:
+        async def nothing(*_: Any) -> None: ...
+
+        return nothing
+
+    def pod(self, model: str, name: str) -> None:
+        return None
+
+    def address(self, model: str, application: str) -> str:
+        return ""
+
+
+@pytest.fixture
+def db(tmp_path: Path):
+    made = Database(tmp_path / "model.db")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def api(tmp_path: Path, db: Database) -> Api:
+    made = Api(db, NoCluster(), CharmFolder(tmp_path / "charms"))  # type: ignore[arg-type]
+    await made.add_model("m")
+    return made
+
+
+async def _deploy(api: Api, folder: Path, name: str, **more: Any) -> None:
+    deployed = more.pop("deployed", {})
+    await api.deploy("m", str(pack(folder, name, **more)), **deployed)
+
+
+SQL = {"interface": "sql"}
+
+
+async def test_status_is_what_jubilant_reads(api: Api, tmp_path: Path):
+    await _deploy(
+        api, tmp_path, "giver", provides={"db": SQL}, peers={"cluster": {"interface": "c"}},
+        storage={"data": {"type": "filesystem", "location": "/data"}},
+    )  # fmt: skip
+    await _deploy(api, tmp_path, "taker", requires={"store": SQL}, deployed={"units": 2})
+    api.integrate("m", "taker", "giver")
+    status = jubilant.Status._from_dict(json.loads(json.dumps(api.status("m"))))
+    assert (status.model.name, status.model.type, status.model.version) == ("m", "caas", "3.6.9")
+    taker = status.apps["taker"]
+    assert (taker.charm, taker.charm_origin, taker.scale) == ("local:taker-0", "local", 2)
+    assert taker.app_status.current == "waiting"
+    assert taker.relations["store"][0].related_app == "giver"
+    assert set(taker.units) == {"taker/0", "taker/1"}
+    assert taker.units["taker/0"].leader
+    assert taker.units["taker/1"].juju_status.current == "allocating"
+    assert taker.units["taker/1"].workload_status.message == "installing agent"
+    assert status.apps["giver"].relations["cluster"][0].related_app == "giver"
+    assert status.storage.storage["data/0"].kind == "filesystem"
+    assert not jubilant.all_active(status)
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"nope": "1"}, 'unknown option "nope"'),
+        ({"port": "many"}, 'option "port" expected int, got "many"'),
+        ({"on": "maybe"}, 'option "on" expected boolean, got "maybe"'),
+        ({"key": "plain text"}, 'option "key" expected secret, got "plain text"'),
+        ({"ratio": "a"}, 'option "ratio" expected float, got "a"'),
+    ],
+)
+async def test_wrong_config(api: Api, tmp_path: Path, values: dict[str, str], message: str):
+    options = {
+        "port": {"type": "int"}, "on": {"type": "boolean"}, "key": {"type": "secret"},
+        "ratio": {"type": "float"},
+    }  # fmt: skip
+    await _deploy(api, tmp_path, "plain", options=options)
+    with pytest.raises(ModelError) as error:
+        api.set_config("m", "plain", values)
+    assert str(error.value) == message
+
+
+async def test_config_shows_where_a_value_comes_from(api: Api, tmp_path: Path):
+    options = {
+        "port": {"type": "int", "default": 80, "description": "Where."}, "name": {"type": "string"}
+    }  # fmt: skip
+    await _deploy(api, tmp_path, "plain", options=options)
+    api.set_config("m", "plain", {"port": "81"})
+    settings = api.config("m", "plain")["settings"]
+    assert settings["port"] == {
+        "default": 80, "description": "Where.", "source": "user", "type": "int", "value": 81,
+    }  # fmt: skip
+    assert settings["name"] == {"description": "", "source": "unset", "type": "string"}
+    api.set_config("m", "plain", reset=["port"])
+    assert api.config("m", "plain")["settings"]["port"]["value"] == 80
+
+
+async def test_integrate_finds_the_one_pair(api: Api, tmp_path: Path):
+    await _deploy(api, tmp_path, "giver", provides={"db": SQL, "web": {"interface": "http"}})
+    await _deploy(api, tmp_path, "taker", requires={"store": SQL})
+    assert api.integrate("m", "giver", "taker")["key"] == "taker:store giver:db"
+
+
+@pytest.mark.parametrize(
+    "a, b, message",
+    [
+        ("giver", "other", "no relations found"),
+        ("giver", "nobody", 'application "nobody" not found'),
+        ("giver:nope", "taker", 'application "giver" has no "nope" relation'),
+        (
+            "taker", "giver",
+            'ambiguous relation: "taker giver" could refer to "taker:cache giver:db"; '
+            '"taker:store giver:db"',
+        ),
+        (
+            "two:store", "giver",
+            'cannot add relation "two:store giver:db": establishing a new relation for giver:db '
+            "would exceed its maximum relation limit of 1",
+        ),
+    ],
+)  # fmt: skip
+async def test_integrate_refusals(api: Api, tmp_path: Path, a: str, b: str, message: str):
+    await _deploy(api, tmp_path, "giver", provides={"db": {**SQL, "limit": 1}})
+    await _deploy(api, tmp_path, "taker", requires={"store": SQL, "cache": SQL})
+    await _deploy(api, tmp_path, "two", requires={"store": SQL})
+    await _deploy(api, tmp_path, "other", requires={"x": {"interface": "y"}})
+    if a == "two:store":
+        api.integrate("m", "taker:store", "giver")
+    with pytest.raises(ModelError) as error:
+        api.integrate("m", a, b)
+    assert str(error.value) == message
+
+
+async def test_integrate_twice(api: Api, tmp_path: Path):
+    await _deploy(api, tmp_path, "giver", provides={"db": SQL})
+    await _deploy(api, tmp_path, "taker", requires={"store": SQL})
+    api.integrate("m", "taker", "giver")
+    with pytest.raises(ModelError, match="relation taker:store giver:db already exists"):
+        api.integrate("m", "giver", "taker")
+
+
+@pytest.mark.parametrize(
+    "metadata, deployed, message",
+    [
+        ({"resources": {"image": {"type": "oci-image"}}}, {}, "missing OCI images for: image"),
+        ({}, {"resources": {"a": "b"}}, 'unrecognized resource "a"'),
+        ({}, {"application": "Bad_Name"}, 'invalid application name "Bad_Name"'),
+        ({}, {"storage": {"a": "1G"}}, 'charm "plain" has no store called "a"'),
+        ({}, {"constraints": "mem"}, 'malformed constraint "mem"'),
+        ({"containers": {"web": {"resource": "image"}}}, {}, "of type oci-image"),
+        ({"provides": {"db": {}}}, {}, 'relation "db" has no interface'),
+    ],
+)
+async def test_deploy_refusals(
+    api: Api, tmp_path: Path, metadata: dict[str, Any], deployed: dict[str, Any], message: str
+):
+    with pytest.raises(ModelError, match=message):
+        await _deploy(api, tmp_path, "plain", **metadata, deployed=deployed)
+    assert api.status("m")["applications"] == {}
+
+
+async def test_what_is_no_charm(tmp_path: Path):
+    with pytest.raises(ModelError, match="no charm was found"):
+        charm.read(tmp_path / "none.charm")
+    text = tmp_path / "text.charm"
+    text.write_text("no zip")
+    with pytest.raises(ModelError, match="cannot read charm"):
+        charm.read(text)
+    with zipfile.ZipFile(tmp_path / "bare.charm", "w") as archive:
+        archive.writestr("metadata.yaml", "name: bare")
+    with pytest.raises(ModelError, match="has no dispatch"):
+        charm.read(tmp_path / "bare.charm")
+
+
+def test_a_charm_cannot_write_outside_its_folder(tmp_path: Path):
+    path = pack(tmp_path, "plain")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("../../escaped", "x")
+    with pytest.raises(ModelError, match="outside its folder"):
+        CharmFolder(tmp_path / "a" / "charms").keep(charm.read(path), path)
+    assert not (tmp_path / "escaped").exists()
+
+
+@pytest.mark.parametrize("text, mib", [("1G", 1024), ("512M", 512), ("1.5GiB", 1536), ("3", 3)])
+def test_sizes(text: str, mib: int):
+    assert storage.mib(text) == mib
+
+
+@pytest.mark.parametrize("text, seconds", [("5m", 300), ("1h30m", 5400), ("10s", 10)])
+def test_durations(text: str, seconds: float):
+    assert models.seconds(text) == seconds
+    with pytest.raises(ModelError, match="invalid duration"):
+        models.seconds("soon")
+
+
+async def test_refresh_refuses_another_charm_or_a_lost_endpoint(api: Api, tmp_path: Path):
+    await _deploy(api, tmp_path, "giver", provides={"db": SQL})
+    await _deploy(api, tmp_path, "taker", requires={"store": SQL})
+    api.integrate("m", "taker", "giver")
+    with pytest.raises(ModelError, match='to charm "other": it is "giver"'):
+        await api.refresh("m", "giver", str(pack(tmp_path, "other")))
+    with pytest.raises(ModelError, match='would break relation "taker:store giver:db"'):
+        await api.refresh("m", "giver", str(pack(tmp_path, "giver")))
+
+
+async def test_a_transaction_is_all_or_nothing(api: Api, db: Database, tmp_path: Path):
+    await _deploy(api, tmp_path, "plain")
+    with pytest.raises(RuntimeError), db.transaction("m"):  # noqa: PT012
+        db.run("UPDATE applications SET version = '9'")
+        with db.transaction("m"):
+            db.run("DELETE FROM units")
+        raise RuntimeError
+    assert api.status("m")["applications"]["plain"]["scale"] == 1
+    assert "version" not in api.status("m")["applications"]["plain"]
+    assert oct((tmp_path / "model.db").stat().st_mode & 0o777) == "0o600"
+
+
+def test_parameters_get_their_defaults():
+    schema = {"params": {"a": {"type": "string", "default": "x"}, "b": {"type": "number"}}}
+    assert tasks.checked(schema, {"b": 1}) == {"a": "x", "b": 1}
+    with pytest.raises(ModelError, match="must be of type number"):
+        tasks.checked(schema, {"b": True})
+
+
+async def test_user_secrets(api: Api, tmp_path: Path):
+    with pytest.raises(ModelError, match='key "A" not valid'):
+        api.add_secret("m", "s", {"A": "1"})
+    uri = api.add_secret("m", "s", {"token": "1"}, "mine")
+    with pytest.raises(ModelError, match='secret with name "s" already exists'):
+        api.add_secret("m", "s", {"token": "1"})
+    with pytest.raises(ModelError, match='application "nobody" not found'):
+        api.grant_secret("m", "s", "nobody")
+    api.update_secret("m", uri, {"token": "2"})
+    identity = uri.removeprefix("secret:")
+    described = api.show_secret("m", uri, reveal=True, revisions=True)
+    parsed = jubilant.RevealedSecret._from_dict({"uri": identity, **described[identity]})
+    assert (parsed.revision, parsed.name, parsed.description) == (2, "s", "mine")
+    assert parsed.content == {"token": "2"}
+    assert [r["revision"] for r in described[identity]["revisions"]] == [1, 2]
+    api.remove_secret("m", "s")
+    assert api.secrets("m") == {}
+
+
+async def test_peers_end_with_their_application(api: Api, db: Database, tmp_path: Path):
+    await _deploy(api, tmp_path, "plain", peers={"cluster": {"interface": "c"}})
+    api.remove_application("m", "plain")
+    assert [row["life"] for row in relations.of(db, "m", "plain")] == ["alive"]
+    assert api.status("m")["applications"]["plain"]["life"] == "dying"
+    assert "units" not in api.status("m")["applications"]["plain"]  # none was ever installed
+
+
+async def test_server(api: Api, db: Database, tmp_path: Path):
+    log = ModelLog(tmp_path / "log")
+    log.write("m", "unit-plain-0", "INFO", "juju.worker", "hello")
+    server = Server(tmp_path / "engine.sock", api, db, log)
+    await server.start()
+    connector = aiohttp.UnixConnector(str(tmp_path / "engine.sock"))
+    async with aiohttp.ClientSession("http://engine", connector=connector) as session:
+
+        async def call(method: str, **params: Any) -> tuple[int, Any]:
+            body = {"method": method, "params": params}
+            async with session.post("/v1/call", json=body) as response:
+                return response.status, await response.json()
+
+        assert (await call("models"))[1]["result"][0]["short-name"] == "m"
+        assert await call("status", model="none") == (
+            400, {"error": 'model "none" not found', "code": "not-found"},
+        )  # fmt: skip
+        assert await call("_read", path="/etc/passwd") == (
+            400, {"error": "_read: not supported by localjuju", "code": "not-supported"},
+        )  # fmt: skip
+        status, answer = await call("scale", model="m")
+        assert (status, answer["code"]) == (400, "invalid")
+        assert answer["error"].startswith("scale: missing a required argument")
+        async with session.get("/v1/log", params={"model": "m"}) as response:
+            lines = [json.loads(line) async for line in response.content]
+        assert [line["message"] for line in lines] == ["hello"]
+        async with session.get("/v1/log", params={"model": "m", "follow": "1"}) as response:
+            log.write("m", "unit-plain-0", "INFO", "juju.worker", "again")
+            assert json.loads(await response.content.readline())["message"] == "again"
+    await server.stop()
+    log.close()
