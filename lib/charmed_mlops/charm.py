@@ -100,6 +100,11 @@ class ServiceCharm(ops.CharmBase):
         self.app.add_secret(content, label=label)
         return content
 
+    def require_leader(self) -> None:
+        """Raises ActionFailed unless this unit leads, as application secrets need it."""
+        if not self.unit.is_leader():
+            raise ActionFailed(f"run this on the leader: {self.app.name}/leader")
+
     def converge(self) -> None:
         """Reconcile now, and keep what came of it as the unit's status."""
         try:

@@ -1,0 +1,153 @@
+"""Interface `s3`, as Charmhub's charms speak it (library s3, versions 0 and 1).
+
+| side | field of the application's databag | meaning |
+| --- | --- | --- |
+| requirer | bucket | name it asks for; the provider chooses one if there is none |
+| requirer | requested-secrets | JSON list `["access-key", "secret-key"]`: wants them in a secret |
+| provider | bucket, endpoint (URL), region, s3-uri-style (`path` or `host`) | where |
+| provider | secret-extra | URI of a Juju secret with `access-key` and `secret-key` (version 1) |
+| provider | access-key, secret-key | in plain, version 0 (s3-integrator): read, never written |
+
+Source: https://documentation.ubuntu.com/charmlibs/reference/interfaces/s3/v1
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import ops
+
+from charmed_mlops.errors import Blocked, Waiting
+from charmed_mlops.interfaces.mysql import (
+    _one,
+    _write,
+    forget_secret,
+    keep_secret,
+    peek_secret,
+    read_secret,
+)
+
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket and how to reach it.
+
+    Attributes:
+        endpoint: URL of the S3 service, empty for AWS itself.
+        path_style: whether the bucket's name belongs in the path instead of the host name.
+    """
+
+    endpoint: str
+    bucket: str
+    region: str
+    access_key: str
+    secret_key: str
+    path_style: bool = True
+
+
+class S3Requirer:
+    """Asks for one bucket and reads how to reach it."""
+
+    def __init__(self, charm: ops.CharmBase, endpoint: str, bucket: str | None = None):
+        """`bucket` is the name to ask for; MODEL-APPLICATION unless given."""
+        self._charm = charm
+        self._endpoint = endpoint
+        self._bucket = bucket or f"{charm.model.name}-{charm.app.name}"[:63].strip("-")
+
+    def get(self) -> Bucket:
+        """The bucket; asks for it first where that is still to be done.
+
+        Raises:
+            Blocked: there is no relation.
+            Waiting: the provider has not answered yet.
+        """
+        relation = _one(self._charm, self._endpoint)
+        if self._charm.unit.is_leader():
+            mine = relation.data[self._charm.app]
+            _write(mine, "bucket", self._bucket)
+            _write(mine, "requested-secrets", json.dumps(["access-key", "secret-key"]))
+        theirs = relation.data[relation.app]
+        keys: Mapping[str, str] = theirs
+        if uri := theirs.get("secret-extra"):
+            keys = read_secret(self._charm, uri, relation.app.name)
+        access, secret = keys.get("access-key"), keys.get("secret-key")
+        if not access or not secret or not theirs.get("bucket"):
+            raise Waiting(f"waiting for {relation.app.name} to give a bucket")
+        return Bucket(
+            endpoint=theirs.get("endpoint", ""),
+            bucket=theirs["bucket"],
+            region=theirs.get("region") or "us-east-1",
+            access_key=access,
+            secret_key=secret,
+            path_style=theirs.get("s3-uri-style", "path") != "host",
+        )
+
+
+@dataclass(frozen=True)
+class Request:
+    """A bucket that a related application asks for."""
+
+    relation: ops.Relation
+    application: str
+    bucket: str
+    label: str
+
+
+class S3Provider:
+    """Reads what is asked for and answers, keys in a Juju secret per relation."""
+
+    def __init__(self, charm: ops.CharmBase, endpoint: str):
+        self._charm = charm
+        self._endpoint = endpoint
+
+    def requests(self) -> Iterator[Request]:
+        """Every live relation, with the bucket its requirer asks for.
+
+        A requirer that names none gets `relation-ID`.
+
+        Raises:
+            Blocked: a requirer asks for a name that no bucket can have.
+        """
+        if not self._charm.unit.is_leader():  # only the leader can answer
+            return
+        for relation in self._charm.model.relations[self._endpoint]:
+            if not relation.active or not relation.app:
+                continue
+            asked = relation.data[relation.app].get("bucket") or f"relation-{relation.id}"
+            if not BUCKET.fullmatch(asked):
+                raise Blocked(
+                    f"{relation.app.name} asks for bucket {asked!r}: 3 to 63 lower-case "
+                    "letters, digits, dots and hyphens only"
+                )
+            yield Request(
+                relation, relation.app.name, asked, f"{self._endpoint}.{relation.id}.keys"
+            )
+
+    def keys(self, request: Request) -> dict[str, str] | None:
+        """What `answer` published as `access-key` and `secret-key`, None before."""
+        return peek_secret(self._charm, request.label)
+
+    def forget(self, relation_id: int) -> None:
+        """Remove the secret of a relation that is gone."""
+        forget_secret(self._charm, f"{self._endpoint}.{relation_id}.keys")
+
+    def answer(self, request: Request, bucket: Bucket) -> None:
+        """Publish a bucket; to be called by the leader."""
+        secret = keep_secret(
+            self._charm,
+            request.label,
+            request.relation,
+            {"access-key": bucket.access_key, "secret-key": bucket.secret_key},
+        )
+        mine = request.relation.data[self._charm.app]
+        _write(mine, "bucket", bucket.bucket)
+        _write(mine, "endpoint", bucket.endpoint)
+        _write(mine, "region", bucket.region)
+        _write(mine, "s3-uri-style", "path" if bucket.path_style else "host")
+        _write(mine, "secret-extra", secret)
