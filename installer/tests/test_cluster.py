@@ -1,0 +1,108 @@
+"""kubectl and open against a real API server, reached by the engine's door."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from installer import open_application
+from installer.pack import ROOT
+from localjuju import paths
+from localjuju.errors import EngineError
+
+_PROGRAMS = sorted(paths.cache().glob("builds/kubernetes-*"))
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="the engine without pods needs root"),
+    pytest.mark.skipif(not _PROGRAMS, reason="Kubernetes is not built yet: ./mlops up builds it"),
+]
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The state folder of a running control plane."""
+    state = tmp_path_factory.mktemp("state")
+    process = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("engine_without_pods.py"), _PROGRAMS[-1], state],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 90
+    while not (state / "ready").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    yield state
+    process.communicate(timeout=60)
+
+
+def _mlops(
+    state: Path, *arguments: str, stdin: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "installer", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "CHARMED_MLOPS_STATE": str(state)},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def _service(name: str, **spec: object) -> str:
+    ports = {"ports": [{"name": "http", "port": 5000}, {"name": "metrics", "port": 9000}]}
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name},
+            "spec": {**ports, **spec},
+        }
+    )
+
+
+def test_kubectl_reads_stdin_and_uses_the_model_s_namespace(engine: Path):
+    namespace = '{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "mlops"}}'
+    assert _mlops(engine, "kubectl", "apply", "-f", "-", stdin=namespace).returncode == 0
+    applied = _mlops(engine, "kubectl", "apply", "-f", "-", stdin=_service("web"))
+    assert applied.stdout == "service/web created\n", applied.stderr
+    found = _mlops(engine, "kubectl", "get", "services", "--all-namespaces", "-o", "name")
+    assert "service/web\n" in found.stdout
+    assert json.loads(_mlops(engine, "kubectl", "get", "svc", "web", "-o", "json").stdout)[
+        "metadata"
+    ]["namespace"] == ("mlops")
+
+
+def test_kubectl_s_exit_code_and_error_are_kept(engine: Path):
+    result = _mlops(engine, "kubectl", "get", "pod", "gone")
+    assert result.returncode == 1
+    assert 'pods "gone" not found' in result.stderr
+
+
+def test_nothing_of_a_kubeconfig_is_left(engine: Path):
+    before = {path.name for path in engine.iterdir()}
+    _mlops(engine, "kubectl", "version")
+    assert {path.name for path in engine.iterdir()} == before
+
+
+def test_open_lists_and_names_what_is_wrong(engine: Path):
+    listed = _mlops(engine, "open")
+    assert "./mlops open web:5000" in listed.stdout, listed.stderr
+    gone = _mlops(engine, "open", "gone")
+    assert gone.stderr == "ERROR no application gone in mlops: ./mlops open lists them\n"
+    port = _mlops(engine, "open", "web:1")
+    assert port.stderr == "ERROR web has no port 1: it has 5000, 9000\n"
+
+
+def test_headless_service_without_a_pod(engine: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CHARMED_MLOPS_STATE", str(engine))
+    _mlops(engine, "kubectl", "apply", "-f", "-", stdin=_service("bare", clusterIP="None"))
+    with pytest.raises(EngineError, match="bare has no pod that is ready"):
+        open_application.main(["bare"])
