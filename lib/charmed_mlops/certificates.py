@@ -1,0 +1,156 @@
+"""Certificates for admission webhooks: one authority and one leaf per application."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import ops
+
+from charmed_mlops.errors import Waiting
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+_LEAF_LIFE = datetime.timedelta(days=365)
+_AUTHORITY_LIFE = datetime.timedelta(days=3650)
+_RENEW_AT = 2 / 3  # of the life; the rest is the time to notice that renewal does not work
+_BACKDATE = datetime.timedelta(hours=1)  # for nodes whose clock is behind
+
+
+def now() -> datetime.datetime:
+    """The time, in UTC; the one place where certificates read the clock."""
+    return datetime.datetime.now(datetime.timezone.utc)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """PEM texts.
+
+    Attributes:
+        ca: certificate of the authority; what webhook configurations trust.
+        chain: the server's certificate, then the authority's.
+        key: the server's private key.
+    """
+
+    ca: str
+    chain: str
+    key: str
+
+
+class WebhookCertificate:
+    """Kept in a secret of the application: the leader makes and renews it, all units read it."""
+
+    def __init__(self, charm: ops.CharmBase, service: str | None = None):
+        """Prepares.
+
+        Args:
+            charm: whose application it is for.
+            service: the Service that the API server calls; default the application's own.
+        """
+        self._charm = charm
+        self._service = service or charm.app.name
+        self._label = f"webhook-certificate-{self._service}"
+
+    def current(self) -> Certificate:
+        """The certificate in use; the leader renews it at two thirds of its life.
+
+        Raises:
+            Waiting: the leader has not made it yet.
+        """
+        leads = self._charm.unit.is_leader()
+        try:
+            secret = self._charm.model.get_secret(label=self._label)
+        except ops.SecretNotFoundError:
+            if not leads:
+                raise Waiting("waiting for the leader to make the webhook certificate") from None
+            content = self._issue({})
+            self._charm.app.add_secret(content, label=self._label)
+        else:
+            content = secret.peek_content()
+            if leads and self._due(content):
+                content = self._issue(content)
+                secret.set_content(content)
+        return Certificate(
+            content["ca-cert"], content["server-cert"] + content["ca-cert"], content["server-key"]
+        )
+
+    @property
+    def _names(self) -> list[str]:
+        base = f"{self._service}.{self._charm.model.name}"
+        return [f"{base}.svc", f"{base}.svc.cluster.local", base]
+
+    def _due(self, content: dict[str, str]) -> bool:
+        from cryptography import x509
+
+        leaf = x509.load_pem_x509_certificate(content["server-cert"].encode())
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return _old(leaf) or names.get_values_for_type(x509.DNSName) != self._names
+
+    def _issue(self, content: dict[str, str]) -> dict[str, str]:
+        """A new leaf, from the authority at hand while that outlives it, else from a new one."""
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        def pem(key: ec.EllipticCurvePrivateKey) -> str:
+            return key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            ).decode()
+
+        def builder(
+            subject: str, issuer: str, key: ec.EllipticCurvePrivateKey, life: datetime.timedelta
+        ) -> x509.CertificateBuilder:
+            def name(text: str) -> x509.Name:
+                # a common name holds at most 64 characters (RFC 5280, ub-common-name)
+                return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text[:64])])
+
+            return (
+                x509.CertificateBuilder()
+                .subject_name(name(subject))
+                .issuer_name(name(issuer))
+                .public_key(key.public_key())
+                .serial_number(x509.random_serial_number())
+                .not_valid_before(now() - _BACKDATE)
+                .not_valid_after(now() + life)
+            )
+
+        issuer = f"{self._charm.app.name} webhooks"
+        if content and not _old(x509.load_pem_x509_certificate(content["ca-cert"].encode())):
+            ca_text, ca_key_text = content["ca-cert"], content["ca-key"]
+            ca_key = serialization.load_pem_private_key(ca_key_text.encode(), None)
+            assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+        else:
+            ca_key = ec.generate_private_key(ec.SECP256R1())
+            ca_key_text = pem(ca_key)
+            ca = (
+                builder(issuer, issuer, ca_key, _AUTHORITY_LIFE)
+                .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+                .sign(ca_key, hashes.SHA256())
+            )
+            ca_text = ca.public_bytes(serialization.Encoding.PEM).decode()
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = x509.SubjectAlternativeName([x509.DNSName(name) for name in self._names])
+        usage = x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH])
+        leaf = (
+            builder(self._names[0], issuer, key, _LEAF_LIFE)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(names, critical=False)
+            .add_extension(usage, critical=False)
+            .sign(ca_key, hashes.SHA256())
+        )
+        return {
+            "ca-cert": ca_text,
+            "ca-key": ca_key_text,
+            "server-cert": leaf.public_bytes(serialization.Encoding.PEM).decode(),
+            "server-key": pem(key),
+        }
+
+
+def _old(certificate: x509.Certificate) -> bool:
+    """Whether two thirds of its life have passed."""
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return now() >= begin + (end - begin) * _RENEW_AT
