@@ -22,7 +22,7 @@ def main() -> int:
     with IPRoute() as network:
         network.link("set", index=1, state="up")
         network.link("add", ifname="pods", kind="bridge")
-        index = network.link_lookup(ifname="pods")[0]
+        index = next(iter(network.link_lookup(ifname="pods")))
         network.addr("add", index=index, address="10.1.0.1", prefixlen=16)
         network.link("set", index=index, state="up")
     asyncio.run(_serve(Path(sys.argv[1]), Path(sys.argv[2])))
