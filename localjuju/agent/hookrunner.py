@@ -92,7 +92,7 @@ class HookRunner:
         try:
             code = await self._dispatch(model, context, argv, output)
         except Interrupted:
-            self._finish(model, hook, "failed", "the action was interrupted: its pod went", {})
+            tasks.end_interrupted(db, model, unit)
             raise
         await self._fault("dispatched", unit, hook)
         results = dict(context.action.results) if context.action else {}

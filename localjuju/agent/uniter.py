@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from pathlib import Path
 
 from localjuju.agent import effects
 from localjuju.agent.hookrunner import HookRunner, Interrupted, save
@@ -13,7 +14,7 @@ from localjuju.agent.pebble import PebbleWatch
 from localjuju.agent.resolver import Adopt, Bury, Replace, Skip, Step, Wait, choose
 from localjuju.agent.services import Services
 from localjuju.agent.view import View, load, pod_name
-from localjuju.model import applications, clock, relations, statuses
+from localjuju.model import applications, clock, relations, statuses, tasks
 
 _log = logging.getLogger(__name__)
 _FIRST_SECONDS, _LAST_SECONDS = 0.5, 30.0
@@ -35,6 +36,7 @@ class Uniter:
         self._changed.set()
 
     async def run(self) -> None:
+        tasks.end_interrupted(self._services.db, self.model, self.unit)
         delay = _FIRST_SECONDS
         try:
             while True:
@@ -60,7 +62,9 @@ class Uniter:
             await self._watch_none()
 
     async def _do(self, view: View, step: Step) -> None:
-        if isinstance(step, Hook):
+        if isinstance(step, Hook) and not self._charm_folder().joinpath("dispatch").exists():
+            await self._adopt(view)  # the pod is the same, what was in it is not
+        elif isinstance(step, Hook):
             await self._runner.run(self.model, view, step)
             told = view.state.notices
             self._events = [e for e in self._events if e.notice_time > told.get(e.container, "")]
@@ -109,12 +113,16 @@ class Uniter:
             if number is not None and relations.get(db, self.model, number) is None:
                 setattr(state, name, None)
 
+    def _charm_folder(self) -> Path:
+        return self._services.agent_folder(self.model, self.unit) / "charm"
+
     async def _adopt(self, view: View) -> None:
         """Puts the charm into a new pod. What the unit kept in the old one is lost, as on Juju."""
         assert view.pod is not None
         state, application = view.state, view.application
-        folder = self._services.agent_folder(self.model, self.unit) / "charm"
-        await asyncio.to_thread(self._services.charms.install, application["charm"], folder)
+        await asyncio.to_thread(
+            self._services.charms.install, application["charm"], self._charm_folder()
+        )
         changed = (application["charm"], application["modified"]) != (state.charm, state.modified)
         state.upgrade = state.installed and (state.upgrade or changed)
         if changed:  # the hook that failed was another charm's

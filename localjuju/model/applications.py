@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,13 +140,13 @@ def add_units(db: Database, model: str, application: str, count: int) -> list[st
     return added
 
 
-def elect(db: Database, model: str, application: str, exclude: str | None = None) -> None:
-    """Keeps the leader while it lives; else the lowest live unit leads."""
+def elect(db: Database, model: str, application: str, exclude: Collection[str] = ()) -> None:
+    """Keeps the leader while it lives; else the lowest live unit leads that is not excluded."""
     row = get(db, model, application)
     alive = [
         unit["name"]
         for unit in units(db, model, application)
-        if unit["life"] == "alive" and unit["name"] != exclude
+        if unit["life"] == "alive" and unit["name"] not in exclude
     ]
     leader = row["leader"] if row["leader"] in alive else (alive[0] if alive else None)
     if leader is None:

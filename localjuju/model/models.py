@@ -31,6 +31,7 @@ CONFIG_DEFAULTS: dict[str, Any] = {
     "workload-storage": "local",
 }
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
+_TAKEN = {"default", "kube-system", "kube-public", "kube-node-lease"}
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
 
@@ -76,6 +77,11 @@ def add(db: Database, name: str, config: Mapping[str, Any] | None = None) -> Non
         raise ModelError(
             f'"{name}" is not a valid name: model names may only contain lowercase letters, '
             "digits and hyphens"
+        )
+    if name in _TAKEN:
+        raise ModelError(
+            f'failed to create new model: a namespace called "{name}" already exists, would clash '
+            "with model name"
         )
     if db.one("SELECT 1 FROM models WHERE name = ?", name):
         raise ModelError(f'failed to create new model: model "{name}" for admin already exists')

@@ -136,6 +136,18 @@ def cancel(db: Database, model: str, task: str) -> None:
                clock.text(), model, row["id"])  # fmt: skip
 
 
+def end_interrupted(db: Database, model: str, unit: str) -> None:
+    """Tasks that were running when the engine ended: an action is not run twice."""
+    sql = "SELECT id FROM tasks WHERE model = ? AND unit = ? AND status = 'running'"
+    for row in db.all(sql, model, unit):
+        with db.transaction(model):
+            db.run(
+                "UPDATE tasks SET status = 'failed', message = 'action terminated', "
+                "completed = ? WHERE model = ? AND id = ?",
+                clock.text(), model, row["id"],
+            )  # fmt: skip
+
+
 def listing(db: Database, model: str) -> list[dict[str, Any]]:
     """Every task, newest last, as `show` has them."""
     return [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 
 from localjuju.model import applications, models
 from localjuju.model.charm import CharmFolder
@@ -13,6 +15,7 @@ from localjuju.model.substrate import ApplicationSpec, Cluster
 
 _log = logging.getLogger(__name__)
 _FIRST_SECONDS, _LAST_SECONDS = 0.5, 30.0
+_LEASE_SECONDS = 60.0  # Juju's leases: a leader that cannot be reached for so long loses the lead
 
 
 class Worker:
@@ -22,6 +25,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._changed = asyncio.Event()
+        self.again: float | None = None  # seconds until `step` is due without being woken
 
     def wake(self) -> None:
         self._changed.set()
@@ -38,7 +42,8 @@ class Worker:
                 if not await self.step():
                     return
                 delay = _FIRST_SECONDS
-                await self._changed.wait()
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), self.again)
             except Exception as error:
                 _log.warning("%s: %s; again in %.0f s", self.name, error, delay)
                 await asyncio.sleep(delay)
@@ -56,6 +61,7 @@ class ApplicationWorker(Worker):
         self.model, self.application = model, application
         self.name = f"application {model}/{application}"
         self._applied: ApplicationSpec | None = None
+        self._absent_since: float | None = None
 
     async def step(self) -> bool:
         row = self._db.one("SELECT * FROM applications WHERE model = ? AND name = ?", self.model,
@@ -84,7 +90,29 @@ class ApplicationWorker(Worker):
         if spec != self._applied:
             await self._cluster.apply(spec)
             self._applied = spec
+        self._keep_lease(row["leader"], [unit["name"] for unit in units])
         return True
+
+    def _keep_lease(self, leader: str | None, units: list[str]) -> None:
+        """Gives the lead to another unit when the leader's pod stays away and another is there."""
+        self.again = None
+        here = [unit for unit in units if unit != leader and self._reachable(unit)]
+        if leader is None or not here or self._reachable(leader):
+            self._absent_since = None
+            return
+        now = time.monotonic()
+        if self._absent_since is None:
+            self._absent_since = now
+        self.again = self._absent_since + _LEASE_SECONDS - now
+        if self.again <= 0:
+            self._absent_since = self.again = None
+            away = [unit for unit in units if unit not in here]
+            with self._db.transaction(self.model):
+                applications.elect(self._db, self.model, self.application, away)
+
+    def _reachable(self, unit: str) -> bool:
+        pod = self._cluster.pod(self.model, unit.replace("/", "-"))
+        return pod is not None and pod.charm_running and not pod.terminating
 
 
 def _constraints(db: Database, model: str, text: str) -> dict[str, str]:

@@ -83,3 +83,16 @@ async def test_exec(bench: Bench):
     number = bench.api.exec(MODEL, "plain/0", "is-leader; echo no >&2; exit 4")["task"]
     task = await bench.finished(number)
     assert task["results"] == {"stdout": "True\n", "stderr": "no\n", "return-code": 4}
+
+
+async def test_an_action_that_the_engine_ended_in_is_not_run_twice(bench: Bench):
+    await bench.deploy(bench.charm("plain", actions={"slow": {}}, script="""
+      if [ -n "$JUJU_ACTION_NAME" ]; then sleep 30; fi"""))  # fmt: skip
+    await bench.idle()
+    number = bench.api.run(MODEL, "plain/0", "slow")["task"]
+    await bench.until(lambda: bench.hooks("plain/0")[-1] == "slow")
+    await bench.restart()
+    task = await bench.finished(number)
+    assert (task["status"], task["message"]) == ("failed", "action terminated")
+    await bench.idle()
+    assert bench.hooks("plain/0").count("slow") == 1

@@ -92,7 +92,7 @@ async def test_leadership_moves_when_the_leader_goes(bench: Bench):
     await bench.deploy(charm, units=2)
     await bench.idle()
     with bench.controller.db.transaction(MODEL):
-        applications.elect(bench.controller.db, MODEL, "plain", exclude="plain/0")
+        applications.elect(bench.controller.db, MODEL, "plain", ["plain/0"])
     await bench.until(lambda: "leader-elected" in bench.hooks("plain/1"))
     await bench.idle()
     assert await _sh(bench, "plain/0", "is-leader --format=json") == (0, "false\n", "")

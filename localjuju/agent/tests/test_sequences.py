@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import shutil
+from typing import Any
+
+import pytest
+
 from localjuju.agent.tests.bench import MODEL, Bench
+from localjuju.model import workers
 
 DEPLOYED = ["install", "leader-elected", "config-changed", "start"]
 
@@ -212,3 +220,54 @@ async def test_destroy_model(bench: Bench):
     await bench.until(lambda: not bench.api.models())
     assert not bench.node._pods
     assert bench.hooks("plain/1")[-2:] == ["stop", "remove"]
+
+
+async def test_a_pod_whose_folder_was_lost_starts_again(bench: Bench):
+    await bench.deploy(bench.charm("plain", options={"a": {"type": "string"}}))
+    await bench.idle()
+    bench.forget()
+    data = bench.node.volume_path(MODEL, "plain-0", "charm-data") / "var/lib/juju/agents"
+    shutil.rmtree(data)
+    bench.api.set_config(MODEL, "plain", {"a": "b"})
+    await bench.until(lambda: "start" in bench.hooks("plain/0"))
+    assert bench.hooks("plain/0") == ["config-changed", "start"]
+
+
+async def test_a_leader_that_stays_away_loses_the_lead(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(workers, "_LEASE_SECONDS", 0.5)
+    await bench.deploy(bench.charm("plain"), units=2)
+    await bench.idle()
+    bench.node.terminate("plain-0")
+    await bench.until(lambda: "leader-elected" in bench.hooks("plain/1"))
+    bench.node.churn("plain-0")
+    await bench.until(lambda: "leader-settings-changed" in bench.hooks("plain/0"))
+    await bench.idle()
+    units = bench.api.status(MODEL)["applications"]["plain"]["units"]
+    assert [name for name, unit in units.items() if unit.get("leader")] == ["plain/1"]
+
+
+async def test_a_pod_that_is_told_to_go_waits_for_stop(bench: Bench):
+    slow = "case $JUJU_HOOK_NAME in stop) sleep 0.5; echo stopped >> %s;; esac"
+    done = bench.state / "done"
+    await bench.deploy(bench.charm("plain", slow % done))
+    await bench.idle()
+    uid = bench.unit("plain/0")["agent"]["pod"]
+    bench.node.terminate("plain-0")
+    answer = await _ask(bench, ["container-agent", uid])
+    assert answer == {"stdout": "", "stderr": "", "code": 0}
+    assert done.read_text() == "stopped\n"
+    assert await _ask(bench, ["container-agent", "no-such-pod"]) == answer
+    intruder = await _ask(bench, ["is-leader"])
+    assert intruder["stderr"] == "ERROR context id does not belong to a running hook\n"
+
+
+async def _ask(bench: Bench, argv: list[str]) -> dict[str, Any]:
+    path = bench.state / "agent/agent.sock"
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(json.dumps({"context": "guess", "argv": argv}).encode() + b"\n")
+    answer = json.loads(await reader.readline())
+    writer.close()
+    await writer.wait_closed()
+    return answer
