@@ -8,9 +8,13 @@ what makes `./mlops down`, and a crash, leave nothing behind.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
 import socket
+import struct
+import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -101,14 +105,27 @@ def _first_process(main: Callable[[], int], hostname: str) -> NoReturn:
     mount("none", "/", None, _MS_REC | _MS_PRIVATE)
     mount("proc", "/proc", "proc", _MS_NOSUID_NODEV_NOEXEC)
     socket.sethostname(hostname)
+    _loopback_up()
     child = os.fork()
     if child == 0:
         code = 1
         try:
             code = main()
+        except BaseException:
+            traceback.print_exc()
         finally:
+            sys.stdout.flush()
             os._exit(code)
     os._exit(_relay(child))
+
+
+def _loopback_up() -> None:
+    """A new network namespace has its loopback interface down (netdevice(7))."""
+    get_flags, set_flags, up = 0x8913, 0x8914, 1
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        answer = fcntl.ioctl(any_socket, get_flags, struct.pack("16sH22x", b"lo", 0))
+        flags = struct.unpack("16sH22x", answer)[1]
+        fcntl.ioctl(any_socket, set_flags, struct.pack("16sH22x", b"lo", flags | up))
 
 
 def _relay(child: int) -> int:

@@ -1,0 +1,356 @@
+"""One container of a pod: pulled, started, probed, started again as its policy says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import logging
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from localjuju.errors import EngineError
+from localjuju.images import Image
+from localjuju.node import environment, rootfs
+from localjuju.node.logs import ContainerLog
+from localjuju.node.probes import Probe
+from localjuju.node.runtime import Ended, Runtime
+
+_FIRST_BACK_OFF = 10.0  # seconds, doubled at each failure up to the largest: as the kubelet
+_LARGEST_BACK_OFF = 300.0
+_GOOD_RUN_SECONDS = 600.0
+_RETRY_SECONDS = 2.0
+_log = logging.getLogger(__name__)
+
+
+def now() -> str:
+    """The time as Kubernetes writes it."""
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass
+class Sandbox:
+    """What the containers of one pod share."""
+
+    pod: Any
+    folder: Path
+    logs: Path
+    pid: int
+    ip: str
+    runtime: Runtime
+    pull: Callable[[str], Awaitable[Image]]
+    lookup: environment.Lookup
+    volumes: Mapping[str, Path]
+    files: Mapping[str, str]
+    changed: Callable[[], None]
+    builtin_binds: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+class Container:
+    """A container; `status` is its part of the pod's status."""
+
+    def __init__(self, sandbox: Sandbox, spec: Any, *, init: bool, restarts: int):
+        """Args: spec: lightkube's Container; restarts: how often it was started again before."""
+        self._sandbox = sandbox
+        self._spec = spec
+        self._init = init
+        self._log: ContainerLog | None = None
+        self._environment: dict[str, str] = {}
+        self._user: tuple[int | None, int | None] = (None, None)
+        self._killed_for = ""
+        self._run_task: asyncio.Task[None] | None = None
+        self.name: str = spec.name
+        self.pid: int | None = None
+        self.restarts = restarts
+        self.ready = False
+        self.started = False
+        self.finished: int | None = None
+        """The exit code, once the container will not be started again."""
+        self.image: Image | None = None
+        self.state: dict[str, Any] = {"waiting": {"reason": "ContainerCreating"}}
+        self.last_state: dict[str, Any] = {}
+
+    # The container's life --------------------------------------------------------------------
+
+    async def run(self, policy: str) -> None:
+        """Runs it until its restart policy lets it rest; sets `finished`.
+
+        Args:
+            policy: Always, OnFailure or Never.
+        """
+        delay = _FIRST_BACK_OFF
+        while True:
+            began = time.monotonic()
+            try:
+                end = await self._run_once()
+            except (EngineError, environment.ConfigError, OSError, ValueError) as error:
+                reason, pause = _problem(error, delay)
+                self._wait(reason, str(error))
+                if isinstance(error, EngineError):
+                    delay = min(delay * 2, _LARGEST_BACK_OFF)
+                await asyncio.sleep(pause)
+                continue
+            if policy == "Never" or (policy == "OnFailure" and end.code == 0):
+                self.finished = end.code
+                self._sandbox.changed()
+                return
+            if time.monotonic() - began > _GOOD_RUN_SECONDS:
+                delay = _FIRST_BACK_OFF
+            if self.restarts or end.code != 0:
+                message = f"back-off {delay:.0f}s restarting failed container={self.name}"
+                self._wait("CrashLoopBackOff", message)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, _LARGEST_BACK_OFF)
+            self.restarts += 1
+
+    def _wait(self, reason: str, message: str) -> None:
+        if "terminated" in self.state:
+            self.last_state = self.state
+        self.state = {"waiting": {"reason": reason, "message": message}}
+        self._sandbox.changed()
+
+    async def _run_once(self) -> Ended:
+        """Starts it once and returns how it ended."""
+        sandbox, spec = self._sandbox, self._spec
+        self.image = await sandbox.pull(spec.image)
+        self._environment = await environment.build(
+            sandbox.pod, spec, self.image.env, sandbox.lookup, sandbox.ip
+        )
+        self._user = _user(sandbox.pod, spec)
+        folder = sandbox.folder / self.name
+        await asyncio.to_thread(rootfs.remove, folder) if folder.exists() else None
+        self._log = ContainerLog(self.log_file)
+        request = self._request(folder)
+        try:
+            pid = await sandbox.runtime.container(request, self._log.writing)
+        finally:
+            self._log.close_writing()
+        self.pid = pid
+        self._killed_for = ""
+        started = now()
+        self.state = {"running": {"startedAt": started}}
+        self.started = spec.startupProbe is None
+        self.ready = self.started and spec.readinessProbe is None
+        sandbox.changed()
+        probing = asyncio.create_task(self._probe())
+        hook = asyncio.create_task(self._after_start())
+        try:
+            end = await sandbox.runtime.wait(pid)
+        except asyncio.CancelledError:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            raise
+        finally:
+            probing.cancel()
+            hook.cancel()
+            self.pid = None
+            self.ready = self.started = False
+        await self._log.finish()
+        self.state = {
+            "terminated": {
+                "exitCode": end.code,
+                "reason": "Completed" if end.code == 0 else "Error",
+                "message": self._killed_for or self._termination_message(folder),
+                "startedAt": started,
+                "finishedAt": now(),
+                "containerID": self._id,
+            }
+        }
+        if self._init and end.code == 0:
+            self.ready = True
+        sandbox.changed()
+        return end
+
+    @property
+    def log_file(self) -> Path:
+        """Where what it prints is kept."""
+        return self._sandbox.logs / f"{self.name}-{self.restarts}.log"
+
+    @property
+    def _id(self) -> str:
+        return f"localjuju://{self._sandbox.pod.metadata.uid}-{self.name}-{self.restarts}"
+
+    def _termination_message(self, folder: Path) -> str:
+        path = (self._spec.terminationMessagePath or "/dev/termination-log").lstrip("/")
+        with contextlib.suppress(OSError):
+            return (folder / "rootfs" / path).read_text(errors="replace")[:4096]
+        return ""
+
+    def _request(self, folder: Path) -> dict[str, Any]:
+        assert self.image is not None
+        spec, image = self._spec, self.image
+        known = self._environment
+        command = [environment.expand(word, known) for word in spec.command or []]
+        arguments = [environment.expand(word, known) for word in spec.args or []]
+        argv = [
+            *(command or image.entrypoint),
+            *(arguments if arguments or command else image.command),
+        ]
+        if not argv:
+            raise environment.ConfigError(f"no command specified for image {spec.image}")
+        security = spec.securityContext
+        binds = [*image.binds, *self._sandbox.builtin_binds.get(argv[0], ())]
+        return {
+            "sandbox": self._sandbox.pid,
+            "folder": str(folder),
+            "image": str(image.rootfs),
+            "binds": binds,
+            "mounts": self._mounts(),
+            "files": dict(self._sandbox.files),
+            "read_only": bool(security and security.readOnlyRootFilesystem),
+            "argv": argv,
+            "env": known,
+            "cwd": spec.workingDir or image.workdir,
+            "user": self._user[0],
+            "group": self._user[1],
+        }
+
+    def _mounts(self) -> list[dict[str, Any]]:
+        found = []
+        for mount in self._spec.volumeMounts or []:
+            source = self._sandbox.volumes[mount.name]
+            below = mount.subPath or environment.expand(mount.subPathExpr or "", self._environment)
+            if below:
+                source = source / below
+                if not source.exists():
+                    source.mkdir(parents=True)
+                    source.chmod(0o777)
+            found.append(
+                {
+                    "source": str(source),
+                    "target": mount.mountPath,
+                    "read_only": bool(mount.readOnly),
+                }
+            )
+        return found
+
+    # What happens while it runs --------------------------------------------------------------
+
+    async def exec(self, argv: Sequence[str], timeout: float | None = None) -> int:
+        """Runs a program in it with its own environment; the exit code.
+
+        Raises:
+            OSError: the container does not run.
+        """
+        if self.pid is None:
+            raise OSError(f"container {self.name} does not run")
+        user, group = self._user
+        result = await self._sandbox.runtime.exec(
+            self.pid, argv, self._environment, self._spec.workingDir or "/",
+            user=user, group=group, timeout=timeout,
+        )  # fmt: skip
+        return result.code
+
+    def exec_settings(self) -> tuple[int, dict[str, str], str, int | None, int | None]:
+        """Process id, environment, folder, user and group for another program in it.
+
+        Raises:
+            OSError: the container does not run.
+        """
+        if self.pid is None:
+            raise OSError(f"container {self.name} does not run")
+        return self.pid, self._environment, self._spec.workingDir or "/", *self._user
+
+    async def _after_start(self) -> None:
+        lifecycle = self._spec.lifecycle
+        if lifecycle and lifecycle.postStart and lifecycle.postStart.exec:
+            code = await self.exec(lifecycle.postStart.exec.command)
+            if code != 0:
+                self._kill(f"the postStart hook ended with {code}")
+
+    async def before_stop(self) -> None:
+        """Runs its preStop hook; what that says does not matter."""
+        lifecycle = self._spec.lifecycle
+        hook = lifecycle.preStop if lifecycle else None
+        with contextlib.suppress(OSError):
+            if hook and hook.exec:
+                await self.exec(hook.exec.command)
+            elif hook and hook.sleep:
+                await asyncio.sleep(hook.sleep.seconds)
+
+    def _kill(self, reason: str) -> None:
+        if self.pid is not None:
+            _log.info("container %s killed: %s", self.name, reason)
+            self._killed_for = reason
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    async def _probe(self) -> None:
+        spec = self._spec
+        ports = {port.name: port.containerPort for port in spec.ports or [] if port.name}
+
+        def probe(wanted: Any) -> Probe:
+            return Probe(wanted, self._sandbox.ip, ports, self.exec)
+
+        if spec.startupProbe is not None:
+
+            def start_changed(good: bool) -> None:
+                if good:
+                    self.started = True
+                    self.ready = spec.readinessProbe is None
+                    self._sandbox.changed()
+                else:
+                    self._kill("the startup probe failed")
+
+            await probe(spec.startupProbe).run(start_changed, once=True)
+
+        def ready_changed(good: bool) -> None:
+            self.ready = good
+            self._sandbox.changed()
+
+        def alive_changed(good: bool) -> None:
+            if not good:
+                self._kill("the liveness probe failed")
+
+        running = [
+            probe(wanted).run(changed)
+            for wanted, changed in (
+                (spec.readinessProbe, ready_changed),
+                (spec.livenessProbe, alive_changed),
+            )
+            if wanted is not None
+        ]
+        await asyncio.gather(*running)
+
+    def status(self) -> dict[str, Any]:
+        """Its part of the pod's status."""
+        return {
+            "name": self.name,
+            "image": self._spec.image,
+            "imageID": f"{self.image.kind}://{self.image.reference}" if self.image else "",
+            "containerID": self._id if self.pid is not None else "",
+            "ready": self.ready,
+            "started": self.started,
+            "restartCount": self.restarts,
+            "state": _complete(self.state),
+            "lastState": _complete(self.last_state),
+        }
+
+
+def _complete(state: dict[str, Any]) -> dict[str, Any]:
+    """A state with the two other kinds named as absent: a patch would keep them."""
+    return {kind: state.get(kind) for kind in ("waiting", "running", "terminated")}
+
+
+def _problem(error: Exception, delay: float) -> tuple[str, float]:
+    """The reason to show for what keeps a container from starting, and seconds to wait."""
+    if isinstance(error, EngineError):
+        return "ErrImagePull" if delay == _FIRST_BACK_OFF else "ImagePullBackOff", delay
+    if isinstance(error, environment.ConfigError):
+        return "CreateContainerConfigError", _RETRY_SECONDS
+    return "RunContainerError", _RETRY_SECONDS
+
+
+def _user(pod: Any, spec: Any) -> tuple[int | None, int | None]:
+    """User and group of the container, else of the pod, else root."""
+    user = group = None
+    for context in (pod.spec.securityContext, spec.securityContext):
+        if context is not None:
+            user = context.runAsUser if context.runAsUser is not None else user
+            group = context.runAsGroup if context.runAsGroup is not None else group
+    return user, group

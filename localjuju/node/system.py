@@ -1,0 +1,68 @@
+"""The few system calls that Python 3.10 has no function for."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_REMOUNT = 32
+MS_BIND = 4096
+MS_REC = 16384
+_MNT_DETACH = 2
+_SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def unshare(flags: int) -> None:
+    """unshare(2). Raises OSError."""
+    _check(_libc.unshare(flags), "unshare")
+
+
+def setns(file: str, kind: int) -> None:
+    """setns(2) on a file such as /proc/PID/ns/net. Raises OSError."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check(_libc.setns(descriptor, kind), f"setns {file}")
+    finally:
+        os.close(descriptor)
+
+
+def mount(source: str, target: str, kind: str | None, flags: int = 0, data: str = "") -> None:
+    """mount(2). Raises OSError."""
+    encoded = [
+        None if text is None else os.fsencode(text) for text in (source, target, kind, data)
+    ]
+    _check(_libc.mount(*encoded[:3], ctypes.c_ulong(flags), encoded[3]), f"mount {target}")
+
+
+def bind(source: str, target: str, *, read_only: bool = False) -> None:
+    """Makes `source` seen at `target` too; what is mounted below it as well. Raises OSError."""
+    mount(source, target, None, MS_BIND | MS_REC)
+    if read_only:
+        mount("none", target, None, MS_BIND | MS_REMOUNT | MS_RDONLY)
+
+
+def pivot_root(new: str) -> None:
+    """Makes `new`, a mount point, the root, and lets go of the old one. Raises OSError."""
+    os.chdir(new)
+    number = _SYS_PIVOT_ROOT[os.uname().machine]
+    _check(_libc.syscall(number, b".", b"."), "pivot_root")
+    _check(_libc.umount2(b".", _MNT_DETACH), "umount of the old root")
+    os.chdir("/")
