@@ -25,9 +25,11 @@ class ServiceCharm(ops.CharmBase):
     as a dict, return the results as a dict (or None), and raise ActionFailed.
     """
 
-    def __init__(self, framework: ops.Framework, container: str):
+    def __init__(self, framework: ops.Framework, container: str | None):
+        """`container` is the workload's; None for a charm without one, and without `workload`."""
         super().__init__(framework)
-        self.workload = Workload(self, container)
+        if container is not None:
+            self.workload = Workload(self, container)
         self._outcome: ops.StatusBase | None = None
         for event in self._reconciling_events():
             framework.observe(event, self._on_event)
@@ -109,7 +111,8 @@ class ServiceCharm(ops.CharmBase):
         """Reconcile now, and keep what came of it as the unit's status."""
         try:
             self.reconcile()
-            self.workload.require_healthy()
+            if self.meta.containers:
+                self.workload.require_healthy()
             self._outcome = ops.ActiveStatus()
         except Waiting as reason:
             self._outcome = ops.WaitingStatus(str(reason))

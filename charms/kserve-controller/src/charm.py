@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""KServe's controller manager: serves models. https://kserve.github.io/website/"""
+
+from __future__ import annotations
+
+import json
+
+import ops
+
+import api
+import kserve
+from charmed_mlops import (
+    ClusterResources,
+    File,
+    Http,
+    Metrics,
+    S3Requirer,
+    ServiceCharm,
+    WebhookCertificate,
+)
+
+VERSION = "0.16.0"
+CERTIFICATES = "/tmp/k8s-webhook-server/serving-certs"  # controller-runtime's default
+
+
+class KServeController(ServiceCharm):
+    """Turns InferenceServices into Deployments, Services and autoscalers."""
+
+    def __init__(self, framework: ops.Framework):
+        super().__init__(framework, container="kserve-controller")
+        self.certificate = WebhookCertificate(self)
+        self.cluster = ClusterResources(self, "manifests")
+        self.object_store = S3Requirer(self, "object-store")
+        self.metrics = Metrics(self, port=8080)
+
+    def reconcile(self) -> None:
+        level = self.choice("log-level", "debug", "info", "error")
+        images = kserve.images(str(self.config["images"]))
+        resources = kserve.resources(self.config)
+        settings = kserve.settings(images, resources, str(self.config["domain"]))
+        stored = self.model.get_relation("object-store") is not None
+        certificate = self.certificate.current()
+        self.cluster.apply(
+            images=images,
+            resources=resources,
+            settings=settings,
+            storage=kserve.storage(self.object_store.get()) if stored else None,
+            storage_secret=f"{self.app.name}-storage",
+            ca_bundle=kserve.base64(certificate.ca),
+        )
+        self.workload.run(
+            command="/manager --metrics-addr=:8080 --health-probe-addr=:8081 --webhook-port=9443"
+            f" --leader-elect --zap-log-level={level}",
+            files={
+                f"{CERTIFICATES}/tls.crt": certificate.chain,
+                f"{CERTIFICATES}/tls.key": File(certificate.key, mode=0o600),
+                # not read by the manager, which reads its ConfigMap only when it starts
+                "/tmp/settings.json": json.dumps(settings, sort_keys=True),
+            },
+            environment={"POD_NAMESPACE": self.model.name},
+            check=Http(8081, "/readyz"),
+            version=VERSION,
+        )
+        self.set_ports(8080, 9443)
+        self.metrics.publish()
+
+    def action_list_inference_services(self, params: dict) -> dict[str, str]:
+        """What is served, and what is not ready and why."""
+        found = api.inference_services(str(params.get("namespace", "")))
+        waiting = [f"{each['namespace']}/{each['name']}" for each in found if each["ready"] != "True"]
+        return {
+            "count": str(len(found)),
+            "not-ready": ",".join(waiting),
+            "inference-services": json.dumps(found),
+        }
+
+    def action_list_runtimes(self, _: dict) -> dict[str, str]:
+        """Which model formats can be served, with which image."""
+        return {"runtimes": json.dumps(api.runtimes())}
+
+
+if __name__ == "__main__":
+    ops.main(KServeController)

@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+"""Applies the cluster objects of the model's applications, within a policy."""
+
+from __future__ import annotations
+
+import json
+
+import ops
+
+from broker import Broker, allowances
+from charmed_mlops import ServiceCharm
+
+
+class ResourceBroker(ServiceCharm):
+    """The one application with rights over the cluster; the others ask it."""
+
+    def __init__(self, framework: ops.Framework):
+        super().__init__(framework, container=None)
+        self.broker = Broker(self, "manifests")
+        framework.observe(self.on.remove, self._on_remove)
+
+    def reconcile(self) -> None:
+        allowed = allowances(str(self.config["allow"]))
+        if self.unit.is_leader():
+            everything = bool(self.config["remove-custom-resources"])
+            self.broker.serve(allowed, everything=everything)
+
+    def _on_event(self, event: ops.EventBase) -> None:
+        if isinstance(event, ops.UpdateStatusEvent):
+            self.broker.look_for_missing()
+        super()._on_event(event)
+
+    def _on_remove(self, _: ops.RemoveEvent) -> None:
+        if self.app.planned_units() == 0:  # the application goes, not one of its units
+            self.broker.remove_all(everything=bool(self.config["remove-custom-resources"]))
+
+    def action_inventory(self, params: dict) -> dict[str, str]:
+        """What is applied, by application."""
+        found = self.broker.inventory(str(params.get("application", "")))
+        return {"count": str(sum(map(len, found.values()))), "objects": json.dumps(found)}
+
+    def action_leftovers(self, _: dict) -> dict[str, str]:
+        """What is there of applications that have gone."""
+        found = self.broker.leftovers()
+        return {"count": str(len(found)), "objects": json.dumps(found)}
+
+    def action_reapply(self, params: dict) -> dict[str, str]:
+        """Apply again what is declared, changed since or not."""
+        allowed = allowances(str(self.config["allow"]))
+        done = self.broker.reapply(allowed, str(params.get("application", "")))
+        return {"problems": json.dumps(done)}
+
+
+if __name__ == "__main__":
+    ops.main(ResourceBroker)

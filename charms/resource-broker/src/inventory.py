@@ -1,0 +1,99 @@
+"""What the broker has applied, recorded in the cluster before it is applied.
+
+One Secret per application in the model's namespace (a Secret, as the digests of small contents
+could be guessed). It outlives the relation and the broker's pod, so a removal that a fault cut
+short goes on where it was.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kube import Cluster, Object, Ref
+
+MODEL = "charmed-mlops.io/model"
+APPLICATION = "charmed-mlops.io/application"
+KEPT = "charmed-mlops.io/kept"
+MANAGED_BY = "app.kubernetes.io/managed-by"
+_KIND = "charmed-mlops.io/inventory"
+
+
+@dataclass
+class Inventory:
+    """The objects of one application.
+
+    Attributes:
+        application: whose they are.
+        objects: digest of what was applied; "" for what was not yet applied as declared.
+    """
+
+    application: str
+    objects: dict[Ref, str] = field(default_factory=dict)
+
+
+class Book:
+    """Reads and writes the inventories of one model."""
+
+    def __init__(self, cluster: Cluster, broker: str, namespace: str):
+        self._cluster = cluster
+        self.broker = broker
+        self.namespace = namespace
+
+    def labels(self, application: str) -> dict[str, str]:
+        """What marks an object of the application."""
+        return {MANAGED_BY: self.broker, MODEL: self.namespace, APPLICATION: application}
+
+    def manager(self, application: str) -> str:
+        """The field manager of server-side apply."""
+        return f"{self.broker}/{application}"
+
+    def owns(self, application: str, found: Object) -> bool:
+        """Whether the object is the application's, or was kept for whoever comes next."""
+        labels = found["metadata"].get("labels") or {}
+        mine = self.labels(application)
+        return labels.get(KEPT) == "true" or all(
+            labels.get(key) == mine[key] for key in (MODEL, APPLICATION)
+        )
+
+    def read(self, application: str) -> Inventory:
+        """The application's inventory, empty if it has none."""
+        found = self._cluster.get(self._ref(application))
+        return _parse(found) if found else Inventory(application)
+
+    def all(self) -> Mapping[str, Inventory]:
+        """Every inventory of this model, by application."""
+        selector = f"{_KIND}=true,{MODEL}={self.namespace}"
+        found = self._cluster.list("v1", "Secret", selector)
+        inventories = [_parse(item) for item in found]
+        return {inventory.application: inventory for inventory in inventories}
+
+    def write(self, inventory: Inventory) -> None:
+        """Record it; an empty one is removed."""
+        ref = self._ref(inventory.application)
+        if not inventory.objects:
+            self._cluster.delete(ref)
+            return
+        entries = [
+            [ref.api, ref.kind, ref.namespace, ref.name, digest]
+            for ref, digest in sorted(inventory.objects.items())
+        ]
+        labels = {**self.labels(inventory.application), _KIND: "true"}
+        body = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": ref.name, "namespace": ref.namespace, "labels": labels},
+            "data": {"objects": base64.b64encode(json.dumps(entries).encode()).decode()},
+        }
+        self._cluster.apply(ref, body, self.broker)
+
+    def _ref(self, application: str) -> Ref:
+        return Ref("v1", "Secret", self.namespace, f"{self.broker}.{application}")
+
+
+def _parse(found: Object) -> Inventory:
+    entries = json.loads(base64.b64decode(found["data"]["objects"]))
+    objects = {Ref(*entry[:4]): entry[4] for entry in entries}
+    return Inventory(found["metadata"]["labels"][APPLICATION], objects)
