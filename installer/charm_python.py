@@ -110,6 +110,7 @@ def packed(architecture: str, progress: Progress) -> Path:
                 new.parent, "--target", str(new), "--python-version", pythons.VERSION,
                 "--python-platform", f"{platform}-manylinux_2_39",
             )  # fmt: skip
+        (new / ".lock").unlink(missing_ok=True)  # uv's own
         new.rename(folder)
     return folder
 

@@ -114,5 +114,8 @@ def test_charmcraft_finds_no_fault(name: str, programs: dict[str, str]):
         capture_output=True,
         text=True,
     )
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "[ERROR]" not in result.stdout + result.stderr
+    said = result.stdout + result.stderr
+    # pip-check may warn: without an environment in the charm it looks at this machine's
+    assert "[ERROR]" not in said, said
+    assert "language: [PYTHON]" in said
+    assert "entrypoint: [OK]" in said
