@@ -190,7 +190,8 @@ class Workload:
     def read(self, path: str | pathlib.PurePath) -> bytes | None:
         """The file's content, None when there is no such file."""
         try:
-            return self.container.pull(path, encoding=None).read()
+            with self.container.pull(path, encoding=None) as file:
+                return file.read()
         except ops.pebble.PathError as error:
             if error.kind != "not-found":
                 raise

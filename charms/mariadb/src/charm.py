@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""MariaDB: a database and a user for each related application. https://mariadb.org"""
+
+from __future__ import annotations
+
+import ops
+from backups import Backups
+from server import PORT, Server, new_password
+
+from charmed_mlops import ActionFailed, Blocked, DatabaseProvider, Exec, ServiceCharm
+
+
+class MariaDB(ServiceCharm):
+    """One server; the second unit of the application says so and does nothing."""
+
+    def __init__(self, framework: ops.Framework):
+        super().__init__(framework, container="mariadb")
+        self.database = DatabaseProvider(self, "database")
+        self.server = Server(self.workload)
+        self.backups = Backups(self.workload, self.server)
+
+    def reconcile(self) -> None:
+        if self.unit.name != f"{self.app.name}/0":
+            raise Blocked("mariadb runs one unit; use mysql-k8s for high availability")
+        settings = {
+            "max_connections": self.number("max-connections", 10, 10_000),
+            "buffer_pool": self.number("buffer-pool-size", 16, 65_536),
+        }
+        root = self.app_secret("root", lambda: {"username": "root", "password": new_password()})
+        self.workload.require()
+        account = self.server.prepare()
+        self.workload.run(
+            command=self.server.command,
+            files={self.server.config: self.render("my.cnf.j2", account=account, **settings)},
+            check=Exec(self.server.ping),
+            kill_delay="60s",  # InnoDB writes its cache back first
+        )
+        self.set_ports(PORT)
+        self.server.set_root_password(root["password"])
+        self.unit.set_workload_version(self.server.version())
+        self._serve_relations()
+
+    def _serve_relations(self) -> None:
+        for request in self.database.requests():
+            password = self.database.password(request) or new_password()
+            self.server.grant(request.username, password, request.database)
+            user = {"username": request.username, "password": password}
+            self.database.answer(request, user, f"{self.address}:{PORT}", self.server.version())
+        live = {f"relation-{each.id}" for each in self.model.relations["database"]}
+        for user in self.server.relation_users() - live:
+            self.server.drop(user, databases=bool(self.config["delete-databases"]))
+            self.database.forget(user)
+
+    def action_create_backup(self, _: dict) -> dict[str, str]:
+        return self.backups.create()
+
+    def action_list_backups(self, _: dict) -> dict[str, str]:
+        return {"backups": self.backups.table()}
+
+    def action_restore(self, params: dict) -> dict[str, str]:
+        if not params.get("confirm"):
+            raise ActionFailed("the present databases will be lost: add confirm=true")
+        self.backups.restore(params["backup"])
+        self.converge()
+        return {"restored": params["backup"]}
+
+    def action_get_credentials(self, params: dict) -> dict[str, str]:
+        return self._secret(params.get("username", "root")).peek_content()
+
+    def action_rotate_password(self, params: dict) -> dict[str, str]:
+        self.require_leader()
+        user, password = params.get("username", "root"), new_password()
+        self._secret(user).set_content({"username": user, "password": password})
+        self.server.set_password(user, password)
+        return {"rotated": user}
+
+    def _secret(self, username: str) -> ops.Secret:
+        relation = username.removeprefix("relation-")
+        label = "root" if username == "root" else f"database.{relation}.user"
+        try:
+            return self.model.get_secret(label=label)
+        except ops.SecretNotFoundError:
+            raise ActionFailed(f"no user {username}: root, or relation-ID") from None
+
+
+if __name__ == "__main__":
+    ops.main(MariaDB)

@@ -1,0 +1,319 @@
+"""MariaDB: every status, action and SQL statement, by state transitions."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from ops import testing
+
+CHARM = Path(__file__).parents[2]
+META = yaml.safe_load((CHARM / "charmcraft.yaml").read_text())
+CLIENT = ["/usr/bin/mariadb", "--defaults-file=/etc/mysql/charm.cnf"]
+SQL = [*CLIENT, "--batch", "--skip-column-names"]
+BACKUP = {"backup": "20261124T031500Z", "size": "42", "databases": "mlflow", "sha256": "abc"}
+
+
+@pytest.fixture
+def charm_type(monkeypatch):
+    """The charm, with the modules beside it, as only its own dispatch sees them."""
+    names = ("server", "backups", "charm")
+    for name in names:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(str(CHARM / "src"))
+    spec = importlib.util.spec_from_file_location("mariadb_charm", CHARM / "src/charm.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module.MariaDB
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def context(charm_type) -> testing.Context:
+    keys = ("name", "containers", "resources", "storage", "provides")
+    return testing.Context(
+        charm_type,
+        meta={key: META[key] for key in keys},
+        config=META["config"],
+        actions=META["actions"],
+        charm_root=CHARM,
+        unit_id=0,
+    )
+
+
+def execs(sql: str = "10.11.19-MariaDB\n", shell: str = "", code: int = 0, chown: int = 0):
+    return {
+        testing.Exec(["/usr/bin/chown"], return_code=chown),
+        testing.Exec(["/usr/bin/mariadb-install-db"]),
+        testing.Exec(SQL, stdout=sql, return_code=code, stderr="ERROR 2002: no server" * code),
+        testing.Exec(["/bin/bash"], stdout=shell),
+    }
+
+
+def container(tmp_path: Path, **kwargs) -> testing.Container:
+    (tmp_path / "data").mkdir(exist_ok=True)
+    (tmp_path / "backups").mkdir(exist_ok=True)
+    return testing.Container(
+        "mariadb",
+        can_connect=True,
+        execs=execs(**kwargs),
+        mounts={
+            "data": testing.Mount(location="/var/lib/mysql", source=tmp_path / "data"),
+            "backups": testing.Mount(location="/var/backups/mariadb", source=tmp_path / "backups"),
+        },
+    )
+
+
+def run(context, event, tmp_path, leader=True, config=None, relations=(), secrets=(), **kwargs):
+    """One event; returns the state after it and the statements that the server got."""
+    box = container(tmp_path, **kwargs)
+    state = testing.State(
+        leader=leader,
+        containers=[box],
+        config=config or {},
+        relations=relations,
+        secrets=secrets,
+        storages=[testing.Storage("database"), testing.Storage("backups")],
+    )
+    out = context.run(event, state)
+    history = context.exec_history.get("mariadb", [])
+    return out, "".join(call.stdin or "" for call in history if call.command == SQL)
+
+
+def root(password="secret-of-root") -> testing.Secret:
+    return testing.Secret({"username": "root", "password": password}, label="root", owner="app")
+
+
+def test_waits_for_the_container(context):
+    state = testing.State(leader=True, containers=[testing.Container("mariadb")])
+    out = context.run(context.on.config_changed(), state)
+    assert out.unit_status == testing.WaitingStatus("waiting for container mariadb")
+
+
+def test_first_start(context, tmp_path):
+    out, sql = run(context, context.on.config_changed(), tmp_path)
+    assert out.unit_status == testing.ActiveStatus()
+    assert out.workload_version == "10.11.19"
+    assert out.opened_ports == {testing.TCPPort(3306)}
+    calls = [call.command for call in context.exec_history["mariadb"]]
+    assert calls[1][0] == "/usr/bin/mariadb-install-db"
+    assert "--user=mysql" in calls[1]
+    (secret,) = out.secrets
+    password = secret.tracked_content["password"]
+    assert f"PASSWORD('{password}')" in sql
+    assert all(password not in " ".join(call) for call in calls)
+    service = out.get_container("mariadb").plan.services["mariadb"]
+    assert password not in str(service.to_dict())
+    assert (tmp_path / "data/.charmed-mlops-installed").exists()
+    config = out.get_container("mariadb").get_filesystem(context) / "etc/mysql/charm.cnf"
+    assert "max-connections = 200" in config.read_text()
+
+
+def test_second_start_does_not_install_again(context, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/.charmed-mlops-installed").write_text("yes")
+    run(context, context.on.update_status(), tmp_path, secrets=[root()])
+    calls = [call.command[0] for call in context.exec_history["mariadb"]]
+    assert "/usr/bin/mariadb-install-db" not in calls
+
+
+def test_volume_that_takes_no_other_owner(context, tmp_path):
+    out, _ = run(context, context.on.config_changed(), tmp_path, chown=1)
+    config = out.get_container("mariadb").get_filesystem(context) / "etc/mysql/charm.cnf"
+    assert "[mariadbd]\nuser = root\n" in config.read_text()
+
+
+def test_server_that_does_not_answer_yet(context, tmp_path):
+    out, _ = run(context, context.on.config_changed(), tmp_path, code=1)
+    assert out.unit_status.name == "waiting"
+    assert "ERROR 2002" in out.unit_status.message
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        ({"max-connections": 5}, "config max-connections=5: must be from 10 to 10000"),
+        ({"buffer-pool-size": 1}, "config buffer-pool-size=1: must be from 16 to 65536"),
+    ],
+)
+def test_wrong_config(context, tmp_path, config, message):
+    out, _ = run(context, context.on.config_changed(), tmp_path, config=config)
+    assert out.unit_status == testing.BlockedStatus(message)
+
+
+def test_second_unit_is_blocked(charm_type, tmp_path):
+    keys = ("name", "containers", "resources", "storage", "provides")
+    context = testing.Context(
+        charm_type,
+        meta={key: META[key] for key in keys},
+        config=META["config"],
+        actions=META["actions"],
+        charm_root=CHARM,
+        unit_id=1,
+    )
+    out, _ = run(context, context.on.config_changed(), tmp_path, leader=False)
+    message = "mariadb runs one unit; use mysql-k8s for high availability"
+    assert out.unit_status == testing.BlockedStatus(message)
+    assert not out.get_container("mariadb").plan.services
+
+
+def test_follower_waits_for_the_root_secret(context, tmp_path):
+    out, _ = run(context, context.on.config_changed(), tmp_path, leader=False)
+    message = "waiting for the leader to create secret root"
+    assert out.unit_status == testing.WaitingStatus(message)
+
+
+def relation(database: str = "mlflow") -> testing.Relation:
+    return testing.Relation(
+        "database", id=3, remote_app_name="mlflow", remote_app_data={"database": database}
+    )
+
+
+def test_relation_gets_database_user_and_secret(context, tmp_path):
+    asks = relation()
+    out, sql = run(
+        context, context.on.relation_changed(asks), tmp_path, relations=[asks], secrets=[root()]
+    )
+    data = out.get_relation(3).local_app_data
+    assert data["database"] == "mlflow"
+    assert data["endpoints"].startswith("mariadb.")
+    assert data["endpoints"].endswith(".svc.cluster.local:3306")
+    secret = out.get_secret(label="database.3.user")
+    assert data["secret-user"] == secret.id
+    assert secret.remote_grants == {3: {"mlflow"}}
+    assert secret.latest_content["username"] == "relation-3"
+    password = secret.latest_content["password"]
+    assert password not in json.dumps(data)
+    assert "CREATE DATABASE IF NOT EXISTS `mlflow`" in sql
+    assert f"ALTER USER 'relation-3'@'%' IDENTIFIED BY '{password}'" in sql
+    assert "GRANT ALL PRIVILEGES ON `mlflow`.* TO 'relation-3'@'%'" in sql
+
+
+def test_relation_with_an_impossible_name(context, tmp_path):
+    asks = relation("x`; DROP DATABASE mysql; --")
+    out, sql = run(
+        context, context.on.relation_changed(asks), tmp_path, relations=[asks], secrets=[root()]
+    )
+    assert out.unit_status.name == "blocked"
+    assert "DROP" not in sql
+
+
+@pytest.mark.parametrize("delete", [False, True])
+def test_relation_that_is_gone(context, tmp_path, delete):
+    gone = relation()
+    user = testing.Secret(
+        {"username": "relation-3", "password": "x"}, label="database.3.user", owner="app"
+    )
+    out, sql = run(
+        context,
+        context.on.relation_broken(gone),
+        tmp_path,
+        relations=[gone],
+        secrets=[root(), user],
+        config={"delete-databases": delete},
+        sql="relation-3\n",
+    )
+    assert "DROP USER IF EXISTS 'relation-3'@'%'" in sql
+    assert ("DROP DATABASE" in sql) == delete
+    assert [secret.label for secret in out.secrets] == ["root"]
+
+
+def test_get_credentials(context, tmp_path):
+    run(context, context.on.action("get-credentials"), tmp_path, secrets=[root("pw")])
+    assert context.action_results == {"username": "root", "password": "pw"}
+    with pytest.raises(testing.ActionFailed, match="no user jane"):
+        run(
+            context,
+            context.on.action("get-credentials", params={"username": "jane"}),
+            tmp_path,
+            secrets=[root()],
+        )
+
+
+def test_rotate_password(context, tmp_path):
+    out, sql = run(context, context.on.action("rotate-password"), tmp_path, secrets=[root("old")])
+    new = out.get_secret(label="root").latest_content["password"]
+    assert new != "old"
+    assert f"PASSWORD('{new}')" in sql
+    with pytest.raises(testing.ActionFailed, match="run this on the leader"):
+        run(
+            context,
+            context.on.action("rotate-password"),
+            tmp_path,
+            leader=False,
+            secrets=[root()],
+        )
+
+
+def test_rotate_password_of_a_relation(context, tmp_path):
+    user = testing.Secret(
+        {"username": "relation-3", "password": "x"}, label="database.3.user", owner="app"
+    )
+    event = context.on.action("rotate-password", params={"username": "relation-3"})
+    out, sql = run(context, event, tmp_path, secrets=[root(), user])
+    new = out.get_secret(label="database.3.user").latest_content["password"]
+    assert f"ALTER USER 'relation-3'@'%' IDENTIFIED BY '{new}'" in sql
+
+
+def test_create_and_list_backups(context, tmp_path):
+    run(
+        context,
+        context.on.action("create-backup"),
+        tmp_path,
+        sql="mlflow\nsys\n",
+        shell="abc\n42\n",
+    )
+    made = dict(context.action_results)
+    assert made["databases"] == "mlflow"
+    assert (made["sha256"], made["size"]) == ("abc", "42")
+    script = context.exec_history["mariadb"][1].command[-1]
+    assert "--single-transaction" in script
+    assert script.endswith(".sql.gz.partial")
+    run(context, context.on.action("list-backups"), tmp_path)
+    assert made["backup"] in context.action_results["backups"]
+
+
+def test_no_backups_and_nothing_to_back_up(context, tmp_path):
+    run(context, context.on.action("list-backups"), tmp_path)
+    assert context.action_results == {"backups": "none"}
+    with pytest.raises(testing.ActionFailed, match="no database to back up"):
+        run(context, context.on.action("create-backup"), tmp_path, sql="mysql\nsys\n")
+
+
+@pytest.mark.parametrize(
+    "params, digest, message",
+    [
+        ({"backup": "20261124T031500Z"}, "abc", "add confirm=true"),
+        ({"backup": "20200101T000000Z", "confirm": True}, "abc", "no backup 20200101T000000Z"),
+        ({"backup": "../../etc/passwd", "confirm": True}, "abc", "no backup"),
+        ({"backup": "20261124T031500Z", "confirm": True}, "abd", "checksum differs"),
+    ],
+)
+def test_restore_refused(context, tmp_path, params, digest, message):
+    (tmp_path / "backups").mkdir()
+    (tmp_path / "backups/20261124T031500Z.json").write_text(json.dumps(BACKUP))
+    with pytest.raises(testing.ActionFailed, match=message):
+        run(context, context.on.action("restore", params=params), tmp_path, shell=f"{digest}\n")
+    scripts = [call.command[-1] for call in context.exec_history.get("mariadb", [])]
+    assert not any("gzip -dc" in script for script in scripts)
+
+
+def test_restore(context, tmp_path):
+    (tmp_path / "backups").mkdir()
+    (tmp_path / "backups/20261124T031500Z.json").write_text(json.dumps(BACKUP))
+    event = context.on.action("restore", params={"backup": BACKUP["backup"], "confirm": True})
+    out, sql = run(context, event, tmp_path, shell="abc\n", secrets=[root()])
+    scripts = [call.command[-1] for call in context.exec_history["mariadb"]]
+    assert any("gzip -dc" in script for script in scripts)
+    assert "PASSWORD('secret-of-root')" in sql  # passwords are those of the secrets again
+    assert out.unit_status == testing.ActiveStatus()
+
+
+def test_actions_take_no_unknown_parameters():
+    for name, action in META["actions"].items():
+        assert action["additionalProperties"] is False, name
