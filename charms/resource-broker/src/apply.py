@@ -76,6 +76,9 @@ def apply(
         if found and not book.owns(application, found):
             del todo[ref]
             problems[ref] = _problem(ref, "refused", f"it exists and is {_owner(found)}")
+        elif found and found["metadata"].get("deletionTimestamp"):
+            del todo[ref]
+            problems[ref] = _problem(ref, "failed", "its predecessor is still being deleted")
     for ref in todo:
         inventory.objects[ref] = ""
     if inventory.objects != before:
@@ -89,6 +92,8 @@ def apply(
             waited = True
             cluster.forget_kinds()
             for definition in definitions:
+                if definition in problems:
+                    continue
                 cluster.wait_established(definition, _ESTABLISH_SECONDS)
         problem = _apply_one(cluster, book, application, ref, manifest)
         if problem is None:

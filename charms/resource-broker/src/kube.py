@@ -120,18 +120,14 @@ class Cluster:
         parameters = {
             "fieldSelector": f"metadata.name={definition.name}",
             "watch": "true",
+            "resourceVersion": "0",  # from the server's cache: a consistent one takes seconds
             "timeoutSeconds": str(seconds),
         }
         path = self._path(definition).rpartition("/")[0]
         try:
             with self._http.stream("GET", path, params=parameters) as events:
                 for line in events.iter_lines():
-                    status = json.loads(line)["object"].get("status") or {}
-                    conditions = status.get("conditions") or []
-                    if any(
-                        each["type"] == "Established" and each["status"] == "True"
-                        for each in conditions
-                    ):
+                    if _established(json.loads(line)):
                         return
         except httpx.HTTPError as error:
             raise ApiError(0, f"the API server does not answer: {type(error).__name__}") from error
@@ -175,6 +171,16 @@ class Cluster:
         except (ValueError, KeyError, TypeError):
             message = response.reason_phrase
         raise ApiError(response.status_code, " ".join(str(message).split())[:400])
+
+
+def _established(event: Object) -> bool:
+    """Whether a watch says that a kind is served, or that it cannot tell."""
+    if event.get("type") == "ERROR":
+        return True
+    conditions = (event["object"].get("status") or {}).get("conditions") or []
+    return any(
+        each["type"] == "Established" and each["status"] == "True" for each in conditions
+    )
 
 
 def _root(api: str) -> str:
