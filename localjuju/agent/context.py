@@ -10,10 +10,10 @@ from typing import Any
 from localjuju.agent.hooks import Hook
 from localjuju.agent.state import AgentState
 from localjuju.agent.view import pod_name
-from localjuju.model import applications, relations
+from localjuju.model import applications, models, relations
 from localjuju.model.charm import Charm
 from localjuju.model.db import Database, Row
-from localjuju.model.logs import ModelLog
+from localjuju.model.logs import ModelLog, enabled
 from localjuju.model.substrate import Cluster
 
 
@@ -156,6 +156,9 @@ class Context:
         self._later.append(effect)
 
     def write_log(self, level: str, module: str, message: str) -> None:
+        config = models.setting(self.db, self.model, "logging-config")
+        if not enabled(str(config), module, level):
+            return
         self.log.write(self.model, f"unit-{pod_name(self.unit)}", level, module, message)
 
     def flush(self) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
-import random
-
 from localjuju.agent.hooks import Hook
 from localjuju.agent.state import AgentState
-from localjuju.model import clock, models, relations, secrets, statuses
+from localjuju.model import clock, relations, secrets, statuses
 from localjuju.model.db import Database
 
 
@@ -37,7 +34,7 @@ def after(db: Database, model: str, unit: str, hook: Hook, state: AgentState,
         state.installed = True
     elif kind == "start":
         state.started = True
-        _schedule_update(db, model, state)
+        state.updated = clock.text()
         if not state.status_set:
             statuses.set_unit(db, model, unit, "unknown", "")
     elif kind == "stop":
@@ -57,7 +54,7 @@ def after(db: Database, model: str, unit: str, hook: Hook, state: AgentState,
     elif kind == "leader-settings-changed":
         state.leader = False
     elif kind == "update-status":
-        _schedule_update(db, model, state)
+        state.updated = clock.text()
     elif kind == "pebble-ready":
         state.boots[hook.container] = hook.boot
     elif kind.startswith("storage-"):
@@ -105,10 +102,3 @@ def _secret(db: Database, unit: str, hook: Hook) -> None:
         column = "expired_told" if hook.kind == "secret-expired" else "remove_told"
         db.run(f"UPDATE secret_revisions SET {column} = 1 WHERE secret = ? AND revision = ?",
                hook.secret, hook.revision)  # fmt: skip
-
-
-def _schedule_update(db: Database, model: str, state: AgentState) -> None:
-    """With a fifth of jitter, as Juju's, so that units do not all wake at once."""
-    seconds = models.seconds(str(models.setting(db, model, "update-status-hook-interval")))
-    delay = datetime.timedelta(seconds=seconds * random.uniform(0.8, 1.2))
-    state.update_at = clock.text(clock.now() + delay)

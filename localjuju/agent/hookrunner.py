@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from localjuju.agent import effects, environment
 from localjuju.agent.context import ActionResult, CommandError, Context
+from localjuju.agent.faults import Faults, HookFault
 from localjuju.agent.hooks import Hook
 from localjuju.agent.resources import resource_file
 from localjuju.agent.services import CHARM_CONTAINER, Services, agent_folder
@@ -16,7 +17,7 @@ from localjuju.agent.view import View
 from localjuju.model import clock, statuses, tasks
 from localjuju.model.errors import ModelError
 
-# Called with (point, unit, hook) at `before`, `dispatched`, `committed`: tests make faults here.
+# Called with (point, unit, hook) at each of `faults.POINTS`; may raise HookFault.
 Fault = Callable[[str, str, Hook], Awaitable[None]]
 _RETRY_SECONDS, _RETRY_MAX_SECONDS = 5.0, 300.0
 _KILLED = (-9, -15, 137, 143)
@@ -31,7 +32,8 @@ class HookRunner:
 
     def __init__(self, services: Services):
         self._services = services
-        self.fault: Fault | None = None
+        self.faults = Faults()
+        self.fault: Fault = self.faults
 
     async def run(self, model: str, view: View, hook: Hook) -> None:
         """Runs one hook and commits it, or records that it failed.
@@ -47,15 +49,18 @@ class HookRunner:
     async def _hook(self, model: str, view: View, hook: Hook) -> None:
         db, unit, state = self._services.db, view.unit["name"], view.state
         context = self._context(model, view, hook)
-        await self._fault("before", unit, hook)
         with db.transaction(model):
             state.pending, state.resolved = hook.to_json(), ""
             effects.before(db, model, unit, hook, state, context.addresses())
             if hook.kind != "update-status":
                 statuses.set_agent(db, model, unit, "executing", f"running {hook.title} hook")
             save(self._services, model, unit, state)
-        code = await self._dispatch(model, context, ["./dispatch"])
-        await self._fault("dispatched", unit, hook)
+        try:
+            await self._fault("before", unit, hook)
+            code = await self._dispatch(model, context, ["./dispatch"])
+            await self._fault("dispatched", unit, hook)
+        except HookFault:
+            code = 1
         if code == 0:
             try:
                 with db.transaction(model):
@@ -81,7 +86,6 @@ class HookRunner:
             context.action = ActionResult(task["parameters"])
         else:
             context.hook = None
-        await self._fault("before", unit, hook)
         with db.transaction(model):
             db.run("UPDATE tasks SET status = 'running', started = ? WHERE model = ? AND id = ?",
                    clock.text(), model, hook.task)  # fmt: skip
@@ -90,11 +94,14 @@ class HookRunner:
         output: dict[str, list[str]] = {"stdout": [], "stderr": []}
         argv = ["./dispatch"] if command is None else ["/bin/bash", "-c", command]
         try:
+            await self._fault("before", unit, hook)
             code = await self._dispatch(model, context, argv, output)
+            await self._fault("dispatched", unit, hook)
+        except HookFault:
+            code = 1
         except Interrupted:
             tasks.end_interrupted(db, model, unit)
             raise
-        await self._fault("dispatched", unit, hook)
         results = dict(context.action.results) if context.action else {}
         for stream, lines in output.items():
             if lines:
@@ -179,8 +186,7 @@ class HookRunner:
         )  # fmt: skip
 
     async def _fault(self, point: str, unit: str, hook: Hook) -> None:
-        if self.fault is not None:
-            await self.fault(point, unit, hook)
+        await self.fault(point, unit, hook)
 
 
 def save(

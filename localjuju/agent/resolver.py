@@ -122,7 +122,7 @@ def _due(view: View) -> Iterator[Hook | Bury]:
         yield Hook("config-changed")
     for relation in view.relations:
         yield from _relation(view, relation)
-    if state.started and view.now >= clock.parse(state.update_at):
+    if state.started and view.update_at and view.now >= view.update_at:
         yield Hook("update-status")
 
 
@@ -218,5 +218,7 @@ def _hook(
 
 
 def _wait(view: View) -> Wait:
-    times = [clock.parse(text) for text in (view.state.update_at, view.next_secret) if text]
+    times = [view.update_at] if view.update_at and view.state.started else []
+    if view.next_secret:
+        times.append(clock.parse(view.next_secret))
     return Wait(until=min(times, default=None), idle=view.state.installed)

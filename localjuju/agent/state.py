@@ -26,7 +26,8 @@ class AgentState:
 
     `pod` is the uid of the pod the charm was put into; `charm` and `modified` say which charm and
     which counter of its application; `upgrade` that `upgrade-charm` is due; `pending` is a hook
-    that began and was not committed; `error` a hook that failed.
+    that began and was not committed; `error` a hook that failed; `updated` when the unit last told
+    its status because it was time.
     """
 
     installed: bool = False
@@ -46,7 +47,7 @@ class AgentState:
     boots: dict[str, str] = field(default_factory=dict)
     notices: dict[str, str] = field(default_factory=dict)
     relations: dict[str, RelationState] = field(default_factory=dict)
-    update_at: str = ""
+    updated: str = ""
     status_set: bool = False
 
     def relation(self, number: int) -> RelationState:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import random
 from dataclasses import dataclass, field
 
 from localjuju.agent.hooks import Hook
@@ -46,6 +47,7 @@ class View:
     secret_hooks: list[Hook]
     next_secret: str | None
     retry: bool
+    update_at: datetime.datetime | None
     boots: dict[str, str] = field(default_factory=dict)
     events: list[Hook] = field(default_factory=list)
     now: datetime.datetime = field(default_factory=clock.now)
@@ -82,9 +84,19 @@ def load(
         tasks=db.all("SELECT * FROM tasks WHERE model = ? AND unit = ? AND status = 'pending' "
                      "ORDER BY id", model, name),
         secret_hooks=hooks, next_secret=next_secret,
+        update_at=_update_at(db, model, name, state.updated),
         retry=bool(models.setting(db, model, "automatically-retry-hooks")),
         boots=boots, events=events,
     )  # fmt: skip
+
+
+def _update_at(db: Database, model: str, unit: str, last: str) -> datetime.datetime | None:
+    """When `update-status` is due; a fifth of jitter keeps units from waking all at once."""
+    if not last:
+        return None
+    seconds = models.seconds(str(models.setting(db, model, "update-status-hook-interval")))
+    share = random.Random(unit + last).uniform(0.8, 1.2)
+    return clock.parse(last) + datetime.timedelta(seconds=seconds * share)
 
 
 def config_hash(charm: Charm, application: Row, ip: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from localjuju.agent.faults import Fault
 from localjuju.model import (
     applications,
     charm,
@@ -33,7 +34,10 @@ class Api:
     background: as with Juju, `status` tells how far it is.
     """
 
-    def __init__(self, db: Database, cluster: Cluster, folder: CharmFolder):
+    def __init__(
+        self, db: Database, cluster: Cluster, folder: CharmFolder, plan: Callable[[Fault], None]
+    ):
+        self._plan = plan
         self._db, self._cluster, self._folder = db, cluster, folder
 
     # Models ----------------------------------------------------------------------------------
@@ -245,7 +249,21 @@ class Api:
     def revoke_secret(self, model: str, id: str, applications: list[str] | str) -> None:
         secrets.user_grant(self._db, model, id, _names(applications), False)
 
-    # Time, for tests -------------------------------------------------------------------------
+    # For tests -------------------------------------------------------------------------------
+
+    def fault(
+        self, model: str, unit: str, hook: str, point: str, effect: str, seconds: float = 0
+    ) -> None:
+        """Plans a fault of `localjuju.agent.faults` for the next run of a hook."""
+        applications.unit(self._db, model, unit)
+        self._plan(Fault(unit, hook, point, effect, seconds))
+
+    def move_leader(self, model: str, application: str) -> str | None:
+        """Another unit leads from now on, where there is one; returns who leads."""
+        row = applications.get(self._db, model, application)
+        with self._db.transaction(model):
+            applications.elect(self._db, model, application, [row["leader"]])
+        return applications.get(self._db, model, application)["leader"]
 
     def jump_clock(self, seconds: float) -> None:
         """Moves the model's clock forward, so that secrets rotate and expire."""

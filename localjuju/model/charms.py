@@ -6,6 +6,9 @@ from localjuju.model.charm import Charm
 from localjuju.model.db import Database
 from localjuju.model.errors import NotFound
 
+# A digest says what a charm is: agents ask for theirs at every turn.
+_read: dict[str, Charm] = {}
+
 
 def keep(db: Database, charm: Charm) -> None:
     """Writes the charm's row where it is new; to be called in a transaction."""
@@ -18,9 +21,14 @@ def keep(db: Database, charm: Charm) -> None:
 
 
 def get(db: Database, sha256: str) -> Charm:
+    """Raises NotFound: it was never kept."""
+    if charm := _read.get(sha256):
+        return charm
     row = db.one("SELECT * FROM charms WHERE sha256 = ?", sha256)
     if row is None:
         raise NotFound(f"charm {sha256[:12]} not found")
-    return Charm(
+    charm = Charm(
         sha256, row["name"], row["metadata"], row["config"], row["actions"], row["manifest"]
     )
+    _read[sha256] = charm
+    return charm

@@ -15,6 +15,18 @@ _MAX_BYTES = 8 << 20  # two files of this size are kept per model
 LEVELS = ("TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
+def enabled(config: str, module: str, level: str) -> bool:
+    """Whether `logging-config` (`<root>=INFO;unit=DEBUG`) lets a line through."""
+    chosen, best = "INFO", -1
+    for word in config.replace(";", " ").split():
+        name, _, wanted = word.partition("=")
+        name = "" if name == "<root>" else name
+        fits = not name or module == name or module.startswith(f"{name}.")
+        if fits and len(name) > best:
+            chosen, best = wanted.upper(), len(name)
+    return chosen not in LEVELS or LEVELS.index(level) >= LEVELS.index(chosen)
+
+
 class ModelLog:
     """One file of JSON lines per model, rotated once; readers are woken by each line."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from localjuju.agent.tests.bench import MODEL, Bench
-from localjuju.model import applications
 
 ENDPOINTS = {
     "provides": {"db": {"interface": "sql"}},
@@ -91,8 +90,7 @@ async def test_leadership_moves_when_the_leader_goes(bench: Bench):
     charm = bench.charm("plain", RUN_ACTION, actions=ACTIONS)
     await bench.deploy(charm, units=2)
     await bench.idle()
-    with bench.controller.db.transaction(MODEL):
-        applications.elect(bench.controller.db, MODEL, "plain", ["plain/0"])
+    assert bench.api.move_leader(MODEL, "plain") == "plain/1"
     await bench.until(lambda: "leader-elected" in bench.hooks("plain/1"))
     await bench.idle()
     assert await _sh(bench, "plain/0", "is-leader --format=json") == (0, "false\n", "")

@@ -208,6 +208,7 @@ async def test_pod_churn(bench: Bench):
 
 async def test_update_status_only_when_idle_and_due(bench: Bench):
     await bench.deploy(bench.charm("plain"))
+    await bench.idle()
     bench.api.set_model_config(MODEL, {"update-status-hook-interval": "1s"})
     await bench.until(lambda: bench.hooks("plain/0").count("update-status") >= 2)
     assert bench.hooks("plain/0")[:4] == DEPLOYED

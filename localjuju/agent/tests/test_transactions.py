@@ -9,6 +9,7 @@ import pytest
 from localjuju.agent import hookrunner
 from localjuju.agent.hooks import Hook
 from localjuju.agent.tests.bench import MODEL, Bench
+from localjuju.model.errors import ModelError
 
 
 @pytest.fixture
@@ -106,6 +107,23 @@ async def test_no_half_hook_wherever_the_engine_ends(bench: Bench, point: str):
         shown = bench.api.show_unit(MODEL, f"{name}/0")[f"{name}/0"]["relation-info"][0]
         assert shown["local-unit"]["data"]["done"] == "yes"
         assert shown["application-data"] == {"all": "yes"}
+
+
+async def test_a_hook_that_is_made_to_fail_runs_again(bench: Bench, quick: None):
+    charm = bench.charm("plain", options={"a": {"type": "string"}}, script="""
+      case $JUJU_HOOK_NAME in config-changed) open-port 8$(config-get a);; esac""")  # fmt: skip
+    await bench.deploy(charm, config={"a": "1"})
+    await bench.idle()
+    with pytest.raises(ModelError, match="cannot fail any more"):
+        bench.api.fault(MODEL, "plain/0", "config-changed", "committed", "fail")
+    bench.api.fault(MODEL, "plain/0", "config-changed", "dispatched", "fail")
+    bench.forget()
+    bench.api.set_config(MODEL, "plain", {"a": "2"})
+    await bench.until(lambda: bench.unit("plain/0")["agent_status"] == "error")
+    assert bench.unit("plain/0")["ports"] == ["81/tcp"]
+    await bench.idle()
+    assert bench.hooks("plain/0") == ["config-changed", "config-changed"]
+    assert bench.unit("plain/0")["ports"] == ["81/tcp", "82/tcp"]
 
 
 async def test_actions_run_while_a_hook_is_in_error(bench: Bench):

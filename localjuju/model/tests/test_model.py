@@ -45,7 +45,7 @@ def db(tmp_path: Path):
 
 @pytest.fixture
 async def api(tmp_path: Path, db: Database) -> Api:
-    made = Api(db, NoCluster(), CharmFolder(tmp_path / "charms"))  # type: ignore[arg-type]
+    made = Api(db, NoCluster(), CharmFolder(tmp_path / "charms"), lambda _: None)  # type: ignore[arg-type]
     await made.add_model("m")
     return made
 

@@ -1,0 +1,97 @@
+"""The Kubernetes objects of an application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from localjuju.model import provision
+from localjuju.model.charm import Charm
+from localjuju.model.substrate import ApplicationSpec
+
+
+def _spec(**changes: Any) -> ApplicationSpec:
+    metadata = {
+        "containers": {
+            "web": {"resource": "image", "mounts": [{"storage": "data", "location": "/srv"}]},
+            "side": {"resource": "image", "uid": 584792, "gid": 584792},
+        },
+        "storage": {"data": {"type": "filesystem", "location": "/data"}},
+    }
+    values: dict[str, Any] = {
+        "model": "m", "model_uuid": "u", "name": "app", "scale": 2, "modified": 3, "trust": False,
+        "charm": Charm("0" * 64, "app", metadata, {}, {}, {}), "resources": {"image": "a:1"},
+        "storage": {"data": {"size_mib": 100, "count": 1, "pool": "local"}}, "constraints": {},
+        "ports": ("80/tcp", "icmp", "53/udp"), "shared_venv": "/shared",
+    }  # fmt: skip
+    return ApplicationSpec(**{**values, **changes})
+
+
+def _objects(**changes: Any) -> dict[str, Any]:
+    made = provision.objects(_spec(**changes), "/state/agent")
+    return {f"{item['kind']}/{item['metadata']['name']}": item for item in made}
+
+
+def test_every_object_can_be_found_by_its_labels():
+    for item in _objects().values():
+        assert item["metadata"]["labels"] == {
+            "app.kubernetes.io/managed-by": "juju",
+            "app.kubernetes.io/name": "app",
+            "model.juju.is/name": "m",
+        }
+
+
+def test_service_has_the_ports_that_units_opened():
+    ports = _objects()["Service/app"]["spec"]["ports"]
+    assert [(p["port"], p["protocol"]) for p in ports] == [(80, "TCP"), (53, "UDP")]
+    assert _objects(ports=())["Service/app"]["spec"]["ports"][0]["name"] == "placeholder"
+    assert _objects()["Service/app-endpoints"]["spec"]["clusterIP"] == "None"
+
+
+def test_trust_is_what_makes_a_cluster_administrator():
+    wild = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
+    assert _objects(trust=True)["ClusterRole/m-app"]["rules"] == wild
+    small = _objects()
+    for name in ("Role/app", "ClusterRole/m-app"):
+        assert "*" not in str(small[name]["rules"])
+    assert small["ClusterRoleBinding/m-app"]["subjects"] == [
+        {"kind": "ServiceAccount", "name": "app", "namespace": "m"}
+    ]
+
+
+def test_pod():
+    template = _objects()["StatefulSet/app"]["spec"]["template"]
+    assert template["metadata"]["annotations"] == {provision.MODIFIED: "3"}
+    containers = {c["name"]: c for c in template["spec"]["containers"]}
+    claims = _objects()["StatefulSet/app"]["spec"]["volumeClaimTemplates"]
+    known = {v["name"] for v in template["spec"]["volumes"]} | {
+        c["metadata"]["name"] for c in claims
+    }
+    for container in containers.values():
+        assert {m["name"] for m in container["volumeMounts"]} <= known
+    mounts = {m["mountPath"]: m for m in containers["charm"]["volumeMounts"]}
+    assert mounts["/data"]["name"] == mounts_of(containers["web"])["/srv"]["name"] == "app-data"
+    assert mounts["/shared"]["readOnly"]
+    assert containers["web"]["command"][-2:] == [":38813", "--verbose"]
+    assert containers["side"]["command"][-2:] == [":38814", "--verbose"]
+    assert containers["side"]["securityContext"] == {"runAsUser": 584792, "runAsGroup": 584792}
+    assert claims[0]["spec"]["resources"]["requests"] == {"storage": "100Mi"}
+
+
+def mounts_of(container: dict[str, Any]) -> dict[str, Any]:
+    return {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+
+
+@pytest.mark.parametrize(
+    "constraints, limits",
+    [
+        ({"mem": "1G"}, {"memory": "1Gi"}),
+        ({"cores": "2"}, {"cpu": "2"}),
+        ({"cpu-power": "500"}, {"cpu": "500m"}),
+    ],
+)
+def test_constraints(constraints: dict[str, str], limits: dict[str, str]):
+    made = _objects(constraints=constraints)["StatefulSet/app"]
+    container = made["spec"]["template"]["spec"]["containers"][1]
+    assert container["resources"] == {"requests": limits, "limits": limits}
