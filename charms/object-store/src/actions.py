@@ -1,0 +1,91 @@
+"""The actions of the object store."""
+
+from __future__ import annotations
+
+import ops
+from gateway import DATA, PORT, Gateway, new_keys
+
+from charmed_mlops import ActionFailed, S3Provider, ServiceCharm
+from charmed_mlops.interfaces.s3 import BUCKET
+
+
+class Actions(ServiceCharm):
+    """What `juju run` offers; the charm itself mixes it in."""
+
+    s3: S3Provider
+
+    def gateway(self) -> Gateway:
+        """The gateway's API with root's keys."""
+        raise NotImplementedError
+
+    def action_create_bucket(self, params: dict) -> dict[str, str]:
+        """Make a bucket for root or a related application."""
+        bucket, gateway = params["bucket"], self.gateway()
+        if not BUCKET.fullmatch(bucket):
+            raise ActionFailed(
+                f"bucket {bucket!r}: 3 to 63 lower-case letters, digits, dots and hyphens only"
+            )
+        if bucket in gateway.buckets():
+            raise ActionFailed(f"bucket {bucket} exists already: see list-buckets")
+        gateway.keep_bucket(bucket, self._keys(params)["access-key"])
+        self.converge()  # lets the readers read it
+        return {"created": bucket}
+
+    def action_list_buckets(self, _: dict) -> dict[str, str]:
+        """Buckets and owners, a line each."""
+        names = {f"relation-{r.id}": r.app.name for r in self.model.relations["s3"] if r.app}
+        lines = [
+            f"{bucket}  {names.get(owner, owner)}"
+            for bucket, owner in sorted(self.gateway().buckets().items())
+        ]
+        return {"buckets": "\n".join(lines) or "none"}
+
+    def action_get_credentials(self, params: dict) -> dict[str, str]:
+        """Keys with the place they are for."""
+        return {
+            **self._keys(params),
+            "endpoint": f"http://{self.address}:{PORT}",
+            "region": str(self.config["region"]),
+        }
+
+    def action_rotate_keys(self, params: dict) -> dict[str, str]:
+        """A new secret key in the secret, then in the gateway."""
+        self.require_leader()
+        keys = new_keys(self._keys(params)["access-key"])
+        if params.get("application"):
+            self.gateway().keep_account(keys["access-key"], keys["secret-key"], exists=True)
+        self._secret(params).set_content(keys)
+        if not params.get("application"):
+            self.converge()  # restarts the server with it
+        return {"rotated": keys["access-key"]}
+
+    def action_usage(self, _: dict) -> dict[str, str]:
+        """Bytes per bucket and of the volume."""
+        used = self.workload.exec(["/usr/bin/du", "-s", "-k", DATA["buckets"]], timeout=600)
+        lines = [f"{DATA['buckets']}/{name}" for name in sorted(self.gateway().buckets())]
+        each = (
+            self.workload.exec(["/usr/bin/du", "-s", "-k", *lines], timeout=600) if lines else ""
+        )
+        free = self.workload.exec(["/bin/df", "-k", "-P", "/data"]).splitlines()[-1].split()
+        sizes = (line.split("\t") for line in each.splitlines())
+        return {
+            "buckets": "\n".join(f"{p.rsplit('/', 1)[-1]}  {int(k) * 1024}" for k, p in sizes),
+            "used-bytes": str(int(used.split()[0]) * 1024),
+            "free-bytes": str(int(free[3]) * 1024),
+        }
+
+    def _keys(self, params: dict) -> dict[str, str]:
+        return self._secret(params).peek_content()
+
+    def _secret(self, params: dict) -> ops.Secret:
+        application = params.get("application") or params.get("owner")
+        label = "root"
+        if application:
+            ids = [r.id for r in self.model.relations["s3"] if r.app and r.app.name == application]
+            if not ids:
+                raise ActionFailed(f"{application} is not related: see list-buckets")
+            label = f"s3.{ids[0]}.keys"
+        try:
+            return self.model.get_secret(label=label)
+        except ops.SecretNotFoundError:
+            raise ActionFailed("there are no keys yet: wait until the unit is active") from None

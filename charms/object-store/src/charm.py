@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""S3 over a plain folder: https://github.com/versity/versitygw"""
+
+from __future__ import annotations
+
+import actions
+import ops
+from gateway import DATA, HEALTH, PORT, Gateway, new_keys
+
+from charmed_mlops import Blocked, Http, S3Provider, ServiceCharm
+from charmed_mlops.interfaces.s3 import Bucket
+
+
+class ObjectStore(actions.Actions, ServiceCharm):
+    """One gateway over one volume; an account, a key and a bucket for each relation."""
+
+    url = f"http://localhost:{PORT}"
+
+    def __init__(self, framework: ops.Framework):
+        super().__init__(framework, container="object-store")
+        self.s3 = S3Provider(self, "s3")
+
+    def reconcile(self) -> None:
+        if self.unit.name != f"{self.app.name}/0":
+            raise Blocked("object-store runs one unit; use s3-integrator for a distributed store")
+        region = str(self.config["region"])
+        root = self.app_secret("root", lambda: new_keys("root"))
+        self.workload.require()
+        self.workload.exec(["/bin/mkdir", "-p", *DATA.values()])
+        self.workload.run(
+            command=f"/usr/local/bin/versitygw posix {DATA['buckets']}",
+            check=Http(PORT, HEALTH),
+            environment={
+                "ROOT_ACCESS_KEY_ID": root["access-key"],
+                "ROOT_SECRET_ACCESS_KEY": root["secret-key"],
+                "VGW_PORT": f":{PORT}",
+                "VGW_REGION": region,
+                "VGW_HEALTH": HEALTH,
+                "VGW_IAM_DIR": DATA["accounts"],
+                "VGW_VERSIONING_DIR": DATA["versions"],
+                "VGW_QUIET": str(not self.config["log-requests"]).lower(),
+            },
+            version="1.8.0",
+        )
+        self.set_ports(PORT)
+        self.workload.require_healthy()
+        self._serve_relations(self.gateway(), region)
+
+    def gateway(self) -> Gateway:
+        """The gateway's API with root's keys."""
+        root = self.model.get_secret(label="root").peek_content()
+        keys = root["access-key"], root["secret-key"]
+        return Gateway(self.url, *keys, str(self.config["region"]))
+
+    def _serve_relations(self, gateway: Gateway, region: str) -> None:
+        readers = {name.strip() for name in str(self.config["readers"]).split(",")} - {""}
+        requests = list(self.s3.requests())
+        accounts = gateway.accounts() if self.unit.is_leader() else set()
+        reading = [
+            f"relation-{each.relation.id}" for each in requests if each.application in readers
+        ]
+        for request in requests:
+            keys = self.s3.keys(request) or new_keys(f"relation-{request.relation.id}")
+            access, secret = keys["access-key"], keys["secret-key"]
+            gateway.keep_account(access, secret, exists=access in accounts)
+            accounts.add(access)
+            gateway.keep_bucket(request.bucket, access)
+            endpoint = f"http://{self.address}:{PORT}"
+            self.s3.answer(request, Bucket(endpoint, request.bucket, region, access, secret))
+        live = {f"relation-{each.id}" for each in self.model.relations["s3"]}
+        for account in sorted(accounts - live):
+            gateway.remove_account(account)
+            self.s3.forget(int(account.removeprefix("relation-")))
+        if requests:
+            gateway.let_read(reading)
+
+
+if __name__ == "__main__":
+    ops.main(ObjectStore)

@@ -1,0 +1,164 @@
+"""Versity S3 Gateway's S3 and admin API, with AWS signature 4, by the standard library alone.
+
+Source: https://github.com/versity/versitygw v1.8.0, s3api/router.go. The gateway's own admin
+command would need the new account's secret key as an argument, which any process could read.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import hmac
+import http.client
+import json
+import re
+import secrets
+import urllib.parse
+import xml.etree.ElementTree as ET  # the answers are the gateway's own
+from collections.abc import Sequence
+
+from charmed_mlops import CommandFailed
+
+PORT = 7070
+HEALTH = "/health"
+DATA = {kind: f"/data/{kind}" for kind in ("buckets", "accounts", "versions")}
+_OURS = ("CharmedMlopsOwner", "CharmedMlopsReaders")
+
+
+def new_keys(access: str) -> dict[str, str]:
+    """An access key of that name with a random secret key."""
+    return {"access-key": access, "secret-key": secrets.token_urlsafe(30)}
+
+
+class Gateway:
+    """What the charm asks of the gateway, as root."""
+
+    def __init__(self, url: str, access: str, secret: str, region: str):
+        self._url = urllib.parse.urlsplit(url)
+        self._access = access
+        self._secret = secret
+        self._region = region
+
+    def accounts(self) -> set[str]:
+        """The names of the accounts made for relations."""
+        found = (each.text or "" for each in self._xml("/list-users").iter("Access"))
+        return {name for name in found if re.fullmatch(r"relation-\d+", name)}
+
+    def keep_account(self, access: str, secret: str, *, exists: bool) -> None:
+        """Make the account, or set its secret key."""
+        if exists:
+            body = f"<MutableProps><Secret>{secret}</Secret></MutableProps>"
+            self._request("PATCH", f"/update-user?access={access}", body)
+            return
+        body = (
+            f"<Account><Access>{access}</Access><Secret>{secret}</Secret><Role>user</Role>"
+            "<UserID>0</UserID><GroupID>0</GroupID><ProjectID>0</ProjectID></Account>"
+        )
+        self._request("PATCH", "/create-user", body)
+
+    def remove_account(self, access: str) -> None:
+        """Remove an account; its buckets stay."""
+        self._request("PATCH", f"/delete-user?access={access}")
+
+    def buckets(self) -> dict[str, str]:
+        """Bucket to owner."""
+        found = self._xml("/list-buckets").iter("Buckets")
+        return {each.findtext("Name", ""): each.findtext("Owner", "") for each in found}
+
+    def keep_bucket(self, bucket: str, owner: str) -> None:
+        """Make the bucket, or give it to its owner."""
+        present = self.buckets()
+        if bucket not in present:
+            self._request("PATCH", f"/{bucket}/create", headers={"x-vgw-owner": owner})
+        elif present[bucket] != owner:
+            self._request("PATCH", f"/change-bucket-owner?bucket={bucket}&owner={owner}")
+
+    def let_read(self, accounts: Sequence[str]) -> None:
+        """Let just these accounts read every bucket; other statements of its policy stay."""
+        for bucket, owner in self.buckets().items():
+            status, text = self._send("GET", f"/{bucket}?policy=")
+            policy = json.loads(text) if status == 200 else {"Version": "2012-10-17"}
+            before = policy.get("Statement", [])
+            after = [each for each in before if each.get("Sid") not in _OURS]
+            readers = sorted(set(accounts) - {owner})
+            if readers:
+                # where there is a policy, the gateway asks it alone, for the owner too
+                if owner != self._access:
+                    after.append(_allow(_OURS[0], bucket, [owner], ["s3:*"]))
+                reading = ["s3:GetObject", "s3:ListBucket", "s3:GetBucketLocation"]
+                after.append(_allow(_OURS[1], bucket, readers, reading))
+            if after and after != before:
+                body = json.dumps({**policy, "Statement": after})
+                self._request("PUT", f"/{bucket}?policy=", body)
+            elif before and not after:
+                self._request("DELETE", f"/{bucket}?policy=")
+
+    def _xml(self, path: str) -> ET.Element:
+        return ET.fromstring(self._request("PATCH", path))
+
+    def _request(
+        self, method: str, path: str, body: str = "", headers: dict[str, str] | None = None
+    ) -> str:
+        status, text = self._send(method, path, body, headers)
+        if status >= 400:
+            code = re.search(r"<Message>(.*?)</Message>", text)
+            what = f"{method} {path.split('?')[0]}"
+            raise CommandFailed(f"gateway: {what}", status, code[1] if code else text[:200])
+        return text
+
+    def _send(
+        self, method: str, path: str, body: str = "", headers: dict[str, str] | None = None
+    ) -> tuple[int, str]:
+        host, port = self._url.hostname or "", self._url.port or 80
+        connection = http.client.HTTPConnection(host, port, timeout=20)
+        try:
+            sent = self._signed(method, path, body.encode(), headers or {})
+            connection.request(method, path, body.encode(), sent)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        except OSError as error:
+            raise CommandFailed("gateway", -1, f"no answer: {error}") from None
+        finally:
+            connection.close()
+
+    def _signed(
+        self, method: str, path: str, body: bytes, headers: dict[str, str]
+    ) -> dict[str, str]:
+        """The headers of a signed request.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
+        """
+        now = datetime.datetime.now(datetime.timezone.utc)
+        stamp, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
+        digest = hashlib.sha256(body).hexdigest()
+        signed = {**headers, "host": self._url.netloc, "x-amz-content-sha256": digest}
+        signed["x-amz-date"] = stamp
+        names = ";".join(sorted(signed))
+        address, _, query = path.partition("?")
+        canonical = "\n".join(
+            [method, address, "&".join(sorted(query.split("&")))]
+            + [f"{name}:{signed[name]}" for name in sorted(signed)]
+            + ["", names, digest]
+        )
+        scope = f"{day}/{self._region}/s3/aws4_request"
+        text = "\n".join(
+            ["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()]
+        )
+        key = f"AWS4{self._secret}".encode()
+        for part in (*scope.split("/"), text):
+            key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+        credential = f"Credential={self._access}/{scope}"
+        signed["authorization"] = (
+            f"AWS4-HMAC-SHA256 {credential}, SignedHeaders={names}, Signature={key.hex()}"
+        )
+        return signed
+
+
+def _allow(sid: str, bucket: str, accounts: list[str], rights: list[str]) -> dict[str, object]:
+    return {
+        "Sid": sid,
+        "Effect": "Allow",
+        "Principal": accounts,
+        "Action": rights,
+        "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"],
+    }
