@@ -1,0 +1,126 @@
+"""Declaring cluster objects: every answer of the broker becomes a status."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import ops
+import pytest
+from ops import testing
+
+from charmed_mlops import ClusterResources, ServiceCharm
+from charmed_mlops.interfaces.manifests import SECRET_FIELD, unpack
+
+MODEL = testing.Model("shop")
+META = {
+    "name": "maker",
+    "requires": {"manifests": {"interface": "kubernetes_manifests", "limit": 1}},
+}
+TEMPLATE = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: "{{ app }}", namespace: "{{ namespace }}"}
+data: {color: "{{ color }}"}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: key}
+stringData: {password: "{{ color }}-sesame"}
+"""
+
+
+class Maker(ServiceCharm):
+    """Declares a ConfigMap and a Secret."""
+
+    color = "green"
+
+    def __init__(self, framework: ops.Framework):
+        super().__init__(framework, container=None)
+        self.cluster = ClusterResources(self)
+
+    def reconcile(self) -> None:
+        self.cluster.apply(color=self.color)
+
+
+@pytest.fixture
+def context(tmp_path: pathlib.Path) -> testing.Context[Maker]:
+    folder = tmp_path / "src" / "manifests"
+    folder.mkdir(parents=True)
+    (folder / "objects.yaml.j2").write_text(TEMPLATE)
+    return testing.Context(Maker, meta=META, charm_root=tmp_path)
+
+
+def relate(**answer) -> testing.Relation:
+    data = {key: json.dumps(value) for key, value in answer.items()}
+    return testing.Relation("manifests", remote_app_name="broker", remote_app_data=data)
+
+
+def run(context: testing.Context[Maker], relation: testing.Relation, **state) -> testing.State:
+    given = testing.State(**{"leader": True, "relations": [relation], "model": MODEL, **state})
+    return context.run(context.on.relation_changed(relation), given)
+
+
+def asked(out: testing.State, relation: testing.Relation) -> dict:
+    data = out.get_relation(relation.id).local_app_data
+    return {key: json.loads(value) for key, value in data.items()}
+
+
+def test_without_a_broker_it_is_blocked_and_says_how_to_go_on(context):
+    out = context.run(context.on.start(), testing.State(leader=True))
+    assert out.unit_status == ops.BlockedStatus(
+        "missing relation manifests: juju integrate maker:manifests resource-broker"
+    )
+
+
+def test_the_leader_asks_and_waits(context):
+    relation = relate()
+    out = run(context, relation)
+    assert out.unit_status == ops.WaitingStatus("waiting for broker to apply the cluster objects")
+    request = asked(out, relation)
+    config_map, secret = unpack(request["manifests"])
+    assert config_map["data"] == {"color": "green"}
+    assert request["service_account"] == "maker"
+    (kept,) = out.secrets
+    assert secret == {**secret, SECRET_FIELD: kept.id}
+    assert "sesame" not in json.dumps(unpack(request["manifests"]))
+    assert json.loads(kept.latest_content["content"]) == {"password": "green-sesame"}
+    assert kept.remote_grants == {relation.id: {"broker"}}
+
+
+@pytest.mark.parametrize(
+    ("problems", "status"),
+    [
+        ([], ops.ActiveStatus()),
+        (
+            [{"object": "Role/x", "reason": "no *", "outcome": "refused"}],
+            ops.BlockedStatus("broker refuses Role/x: no *"),
+        ),
+        (
+            [{"object": "Role/x", "reason": "timeout", "outcome": "failed"}],
+            ops.WaitingStatus("waiting for Role/x: timeout"),
+        ),
+        (
+            [{"object": "Thing/x", "reason": "failed calling webhook", "outcome": "deferred"}],
+            ops.ActiveStatus(),
+        ),
+    ],
+)
+@pytest.mark.parametrize("leader", [True, False])
+def test_an_answer_becomes_a_status(context, problems, status, leader):
+    relation = relate()
+    first = run(context, relation)
+    answered = relate(hash=asked(first, relation)["hash"], problems=problems)
+    out = run(context, answered, leader=leader)
+    assert out.unit_status == status
+    assert bool(asked(out, answered)) is leader
+
+
+def test_an_answer_to_an_older_request_does_not_count(context, monkeypatch):
+    relation = relate()
+    first = run(context, relation)
+    monkeypatch.setattr(Maker, "color", "red")
+    answered = relate(hash=asked(first, relation)["hash"], problems=[])
+    out = run(context, answered, secrets=first.secrets)
+    assert isinstance(out.unit_status, ops.WaitingStatus)
+    assert asked(out, answered)["hash"] != asked(first, relation)["hash"]

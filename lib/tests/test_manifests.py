@@ -1,0 +1,45 @@
+"""The interface `kubernetes_manifests`: what goes into the databag comes out of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from charmed_mlops.interfaces.manifests import InvalidManifests, digest, pack, unpack
+
+CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}
+
+
+def test_what_is_packed_comes_out():
+    many = [
+        {**CONFIG_MAP, "metadata": {"name": str(n)}, "data": {"x": "y" * 999}} for n in range(99)
+    ]
+    assert unpack(pack(many)) == many
+    assert len(pack(many)) < 5000
+
+
+def test_a_plain_list_is_taken_too():
+    assert unpack(json.dumps([CONFIG_MAP])) == [CONFIG_MAP]
+
+
+def test_the_same_objects_give_the_same_text_and_hash():
+    turned = {key: CONFIG_MAP[key] for key in reversed(CONFIG_MAP)}
+    assert pack([CONFIG_MAP]) == pack([turned])
+    assert digest([CONFIG_MAP]) == digest([turned])
+    assert digest([CONFIG_MAP]) != digest([{**CONFIG_MAP, "data": {}}])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("nonsense", "not a list"),
+        (json.dumps([{"kind": "ConfigMap"}]), "without apiVersion"),
+        (json.dumps([CONFIG_MAP, CONFIG_MAP]), "declared twice"),
+        (pack([{**CONFIG_MAP, "data": {"x": "y" * 9_000_000}}]), "more than"),
+        (pack([CONFIG_MAP])[:40], "not a list|cut short"),
+    ],
+)
+def test_what_is_not_a_list_of_objects_is_refused(text: str, reason: str):
+    with pytest.raises(InvalidManifests, match=reason):
+        unpack(text)
