@@ -67,7 +67,9 @@ def apply(
     before = dict(inventory.objects)
     todo = {
         ref: manifest
-        for ref, manifest in sorted(wanted.items(), key=lambda item: rank(item[0].api, item[0].kind))
+        for ref, manifest in sorted(
+            wanted.items(), key=lambda item: rank(item[0].api, item[0].kind)
+        )
         if force or before.get(ref) != digest([manifest])
     }
     problems: dict[Ref, Problem] = {}

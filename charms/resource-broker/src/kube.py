@@ -178,9 +178,7 @@ def _established(event: Object) -> bool:
     if event.get("type") == "ERROR":
         return True
     conditions = (event["object"].get("status") or {}).get("conditions") or []
-    return any(
-        each["type"] == "Established" and each["status"] == "True" for each in conditions
-    )
+    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
 
 
 def _root(api: str) -> str:

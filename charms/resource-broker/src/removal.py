@@ -100,9 +100,7 @@ def remove(
 def reference(found: Object) -> Ref:
     """What names an object that the API server returned."""
     metadata = found["metadata"]
-    return Ref(
-        found["apiVersion"], found["kind"], metadata.get("namespace", ""), metadata["name"]
-    )
+    return Ref(found["apiVersion"], found["kind"], metadata.get("namespace", ""), metadata["name"])
 
 
 def leftovers(cluster: Cluster, book: Book, related: set[str]) -> list[tuple[str, Ref]]:
