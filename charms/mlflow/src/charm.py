@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""MLflow's tracking server and model registry: https://mlflow.org"""
+
+from __future__ import annotations
+
+import ops
+import server
+
+from charmed_mlops import DatabaseRequirer, Http, Metrics, S3Requirer, ServiceCharm
+
+
+class MLflow(ServiceCharm):
+    """Metadata in the database, artifacts in the object store, through the server."""
+
+    def __init__(self, framework: ops.Framework):
+        super().__init__(framework, container="mlflow")
+        self.database = DatabaseRequirer(self, "database", database="mlflow")
+        self.store = S3Requirer(self, "object-store")
+        self.schema = server.Schema(self)
+        self.metrics = Metrics(self, port=server.PORT)
+
+    def reconcile(self) -> None:
+        workers = self.number("workers", 1, 64)
+        level = self.choice("log-level", "debug", "info", "warning", "error")
+        hosts = server.hosts(self.app.name, self.model.name, str(self.config["allowed-hosts"]))
+        self.metrics.publish()
+        origins = str(self.config["cors-allowed-origins"])
+        environment = self._environment()
+        self.schema.require()
+        self.workload.run(
+            command=server.command(workers, level),
+            check=Http(server.PORT, "/health"),
+            environment=environment | server.security(hosts, origins),
+            version=server.VERSION,
+        )
+        self.set_ports(server.PORT)
+        self.workload.require_healthy()
+        self.schema.settled()  # the server makes its tables before it answers
+
+    def _environment(self) -> dict[str, str]:
+        return server.environment(self.database.get(), self.store.get())
+
+    def action_gc(self, params: dict) -> dict[str, str]:
+        age = params.get("older-than", "30d")
+        return {"log": server.collect(self.workload, self._environment(), age)}
+
+    def action_upgrade_database(self, _: dict) -> dict[str, str]:
+        self.require_leader()
+        server.upgrade_database(self.workload, self._environment())
+        self.schema.settled()
+        self.converge()
+        return {"schema": server.VERSION}
+
+    def action_get_artifact_location(self, _: dict) -> dict[str, str]:
+        bucket = self.store.get()
+        return {"uri": server.artifacts(bucket), "endpoint": bucket.endpoint}
+
+
+if __name__ == "__main__":
+    ops.main(MLflow)

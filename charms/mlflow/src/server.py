@@ -1,0 +1,144 @@
+"""MLflow's server: its command, its environment and its database schema.
+
+Options: https://mlflow.org/docs/latest/api_reference/cli.html#mlflow-server. Everything secret is
+in the environment: arguments can be read by any process of the pod.
+"""
+
+from __future__ import annotations
+
+import urllib.parse
+
+import ops
+
+from charmed_mlops import ActionFailed, Blocked, Waiting, Workload
+from charmed_mlops.interfaces.mysql import Credentials
+from charmed_mlops.interfaces.s3 import Bucket
+
+PORT = 5000
+VERSION = "3.17.2"
+_MLFLOW = "/usr/local/bin/mlflow"
+# MLflow's other commands want the database's URL, password included, as an argument: here it
+# becomes one inside the process only, where nobody else can read it
+_COMMAND = """
+import os, sys
+from mlflow.cli import cli
+uri = os.environ["MLFLOW_BACKEND_STORE_URI"]
+sys.argv = ["mlflow"] + [uri if each == "URI" else each for each in {arguments!r}]
+cli()
+"""
+
+
+def command(workers: int, level: str) -> str:
+    """The service's command; artifacts pass through the server, which is its default."""
+    return (
+        f"{_MLFLOW} server --host 0.0.0.0 --port {PORT} --workers {workers} "
+        f"--expose-prometheus /tmp/mlflow-metrics --uvicorn-opts '--log-level {level}'"
+    )
+
+
+def environment(database: Credentials, store: Bucket) -> dict[str, str]:
+    """Where metadata and artifacts go, for the server and for its other commands."""
+    user = urllib.parse.quote(database.username, safe="")
+    password = urllib.parse.quote(database.password, safe="")
+    place = f"{database.host}:{database.port}/{database.database}"
+    values = {
+        "MLFLOW_BACKEND_STORE_URI": f"mysql+pymysql://{user}:{password}@{place}",
+        "MLFLOW_ARTIFACTS_DESTINATION": artifacts(store),
+        "MLFLOW_S3_ENDPOINT_URL": store.endpoint,
+        "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE": "path" if store.path_style else "virtual",
+        "AWS_ACCESS_KEY_ID": store.access_key,
+        "AWS_SECRET_ACCESS_KEY": store.secret_key,
+        "AWS_DEFAULT_REGION": store.region,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        # jobs of server-side judges: a second server of 300 MiB that few need
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    return {key: value for key, value in values.items() if value}
+
+
+def security(allowed: str, origins: str) -> dict[str, str]:
+    """Settings against DNS rebinding and calls from foreign pages.
+
+    https://mlflow.org/docs/latest/self-hosting/security/network
+    """
+    values = {
+        "MLFLOW_SERVER_ALLOWED_HOSTS": allowed,
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": origins,
+    }
+    return {key: value for key, value in values.items() if value}
+
+
+def hosts(application: str, model: str, further: str) -> str:
+    """Host headers that the server accepts: to set any replaces MLflow's own defaults."""
+    names = ["localhost", "127.0.0.1", "10.*", "192.168.*"]
+    names += [f"172.{part}.*" for part in range(16, 32)]
+    names += [application, f"{application}.{model}", f"{application}.{model}.svc"]
+    names.append(f"{application}.{model}.svc.cluster.local")
+    names += [name.strip() for name in further.split(",") if name.strip()]
+    # a Host header carries the port unless it is 80 or 443
+    return ",".join(
+        each
+        for name in names
+        for each in ([name] if "*" in name or ":" in name else [name, f"{name}:*"])
+    )
+
+
+def artifacts(store: Bucket) -> str:
+    """Where artifacts lie: what `mlflow-artifacts:/` stands for."""
+    return f"s3://{store.bucket}"
+
+
+def collect(workload: Workload, settings: dict[str, str], age: str) -> str:
+    """Delete for good what was deleted longer than `age` ago; return what MLflow says."""
+    if not age or not age[0].isdigit() or not age.isalnum():
+        raise ActionFailed(f"older-than={age}: give days, hours, minutes, such as 30d or 12h30m")
+    settings = settings | {"MLFLOW_TRACKING_URI": f"http://localhost:{PORT}"}
+    arguments = ["gc", "--older-than", age, "--backend-store-uri", "URI"]
+    return _run(workload, settings, arguments).strip() or "nothing to delete"
+
+
+def upgrade_database(workload: Workload, settings: dict[str, str]) -> None:
+    """Bring the schema to this version; the service is stopped meanwhile."""
+    workload.stop()
+    _run(workload, settings, ["db", "upgrade", "URI"])
+
+
+def _run(workload: Workload, settings: dict[str, str], arguments: list[str]) -> str:
+    return workload.exec(
+        ["/usr/bin/env", "python3", "-"],
+        stdin=_COMMAND.format(arguments=arguments),
+        environment=settings,
+        timeout=3600,
+    )
+
+
+class Schema:
+    """Which MLflow version the database's tables are known to fit: kept by the leader.
+
+    The leader's server makes the tables when it starts for the first time; the other units wait
+    for it, as MySQL cannot undo half of two makers' work.
+    """
+
+    def __init__(self, charm: ops.CharmBase):
+        self._charm = charm
+
+    def _data(self) -> ops.RelationDataContent:
+        relation = self._charm.model.get_relation("peers")
+        if relation is None:
+            raise Waiting("waiting for the peer relation")
+        return relation.data[self._charm.app]
+
+    def require(self) -> None:
+        """Raises unless this unit's server may start on the database as it is."""
+        version = self._data().get("schema")
+        if version and version != VERSION:
+            raise Blocked(
+                f"database fits MLflow {version}: back it up, then run action upgrade-database"
+            )
+        if not version and not self._charm.unit.is_leader():
+            raise Waiting("waiting for the leader to prepare the database")
+
+    def settled(self) -> None:
+        """The database fits this version now."""
+        if self._charm.unit.is_leader() and self._data().get("schema") != VERSION:
+            self._data()["schema"] = VERSION

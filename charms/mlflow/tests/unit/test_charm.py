@@ -1,0 +1,263 @@
+"""MLflow: every status and action, by state transitions."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import ops
+import pytest
+import yaml
+from ops import testing
+
+CHARM = Path(__file__).parents[2]
+META = yaml.safe_load((CHARM / "charmcraft.yaml").read_text())
+
+
+@pytest.fixture
+def context(monkeypatch):
+    """A context of the charm, with the modules beside it, as only its own dispatch sees them."""
+    monkeypatch.syspath_prepend(str(CHARM / "src"))
+    monkeypatch.delitem(sys.modules, "server", raising=False)
+    spec = importlib.util.spec_from_file_location("mlflow_charm", CHARM / "src/charm.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    keys = ("name", "containers", "resources", "requires", "provides", "peers")
+    yield testing.Context(
+        module.MLflow,
+        meta={key: META[key] for key in keys},
+        config=META["config"],
+        actions=META["actions"],
+        charm_root=CHARM,
+    )
+    sys.modules.pop("server", None)
+
+
+USER = testing.Secret({"username": "relation-1", "password": "p@/w"})
+KEYS = testing.Secret({"access-key": "relation-2", "secret-key": "s3cret"})
+DATABASE = testing.Relation(
+    "database",
+    id=1,
+    remote_app_name="mariadb",
+    remote_app_data={"endpoints": "db:3306", "secret-user": USER.id, "database": "mlflow"},
+)
+STORE = testing.Relation(
+    "object-store",
+    id=2,
+    remote_app_name="object-store",
+    remote_app_data={
+        "bucket": "m-mlflow",
+        "endpoint": "http://store:7070",
+        "secret-extra": KEYS.id,
+        "s3-uri-style": "path",
+    },
+)
+
+
+def box(stdout: str = "", code: int = 0, connected: bool = True) -> testing.Container:
+    run = testing.Exec(["/usr/bin/env", "python3", "-"], stdout=stdout, return_code=code)
+    return testing.Container("mlflow", can_connect=connected, execs={run})
+
+
+def state(*relations, container=None, peer=None, leader=True, secrets=(USER, KEYS), config=None):
+    peers = testing.PeerRelation("peers", id=9, local_app_data=peer or {})
+    return testing.State(
+        leader=leader,
+        relations=[*(relations or (DATABASE, STORE)), peers],
+        containers=[container or box()],
+        secrets=secrets,
+        config=config or {},
+        model=testing.Model(name="mlops"),
+    )
+
+
+def test_runs(context):
+    out = context.run(context.on.config_changed(), state())
+    assert out.unit_status == testing.ActiveStatus()
+    assert out.opened_ports == {testing.TCPPort(5000)}
+    assert out.workload_version == "3.17.2"
+    service = out.get_container("mlflow").plan.services["mlflow"]
+    uri = "mysql+pymysql://relation-1:p%40%2Fw@db:3306/mlflow"
+    assert service.environment["MLFLOW_BACKEND_STORE_URI"] == uri
+    assert service.environment["MLFLOW_ARTIFACTS_DESTINATION"] == "s3://m-mlflow"
+    assert service.environment["MLFLOW_S3_ENDPOINT_URL"] == "http://store:7070"
+    assert service.environment["AWS_SECRET_ACCESS_KEY"] == "s3cret"
+    hosts = service.environment["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+    assert {"mlflow:*", "mlflow.mlops.svc.cluster.local:*", "localhost:*"} < set(hosts)
+    assert "*" not in hosts
+    assert "p%40" not in service.command
+    assert "s3cret" not in service.command
+    assert out.get_relation(9).local_app_data == {"schema": "3.17.2"}
+    asked = out.get_relation(1).local_app_data
+    assert asked["database"] == "mlflow"
+    assert "password" in json.loads(asked["requested-secrets"])
+    assert out.get_relation(2).local_app_data["bucket"] == "mlops-mlflow"
+
+
+def plain(**fields) -> testing.Relation:
+    return testing.Relation("object-store", id=2, remote_app_data=fields)
+
+
+def test_reads_the_plain_keys_of_older_providers(context):
+    store = plain(**{"bucket": "b", "access-key": "a", "secret-key": "s", "region": "eu"})
+    out = context.run(context.on.config_changed(), state(DATABASE, store))
+    environment = out.get_container("mlflow").plan.services["mlflow"].environment
+    assert environment["AWS_ACCESS_KEY_ID"] == "a"
+    assert environment["AWS_DEFAULT_REGION"] == "eu"
+    assert "MLFLOW_S3_ENDPOINT_URL" not in environment
+
+
+@pytest.mark.parametrize(
+    "relations, status",
+    [
+        (
+            (STORE,),
+            testing.BlockedStatus(
+                "no relation database: juju integrate mlflow:database "
+                "with an application that provides mysql_client"
+            ),
+        ),
+        (
+            (DATABASE,),
+            testing.BlockedStatus(
+                "no relation object-store: juju integrate mlflow:object-store "
+                "with an application that provides s3"
+            ),
+        ),
+        (
+            (testing.Relation("database", remote_app_name="mariadb"), STORE),
+            testing.WaitingStatus("waiting for mariadb to give a database"),
+        ),
+        (
+            (DATABASE, testing.Relation("object-store", remote_app_name="minio")),
+            testing.WaitingStatus("waiting for minio to give a bucket"),
+        ),
+    ],
+)
+def test_inputs_that_are_missing(context, relations, status):
+    out = context.run(context.on.config_changed(), state(*relations))
+    assert out.unit_status == status
+    assert not out.get_container("mlflow").plan.services
+
+
+def test_secret_that_is_not_granted_yet(context):
+    out = context.run(context.on.config_changed(), state(secrets=[]))
+    assert out.unit_status == testing.WaitingStatus("waiting for mariadb to grant its secret")
+
+
+def test_waits_for_the_container(context):
+    out = context.run(context.on.config_changed(), state(container=box(connected=False)))
+    assert out.unit_status == testing.WaitingStatus("waiting for container mlflow")
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        (
+            {"log-level": "loud"},
+            "config log-level=loud: must be one of debug, info, warning, error",
+        ),
+        ({"workers": 0}, "config workers=0: must be from 1 to 64"),
+    ],
+)
+def test_wrong_config(context, config, message):
+    out = context.run(context.on.config_changed(), state(config=config))
+    assert out.unit_status == testing.BlockedStatus(message)
+
+
+def test_followers_wait_for_the_tables(context):
+    out = context.run(context.on.config_changed(), state(leader=False))
+    message = "waiting for the leader to prepare the database"
+    assert out.unit_status == testing.WaitingStatus(message)
+    ready = state(leader=False, peer={"schema": "3.17.2"})
+    out = context.run(context.on.config_changed(), ready)
+    assert out.unit_status == testing.ActiveStatus()
+
+
+def test_database_of_an_older_version(context):
+    out = context.run(context.on.config_changed(), state(peer={"schema": "3.10.0"}))
+    message = "database fits MLflow 3.10.0: back it up, then run action upgrade-database"
+    assert out.unit_status == testing.BlockedStatus(message)
+    assert not out.get_container("mlflow").plan.services
+
+
+def test_upgrade_database(context):
+    old = state(peer={"schema": "3.10.0"})
+    out = context.run(context.on.action("upgrade-database"), old)
+    assert context.action_results == {"schema": "3.17.2"}
+    assert out.get_relation(9).local_app_data == {"schema": "3.17.2"}
+    assert out.unit_status == testing.ActiveStatus()
+    (call,) = context.exec_history["mlflow"]
+    assert call.environment["MLFLOW_BACKEND_STORE_URI"].startswith("mysql+pymysql://")
+    assert "p%40" not in " ".join(call.command) + str(call.stdin)
+    with pytest.raises(testing.ActionFailed, match="run this on the leader"):
+        context.run(context.on.action("upgrade-database"), state(leader=False))
+
+
+def test_upgrade_that_fails_keeps_the_unit_blocked(context):
+    old = state(peer={"schema": "3.10.0"}, container=box(code=1))
+    with pytest.raises(testing.ActionFailed, match="exit code 1") as failure:
+        context.run(context.on.action("upgrade-database"), old)
+    assert failure.value.state.get_relation(9).local_app_data == {"schema": "3.10.0"}
+
+
+def test_gc(context):
+    context.run(context.on.action("gc"), state(container=box(stdout="Run 1 deleted\n")))
+    assert context.action_results == {"log": "Run 1 deleted"}
+    (call,) = context.exec_history["mlflow"]
+    assert "'30d'" in call.stdin
+    bad = context.on.action("gc", params={"older-than": "1d; rm"})
+    with pytest.raises(testing.ActionFailed, match="give days"):
+        context.run(bad, state())
+
+
+def test_get_artifact_location(context):
+    context.run(context.on.action("get-artifact-location"), state())
+    assert context.action_results == {"uri": "s3://m-mlflow", "endpoint": "http://store:7070"}
+
+
+def test_metrics_and_dashboard(context):
+    scrape = testing.Relation("metrics-endpoint", id=5)
+    grafana = testing.Relation("grafana-dashboard", id=6)
+    out = context.run(context.on.config_changed(), state(DATABASE, STORE, scrape, grafana))
+    data = out.get_relation(5).local_app_data
+    (job,) = json.loads(data["scrape_jobs"])
+    assert job["static_configs"] == [{"targets": ["*:5000"]}]
+    (group,) = json.loads(data["alert_rules"])["groups"]
+    assert all('juju_application="mlflow"' in rule["expr"] for rule in group["rules"])
+    assert "%%" not in data["alert_rules"]
+    assert "prometheus_scrape_unit_address" in out.get_relation(5).local_unit_data
+    templates = json.loads(out.get_relation(6).local_app_data["dashboards"])["templates"]
+    assert list(templates) == ["file:mlflow"]
+
+
+def test_server_that_does_not_answer(context):
+    first = context.run(context.on.config_changed(), state())
+    container = first.get_container("mlflow")
+    down = {
+        testing.CheckInfo(
+            "mlflow-start",
+            status=ops.pebble.CheckStatus.DOWN,
+            threshold=1,
+            failures=1,
+            startup=ops.pebble.CheckStartup.DISABLED,
+        ),
+        testing.CheckInfo("mlflow", level=ops.pebble.CheckLevel.READY),
+    }
+    slow = testing.Container(
+        "mlflow",
+        can_connect=True,
+        layers=container.layers,
+        service_statuses=container.service_statuses,
+        check_infos=down,
+    )
+    out = context.run(context.on.update_status(), state(container=slow))
+    assert out.unit_status == testing.WaitingStatus("waiting for mlflow to answer")
+    assert out.get_relation(9).local_app_data == {}
+
+
+def test_actions_take_no_unknown_parameters():
+    for name, action in META["actions"].items():
+        assert action["additionalProperties"] is False, name
