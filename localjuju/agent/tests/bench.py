@@ -132,12 +132,13 @@ class LocalNode:
         folder = data / "charm/containers" / container
         folder.mkdir(parents=True)
         environment = {
-            **os.environ, "PEBBLE": str(folder / "pebble"), "PYTHONPATH": str(_REPOSITORY),
-            "PEBBLE_SOCKET": str(folder / "pebble.socket"),
+            **os.environ, "PYTHONPATH": str(_REPOSITORY), "PEBBLE": str(folder / "pebble"),
+            "PEBBLE_SOCKET": "pebble.socket",  # a unix socket's path has 107 bytes at most
         }  # fmt: skip
         return subprocess.Popen(
             [sys.executable, "-m", "localjuju.pebble", "run", "--create-dirs", "--hold"],
             env=environment,
+            cwd=folder,
         )
 
     def restart_pebble(self, name: str, container: str) -> None:

@@ -105,25 +105,25 @@ async def test_two_charms_share_a_secret_until_they_part(bench: Bench):
     await bench.deploy(
         bench.charm("taker", python=TAKER, requires={"store": {"interface": "sql"}})
     )
-    await bench.until(lambda: _status(bench, "giver") == ("active", "all ready"), 60)
-    await bench.until(lambda: _status(bench, "taker") == ("waiting", "waiting for store"), 60)
+    await bench.until(lambda: _status(bench, "giver") == ("active", "all ready"), 20)
+    await bench.until(lambda: _status(bench, "taker") == ("waiting", "waiting for store"), 20)
     await bench.idle()
     shown = bench.api.status(MODEL)["applications"]["giver"]
     assert shown["version"] == "1.2.3"
     assert shown["units"]["giver/0"]["open-ports"] == ["3306/tcp", "53/udp"]
 
     bench.api.integrate(MODEL, "giver", "taker")
-    await bench.until(lambda: _status(bench, "taker") == ("active", "password is one"), 60)
+    await bench.until(lambda: _status(bench, "taker") == ("active", "password is one"), 20)
     await bench.idle()
 
     task = await bench.task("giver/leader", "rotate", to="second")
     assert (task["status"], task["results"]["new"]) == ("completed", {"password-length": "6"})
-    await bench.until(lambda: _status(bench, "taker") == ("active", "password is second"), 60)
+    await bench.until(lambda: _status(bench, "taker") == ("active", "password is second"), 20)
 
     bench.api.remove_relation(MODEL, "giver", "taker")
-    await bench.until(lambda: _status(bench, "taker") == ("waiting", "waiting for store"), 60)
+    await bench.until(lambda: _status(bench, "taker") == ("waiting", "waiting for store"), 20)
     bench.api.destroy_model(MODEL, destroy_storage=True)
-    await bench.until(lambda: not bench.api.models(), 60)
+    await bench.until(lambda: not bench.api.models(), 20)
 
 
 WEB = """
@@ -151,7 +151,7 @@ class Web(ops.CharmBase):
         self.unit.status = ops.ActiveStatus("serving")
 
     def _notice(self, event):
-        self.unit.status = ops.ActiveStatus(f"{event.notice.key} {event.notice.get().last_data}")
+        self.unit.status = ops.ActiveStatus(f"{event.notice.key} {event.notice.last_data}")
 
     def _failed(self, event):
         self.unit.status = ops.BlockedStatus(f"check {event.info.name} failed")
@@ -162,12 +162,9 @@ ops.main(Web)
 
 async def test_pebble_ready_notices_checks_and_a_pebble_that_starts_again(bench: Bench):
     run = bench.state / "run"
-    script = f"export SOCKET={bench.state}\n"
-    charm = bench.charm(
-        "web", script, python=WEB.replace("RUN", str(run)), containers={"web": {}},
-    )  # fmt: skip
+    charm = bench.charm("web", python=WEB.replace("RUN", str(run)), containers={"web": {}})
     await bench.deploy(charm)
-    await bench.until(lambda: _status(bench, "web") == ("active", "serving"), 60)
+    await bench.until(lambda: _status(bench, "web") == ("active", "serving"), 20)
     await bench.idle()
     socket = bench.node.volume_path(MODEL, "web-0", "charm-data") / "charm/containers/web"
     link = Path("/tmp") / f"{bench.state.name[-20:]}-sock"
@@ -181,10 +178,10 @@ async def test_pebble_ready_notices_checks_and_a_pebble_that_starts_again(bench:
     )["task"]
     assert (await bench.finished(number))["results"]["return-code"] == 0
     link.unlink()
-    await bench.until(lambda: _status(bench, "web") == ("active", "example.org/a {'k': 'v'}"), 60)
+    await bench.until(lambda: _status(bench, "web") == ("active", "example.org/a {'k': 'v'}"), 20)
     (run / "hello.txt").unlink()
-    await bench.until(lambda: _status(bench, "web") == ("blocked", "check up failed"), 60)
+    await bench.until(lambda: _status(bench, "web") == ("blocked", "check up failed"), 20)
     bench.forget()
     bench.node.restart_pebble("web-0", "web")
-    await bench.until(lambda: _status(bench, "web") == ("active", "serving"), 60)
+    await bench.until(lambda: _status(bench, "web") == ("active", "serving"), 20)
     await bench.until(lambda: "web-pebble-ready" in bench.hooks("web/0"))
