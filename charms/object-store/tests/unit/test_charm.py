@@ -1,0 +1,242 @@
+"""The object store: every status and action; the gateway's API against the real program."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from ops import testing
+
+CHARM = Path(__file__).parents[2]
+META = yaml.safe_load((CHARM / "charmcraft.yaml").read_text())
+ROOT = testing.Secret({"access-key": "root", "secret-key": "of-root"}, label="root", owner="app")
+
+
+@pytest.fixture
+def context(module, memory, monkeypatch):
+    monkeypatch.setattr(module.ObjectStore, "url", memory.url)
+    return make_context(module)
+
+
+def make_context(module, unit: int = 0):
+    keys = ("name", "containers", "resources", "storage", "provides")
+    return testing.Context(
+        module.ObjectStore,
+        meta={key: META[key] for key in keys},
+        config=META["config"],
+        actions=META["actions"],
+        charm_root=CHARM,
+        unit_id=unit,
+    )
+
+
+def asks(number: int, application: str, bucket: str | None = None) -> testing.Relation:
+    data = {"bucket": bucket} if bucket else {}
+    return testing.Relation("s3", id=number, remote_app_name=application, remote_app_data=data)
+
+
+def state(*relations, secrets=(ROOT,), leader=True, config=None, connected=True):
+    execs = {
+        testing.Exec(["/bin/mkdir"]),
+        testing.Exec(["/usr/bin/du"], stdout="12\t/data/buckets/models\n"),
+        testing.Exec(["/bin/df"], stdout="Filesystem\n/dev/sda 100 40 60 40% /data\n"),
+    }
+    return testing.State(
+        leader=leader,
+        relations=relations,
+        secrets=secrets,
+        config=config or {},
+        containers=[testing.Container("object-store", can_connect=connected, execs=execs)],
+        storages=[testing.Storage("data")],
+        model=testing.Model(name="mlops"),
+    )
+
+
+def test_waits_for_the_container(context):
+    out = context.run(context.on.config_changed(), state(connected=False))
+    assert out.unit_status == testing.WaitingStatus("waiting for container object-store")
+
+
+def test_runs(context):
+    out = context.run(context.on.config_changed(), state(secrets=()))
+    assert out.unit_status == testing.ActiveStatus()
+    assert out.opened_ports == {testing.TCPPort(7070)}
+    (secret,) = out.secrets
+    key = secret.tracked_content["secret-key"]
+    service = out.get_container("object-store").plan.services["object-store"]
+    assert service.environment["ROOT_SECRET_ACCESS_KEY"] == key
+    assert service.environment["VGW_IAM_DIR"] == "/data/accounts"
+    assert key not in service.command
+
+
+def test_second_unit_is_blocked(module):
+    context = make_context(module, unit=1)
+    out = context.run(context.on.config_changed(), state(leader=False))
+    message = "object-store runs one unit; use s3-integrator for a distributed store"
+    assert out.unit_status == testing.BlockedStatus(message)
+
+
+def test_gateway_that_does_not_answer(context, module, monkeypatch):
+    monkeypatch.setattr(module.ObjectStore, "url", "http://127.0.0.1:1")
+    out = context.run(context.on.config_changed(), state(asks(3, "mlflow")))
+    assert out.unit_status.name == "waiting"
+    assert "no answer" in out.unit_status.message
+
+
+def test_relation_gets_account_bucket_and_secret(context, memory):
+    relation = asks(3, "mlflow", "models")
+    out = context.run(context.on.relation_changed(relation), state(relation))
+    data = out.get_relation(3).local_app_data
+    secret = out.get_secret(label="s3.3.keys")
+    assert data == {
+        "bucket": "models",
+        "endpoint": "http://object-store.mlops.svc.cluster.local:7070",
+        "region": "us-east-1",
+        "s3-uri-style": "path",
+        "secret-extra": secret.id,
+    }
+    assert secret.remote_grants == {3: {"mlflow"}}
+    assert memory.accounts == {"relation-3": secret.latest_content["secret-key"]}
+    assert memory.buckets == {"models": "relation-3"}
+    assert memory.policies == {}
+
+
+def test_requirer_that_names_no_bucket(context, memory):
+    context.run(context.on.config_changed(), state(asks(3, "mlflow")))
+    assert memory.buckets == {"relation-3": "relation-3"}
+
+
+def test_impossible_bucket(context, memory):
+    out = context.run(context.on.config_changed(), state(asks(3, "mlflow", "No/Such")))
+    assert out.unit_status.name == "blocked"
+    assert memory.buckets == {}
+
+
+def test_readers_may_read_and_nothing_else(context, memory):
+    relations = asks(3, "mlflow", "models"), asks(4, "kserve-controller", "serving")
+    out = context.run(context.on.config_changed(), state(*relations))
+    owner, reader = memory.policies["models"]["Statement"]
+    assert owner["Principal"] == ["relation-3"]
+    assert reader["Principal"] == ["relation-4"]
+    assert not [right for right in reader["Action"] if "Put" in right or "*" in right]
+    assert "serving" not in memory.policies  # its owner is the only reader
+    again = state(*out.relations, secrets=out.secrets, config={"readers": ""})
+    context.run(context.on.config_changed(), again)
+    assert memory.policies == {}
+
+
+def test_relation_that_is_gone(context, memory):
+    memory.accounts["relation-3"] = "x"
+    memory.buckets["models"] = "relation-3"
+    gone = asks(3, "mlflow", "models")
+    keys = testing.Secret(
+        {"access-key": "relation-3", "secret-key": "x"}, label="s3.3.keys", owner="app"
+    )
+    out = context.run(context.on.relation_broken(gone), state(gone, secrets=(ROOT, keys)))
+    assert memory.accounts == {}
+    assert memory.buckets == {"models": "relation-3"}  # objects outlive the relation
+    assert [secret.label for secret in out.secrets] == ["root"]
+
+
+def related(context, memory):
+    relation = asks(3, "mlflow", "models")
+    out = context.run(context.on.relation_changed(relation), state(relation))
+    return state(*out.relations, secrets=out.secrets)
+
+
+def test_create_and_list_buckets(context, memory):
+    before = related(context, memory)
+    make = context.on.action("create-bucket", params={"bucket": "data", "owner": "mlflow"})
+    context.run(make, before)
+    assert context.action_results == {"created": "data"}
+    assert memory.buckets["data"] == "relation-3"
+    context.run(context.on.action("list-buckets"), before)
+    assert context.action_results == {"buckets": "data  mlflow\nmodels  mlflow"}
+    with pytest.raises(testing.ActionFailed, match="exists already"):
+        context.run(make, before)
+
+
+@pytest.mark.parametrize(
+    "params, message",
+    [
+        ({"bucket": "A"}, "3 to 63 lower-case"),
+        ({"bucket": "fine", "owner": "jane"}, "jane is not related"),
+    ],
+)
+def test_create_bucket_refused(context, memory, params, message):
+    with pytest.raises(testing.ActionFailed, match=message):
+        context.run(context.on.action("create-bucket", params=params), state())
+    assert memory.buckets == {}
+
+
+def test_get_credentials(context, memory):
+    context.run(context.on.action("get-credentials"), state())
+    assert context.action_results["secret-key"] == "of-root"
+    assert context.action_results["endpoint"].endswith(":7070")
+    with pytest.raises(testing.ActionFailed, match="no keys yet"):
+        context.run(context.on.action("get-credentials"), state(secrets=()))
+
+
+def test_rotate_keys_of_an_application(context, memory):
+    before = related(context, memory)
+    old = memory.accounts["relation-3"]
+    event = context.on.action("rotate-keys", params={"application": "mlflow"})
+    out = context.run(event, before)
+    new = out.get_secret(label="s3.3.keys").latest_content["secret-key"]
+    assert new != old
+    assert memory.accounts["relation-3"] == new
+
+
+def test_rotate_keys_of_root(context, memory):
+    out = context.run(context.on.action("rotate-keys"), state())
+    new = out.get_secret(label="root").latest_content["secret-key"]
+    assert new != "of-root"
+    service = out.get_container("object-store").plan.services["object-store"]
+    assert service.environment["ROOT_SECRET_ACCESS_KEY"] == new
+    with pytest.raises(testing.ActionFailed, match="run this on the leader"):
+        context.run(context.on.action("rotate-keys"), state(leader=False))
+
+
+def test_usage(context, memory):
+    memory.buckets["models"] = "root"
+    context.run(context.on.action("usage"), state())
+    assert context.action_results == {
+        "buckets": "models  12288",
+        "used-bytes": "12288",
+        "free-bytes": "61440",
+    }
+
+
+def test_actions_take_no_unknown_parameters():
+    for name, action in META["actions"].items():
+        assert action["additionalProperties"] is False, name
+
+
+def test_the_real_gateway(real):
+    root = real()
+    for number in (3, 4):
+        root.keep_account(f"relation-{number}", f"secret-{number}", exists=False)
+    assert root.accounts() == {"relation-3", "relation-4"}
+    root.keep_bucket("models", "relation-3")
+    root.keep_bucket("models", "relation-3")
+    root.keep_bucket("serving", "relation-4")
+    assert root.buckets() == {"models": "relation-3", "serving": "relation-4"}
+    owner, reader = real("relation-3", "secret-3"), real("relation-4", "secret-4")
+    assert reader._send("GET", "/models?list-type=2")[0] == 403
+    root.let_read(["relation-4"])
+    assert owner._send("PUT", "/models/a/b", "hello")[0] == 200
+    assert reader._send("GET", "/models/a/b") == (200, "hello")
+    assert reader._send("PUT", "/models/a/b", "changed")[0] == 403
+    assert owner._send("GET", "/serving?list-type=2")[0] == 403
+    assert owner._send("PATCH", "/list-users")[0] == 403
+    root.keep_account("relation-3", "rotated", exists=True)
+    assert owner._send("GET", "/models/a/b")[0] == 403
+    assert real("relation-3", "rotated")._send("GET", "/models/a/b")[0] == 200
+    root.let_read([])
+    assert reader._send("GET", "/models/a/b")[0] == 403
+    status, text = root._send("GET", "/models?policy=")
+    assert status == 404, json.dumps(text)
+    root.remove_account("relation-4")
+    assert root.accounts() == {"relation-3"}
