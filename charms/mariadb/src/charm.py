@@ -4,20 +4,19 @@
 from __future__ import annotations
 
 import ops
-from backups import Backups
+from actions import Actions
 from server import PORT, Server, new_password
 
-from charmed_mlops import ActionFailed, Blocked, DatabaseProvider, Exec, ServiceCharm
+from charmed_mlops import Blocked, DatabaseProvider, Exec
 
 
-class MariaDB(ServiceCharm):
+class MariaDB(Actions):
     """One server; the second unit of the application says so and does nothing."""
 
     def __init__(self, framework: ops.Framework):
         super().__init__(framework, container="mariadb")
         self.database = DatabaseProvider(self, "database")
         self.server = Server(self.workload)
-        self.backups = Backups(self.workload, self.server)
 
     def reconcile(self) -> None:
         if self.unit.name != f"{self.app.name}/0":
@@ -50,37 +49,6 @@ class MariaDB(ServiceCharm):
         for user in self.server.relation_users() - live:
             self.server.drop(user, databases=bool(self.config["delete-databases"]))
             self.database.forget(user)
-
-    def action_create_backup(self, _: dict) -> dict[str, str]:
-        return self.backups.create()
-
-    def action_list_backups(self, _: dict) -> dict[str, str]:
-        return {"backups": self.backups.table()}
-
-    def action_restore(self, params: dict) -> dict[str, str]:
-        if not params.get("confirm"):
-            raise ActionFailed("the present databases will be lost: add confirm=true")
-        self.backups.restore(params["backup"])
-        self.converge()
-        return {"restored": params["backup"]}
-
-    def action_get_credentials(self, params: dict) -> dict[str, str]:
-        return self._secret(params.get("username", "root")).peek_content()
-
-    def action_rotate_password(self, params: dict) -> dict[str, str]:
-        self.require_leader()
-        user, password = params.get("username", "root"), new_password()
-        self._secret(user).set_content({"username": user, "password": password})
-        self.server.set_password(user, password)
-        return {"rotated": user}
-
-    def _secret(self, username: str) -> ops.Secret:
-        relation = username.removeprefix("relation-")
-        label = "root" if username == "root" else f"database.{relation}.user"
-        try:
-            return self.model.get_secret(label=label)
-        except ops.SecretNotFoundError:
-            raise ActionFailed(f"no user {username}: root, or relation-ID") from None
 
 
 if __name__ == "__main__":

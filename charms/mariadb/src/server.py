@@ -70,7 +70,7 @@ class Server:
         return self.sql("SELECT VERSION();")[0][0].split("-")[0]
 
     def set_root_password(self, password: str) -> None:
-        """Root of the container needs no password; any other process in the pod needs this one."""
+        """Root of the container needs none; another account that has the socket needs it."""
         self.sql(
             "ALTER USER 'root'@'localhost' IDENTIFIED VIA unix_socket "
             f"OR mysql_native_password USING PASSWORD('{password}');\n"

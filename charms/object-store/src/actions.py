@@ -10,7 +10,7 @@ from charmed_mlops.interfaces.s3 import BUCKET
 
 
 class Actions(ServiceCharm):
-    """What `juju run` offers; the charm itself mixes it in."""
+    """What `juju run` offers; the charm itself derives from it."""
 
     s3: S3Provider
 

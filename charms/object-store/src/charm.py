@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import actions
 import ops
+from actions import Actions
 from gateway import DATA, HEALTH, PORT, Gateway, new_keys
 
-from charmed_mlops import Blocked, Http, S3Provider, ServiceCharm
+from charmed_mlops import Blocked, Http, S3Provider
 from charmed_mlops.interfaces.s3 import Bucket
 
 
-class ObjectStore(actions.Actions, ServiceCharm):
+class ObjectStore(Actions):
     """One gateway over one volume; an account, a key and a bucket for each relation."""
 
     url = f"http://localhost:{PORT}"

@@ -16,6 +16,7 @@ import secrets
 import urllib.parse
 import xml.etree.ElementTree as ET  # the answers are the gateway's own
 from collections.abc import Sequence
+from typing import Any
 
 from charmed_mlops import CommandFailed
 
@@ -77,7 +78,9 @@ class Gateway:
         """Let just these accounts read every bucket; other statements of its policy stay."""
         for bucket, owner in self.buckets().items():
             status, text = self._send("GET", f"/{bucket}?policy=")
-            policy = json.loads(text) if status == 200 else {"Version": "2012-10-17"}
+            policy: dict[str, Any] = {"Version": "2012-10-17"}
+            if status == 200:
+                policy = json.loads(text)
             before = policy.get("Statement", [])
             after = [each for each in before if each.get("Sid") not in _OURS]
             readers = sorted(set(accounts) - {owner})

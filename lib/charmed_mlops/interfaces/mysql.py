@@ -189,7 +189,7 @@ def keep_secret(
             secret.set_content(dict(content))
     except ops.SecretNotFoundError:
         secret = charm.app.add_secret(dict(content), label=label)
-    secret.grant(relation)
+        secret.grant(relation)  # one transaction with its creation
     # the databag needs the URI, which a secret found by its label does not know
     return secret.id or secret.get_info().id
 

@@ -21,7 +21,7 @@ BACKUP = {"backup": "20261124T031500Z", "size": "42", "databases": "mlflow", "sh
 @pytest.fixture
 def charm_type(monkeypatch):
     """The charm, with the modules beside it, as only its own dispatch sees them."""
-    names = ("server", "backups", "charm")
+    names = ("server", "backups", "actions")
     for name in names:
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(CHARM / "src"))

@@ -103,6 +103,18 @@ def test_relation_gets_account_bucket_and_secret(context, memory):
     assert memory.policies == {}
 
 
+def test_a_second_run_writes_nothing_new(context, memory):
+    relation = asks(3, "mlflow", "models")
+    first = context.run(context.on.relation_changed(relation), state(relation))
+    second = context.run(
+        context.on.update_status(), state(*first.relations, secrets=first.secrets)
+    )
+    assert second.get_relation(3).local_app_data == first.get_relation(3).local_app_data
+    (before,) = (each for each in first.secrets if each.label == "s3.3.keys")
+    (after,) = (each for each in second.secrets if each.label == "s3.3.keys")
+    assert after.latest_content == before.latest_content
+
+
 def test_requirer_that_names_no_bucket(context, memory):
     context.run(context.on.config_changed(), state(asks(3, "mlflow")))
     assert memory.buckets == {"relation-3": "relation-3"}

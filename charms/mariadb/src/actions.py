@@ -1,0 +1,51 @@
+"""The actions of MariaDB."""
+
+from __future__ import annotations
+
+import ops
+from backups import Backups
+from server import Server, new_password
+
+from charmed_mlops import ActionFailed, ServiceCharm
+
+
+class Actions(ServiceCharm):
+    """What `juju run` offers; the charm itself derives from it."""
+
+    server: Server
+
+    def action_create_backup(self, _: dict) -> dict[str, str]:
+        """Dump all databases."""
+        return Backups(self.workload, self.server).create()
+
+    def action_list_backups(self, _: dict) -> dict[str, str]:
+        """The backups, a line each."""
+        return {"backups": Backups(self.workload, self.server).table()}
+
+    def action_restore(self, params: dict) -> dict[str, str]:
+        """Replace the databases by a backup's."""
+        if not params.get("confirm"):
+            raise ActionFailed("the present databases will be lost: add confirm=true")
+        Backups(self.workload, self.server).restore(params["backup"])
+        self.converge()
+        return {"restored": params["backup"]}
+
+    def action_get_credentials(self, params: dict) -> dict[str, str]:
+        """A user's name and password."""
+        return self._secret(params.get("username", "root")).peek_content()
+
+    def action_rotate_password(self, params: dict) -> dict[str, str]:
+        """A new password in the server and in the secret."""
+        self.require_leader()
+        user, password = params.get("username", "root"), new_password()
+        self._secret(user).set_content({"username": user, "password": password})
+        self.server.set_password(user, password)
+        return {"rotated": user}
+
+    def _secret(self, username: str) -> ops.Secret:
+        relation = username.removeprefix("relation-")
+        label = "root" if username == "root" else f"database.{relation}.user"
+        try:
+            return self.model.get_secret(label=label)
+        except ops.SecretNotFoundError:
+            raise ActionFailed(f"no user {username}: root, or relation-ID") from None
