@@ -67,7 +67,9 @@ class KServeController(ServiceCharm):
     def action_list_inference_services(self, params: dict) -> dict[str, str]:
         """What is served, and what is not ready and why."""
         found = api.inference_services(str(params.get("namespace", "")))
-        waiting = [f"{each['namespace']}/{each['name']}" for each in found if each["ready"] != "True"]
+        waiting = [
+            f"{each['namespace']}/{each['name']}" for each in found if each["ready"] != "True"
+        ]
         return {
             "count": str(len(found)),
             "not-ready": ",".join(waiting),

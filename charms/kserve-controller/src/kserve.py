@@ -112,7 +112,12 @@ def settings(
         },
         "agent": {"image": images["agent"], **sidecar},
         "logger": {"image": images["agent"], **sidecar, "defaultUrl": "http://default-broker"},
-        "batcher": {"image": images["agent"], **sidecar, "maxBatchSize": "32", "maxLatency": "5000"},
+        "batcher": {
+            "image": images["agent"],
+            **sidecar,
+            "maxBatchSize": "32",
+            "maxLatency": "5000",
+        },
         "router": {"image": images["router"], **sidecar, "imagePullPolicy": "IfNotPresent"},
         "autoscaler": {
             "scaleUpStabilizationWindowSeconds": "0",

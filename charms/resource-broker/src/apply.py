@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from charmed_mlops.interfaces.manifests import Manifest, Problem, digest, name_of
 from inventory import APPLICATION, MODEL, Book
 from kube import ApiError, Cluster, Object, Ref
 from policy import CLUSTER_KINDS, CRD, NAMESPACED_KINDS, WEBHOOKS
+
+from charmed_mlops.interfaces.manifests import Manifest, Problem, digest, name_of
 
 _ESTABLISH_SECONDS = 5
 

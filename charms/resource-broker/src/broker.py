@@ -6,10 +6,13 @@ import json
 from base64 import b64encode
 from collections.abc import Mapping
 
-import ops
-
 import apply
+import ops
 import removal
+from inventory import Book
+from kube import ApiError, Cluster
+from policy import RULES, Policy
+
 from charmed_mlops import ActionFailed, Blocked, ServiceCharm, Waiting
 from charmed_mlops.interfaces.manifests import (
     CONTENT_KEY,
@@ -22,9 +25,6 @@ from charmed_mlops.interfaces.manifests import (
     name_of,
     unpack,
 )
-from inventory import Book
-from kube import ApiError, Cluster
-from policy import RULES, Policy
 
 Allowances = Mapping[str, frozenset[str]]
 

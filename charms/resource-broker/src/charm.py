@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 
 import ops
-
 from broker import Broker, allowances
+
 from charmed_mlops import ServiceCharm
 
 

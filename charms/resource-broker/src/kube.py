@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,7 @@ class Cluster:
 
     def __init__(self, http: httpx.Client):
         self._http = http
+        weakref.finalize(self, http.close)
         self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
 
     @classmethod

@@ -1,0 +1,297 @@
+"""The broker against a real API server: applying, refusing, pruning, and leaving nothing."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ops
+import pytest
+import yaml
+from ops import testing
+
+from charmed_mlops.interfaces.manifests import CONTENT_KEY, SECRET_FIELD, digest, pack
+
+CHARM = Path(__file__).parents[2]
+META = yaml.safe_load((CHARM / "charmcraft.yaml").read_text())
+MODULES = ("charm", "broker", "apply", "removal", "inventory", "kube", "policy")
+RBAC = "rbac.authorization.k8s.io/v1"
+KINDS = (
+    ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
+    (RBAC, "ClusterRole"),
+    (RBAC, "ClusterRoleBinding"),
+    ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"),
+    ("v1", "Secret"),
+    ("v1", "ConfigMap"),
+    ("tea.example.com/v1", "Pot"),
+)
+
+
+@pytest.fixture
+def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """The charm's modules, as only its own dispatch sees them."""
+    for name in MODULES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(str(CHARM / "src"))
+    yield {name: importlib.import_module(name) for name in MODULES}
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def context(modules: dict[str, Any]) -> testing.Context:
+    meta = {key: META[key] for key in ("name", "provides")}
+    return testing.Context(
+        modules["charm"].ResourceBroker,
+        meta=meta,
+        config=META["config"],
+        actions=META["actions"],
+        charm_root=CHARM,
+    )
+
+
+@pytest.fixture
+def cluster(kubeconfig: Path, modules: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
+    """A client of the real API server, with namespaces `shop` (the model) and `other`."""
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    client = modules["kube"].Cluster.connect()
+    for name in ("shop", "other"):
+        ref = modules["kube"].Ref("v1", "Namespace", "", name)
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        client.apply(ref, body, "test")
+    yield client
+    for item in objects(client):  # what a failed test leaves
+        client.drop_finalizers(modules["removal"].reference(item))
+        client.delete(modules["removal"].reference(item))
+    client._http.close()
+
+
+def objects(cluster: Any) -> list[dict]:
+    """Objects of the kinds under test, but the cluster's own."""
+    cluster.forget_kinds()
+    found = [item for api, kind in KINDS for item in cluster.list(api, kind)]
+    own = ("system:", "kube-", "extension-", "cluster-admin", "admin", "edit", "view")
+    return [item for item in found if not item["metadata"]["name"].startswith(own)]
+
+
+def names(cluster: Any) -> set[str]:
+    return {f"{item['kind']}/{item['metadata']['name']}" for item in objects(cluster)}
+
+
+def thing(api: str, kind: str, name: str, **rest: Any) -> dict[str, Any]:
+    return {"apiVersion": api, "kind": kind, "metadata": {"name": name}, **rest}
+
+
+SCHEMA = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+DEFINITION = thing(
+    "apiextensions.k8s.io/v1",
+    "CustomResourceDefinition",
+    "pots.tea.example.com",
+    spec={
+        "group": "tea.example.com",
+        "names": {"kind": "Pot", "plural": "pots"},
+        "scope": "Namespaced",
+        "versions": [{"name": "v1", "served": True, "storage": True, "schema": SCHEMA}],
+    },
+)
+ROLE = thing(
+    RBAC,
+    "ClusterRole",
+    "shop-maker",
+    rules=[{"apiGroups": ["tea.example.com"], "resources": ["pots"], "verbs": ["get", "list"]}],
+)
+BINDING = thing(
+    RBAC,
+    "ClusterRoleBinding",
+    "shop-maker",
+    roleRef={"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "shop-maker"},
+    subjects=[{"kind": "ServiceAccount", "name": "maker", "namespace": "shop"}],
+)
+POT = thing("tea.example.com/v1", "Pot", "default")
+ALL = [POT, BINDING, ROLE, DEFINITION, thing("v1", "ConfigMap", "maker-settings", data={"a": "1"})]
+
+
+def relate(manifests: list[dict], application: str = "maker") -> testing.Relation:
+    request = {"manifests": pack(manifests), "hash": digest(manifests), "service_account": "x"}
+    data = {key: json.dumps(value) for key, value in request.items()}
+    return testing.Relation("manifests", remote_app_name=application, remote_app_data=data)
+
+
+def run(context: testing.Context, event: Any, *relations: testing.Relation, **state: Any):
+    given = {"leader": True, "model": testing.Model("shop"), "relations": relations, **state}
+    return context.run(event, testing.State(**given))
+
+
+def answer(out: testing.State, relation: testing.Relation) -> dict:
+    data = out.get_relation(relation.id).local_app_data
+    return {key: json.loads(value) for key, value in data.items()}
+
+
+def put(cluster: Any, modules: dict[str, Any], namespace: str, name: str, **metadata: Any) -> None:
+    """A custom resource that a user made."""
+    ref = modules["kube"].Ref("tea.example.com/v1", "Pot", namespace, name)
+    body = {**thing(ref.api, ref.kind, name), "metadata": {"name": name, "namespace": namespace}}
+    body["metadata"].update(metadata)
+    cluster.apply(ref, body, "user")
+
+
+@pytest.mark.engine
+def test_what_is_declared_is_applied_and_answered(context, cluster):
+    relation = relate(ALL)
+    out = run(context, context.on.relation_changed(relation, remote_unit=0), relation)
+    assert out.unit_status == ops.ActiveStatus()
+    assert answer(out, relation) == {"hash": digest(ALL), "problems": []}
+    declared = {f"{item['kind']}/{item['metadata']['name']}" for item in ALL}
+    assert declared | {"Secret/resource-broker.maker"} == names(cluster)
+
+
+@pytest.mark.engine
+def test_a_follower_does_nothing(context, cluster):
+    relation = relate(ALL)
+    out = run(context, context.on.update_status(), relation, leader=False)
+    assert (out.unit_status, names(cluster)) == (ops.ActiveStatus(), set())
+
+
+@pytest.mark.engine
+def test_what_is_no_longer_declared_is_pruned_and_what_was_deleted_comes_back(
+    context, cluster, modules
+):
+    run(context, context.on.update_status(), relate(ALL))
+    fewer = [item for item in ALL if item["kind"] != "ConfigMap"]
+    run(context, context.on.config_changed(), relate(fewer))
+    assert "ConfigMap/maker-settings" not in names(cluster)
+    cluster.delete(modules["kube"].Ref(RBAC, "ClusterRole", "", "shop-maker"))
+    run(context, context.on.update_status(), relate(fewer))
+    assert "ClusterRole/shop-maker" in names(cluster)
+
+
+@pytest.mark.engine
+def test_a_refused_object_keeps_all_of_them_out(context, cluster):
+    bad = {**ROLE, "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]}
+    manifests = [DEFINITION, bad]
+    relation = relate(manifests)
+    out = run(context, context.on.update_status(), relation)
+    (problem,) = answer(out, relation)["problems"]
+    assert (problem["object"], problem["outcome"]) == ("ClusterRole/shop-maker", "refused")
+    assert names(cluster) == set()
+    lifted = {"allow": "maker=wildcard"}
+    out = run(context, context.on.config_changed(), relation, config=lifted)
+    assert answer(out, relation)["problems"] == []
+
+
+@pytest.mark.engine
+def test_another_application_s_object_is_not_taken(context, cluster):
+    first, second = relate([DEFINITION]), relate([DEFINITION], "thief")
+    out = run(context, context.on.update_status(), first, second)
+    assert answer(out, first)["problems"] == []
+    (problem,) = answer(out, second)["problems"]
+    assert problem["outcome"] == "refused"
+    assert "application maker's of model shop" in problem["reason"]
+
+
+@pytest.mark.engine
+def test_a_secret_s_content_comes_from_the_juju_secret(context, cluster):
+    secret = testing.Secret({CONTENT_KEY: json.dumps({"password": "sesame"})})
+    relation = relate([{**thing("v1", "Secret", "maker-key"), SECRET_FIELD: secret.id}])
+    run(context, context.on.update_status(), relation, secrets=[secret])
+    (found,) = [item for item in objects(cluster) if item["metadata"]["name"] == "maker-key"]
+    assert found["data"] == {"password": "c2VzYW1l"}
+
+
+@pytest.mark.engine
+def test_the_end_of_a_relation_leaves_nothing_of_the_model(context, cluster, modules):
+    run(context, context.on.update_status(), relate(ALL))
+    put(cluster, modules, "shop", "mine", finalizers=["tea.example.com/hold"])
+    relation = relate(ALL)
+    out = run(context, context.on.relation_broken(relation), relation)
+    assert out.unit_status == ops.ActiveStatus()
+    assert names(cluster) == set()
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("everything", [False, True])
+def test_custom_resources_elsewhere_stay_unless_the_administrator_says_so(
+    context, cluster, modules, everything
+):
+    run(context, context.on.update_status(), relate(ALL))
+    put(cluster, modules, "other", "theirs")
+    config = {"remove-custom-resources": everything}
+    run(context, context.on.update_status(), config=config)
+    kept = {"Pot/theirs", "CustomResourceDefinition/pots.tea.example.com"}
+    assert names(cluster) == (set() if everything else kept)
+    if not everything:  # whoever declares it next may have it
+        relation = relate(ALL, "successor")
+        bound = [item for item in ALL if item["kind"] != "ClusterRoleBinding"]
+        relation = relate(bound, "successor")
+        out = run(context, context.on.update_status(), relation)
+        assert answer(out, relation)["problems"] == []
+
+
+@pytest.mark.engine
+def test_a_running_controller_finishes_its_resources_itself(context, cluster, modules):
+    run(context, context.on.update_status(), relate(ALL))
+    put(cluster, modules, "shop", "mine", finalizers=["tea.example.com/hold"])
+    pod = modules["kube"].Ref("v1", "Pod", "shop", "maker-0")
+    containers = [{"name": "maker", "image": "maker"}]
+    metadata = {"name": "maker-0", "labels": {"app.kubernetes.io/name": "maker"}}
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
+    cluster.apply(pod, {**body, "spec": {"containers": containers}}, "test")
+    ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    cluster._call(
+        "PATCH", cluster._path(pod) + "/status", content=json.dumps(ready).encode(),
+        headers={"Content-Type": "application/merge-patch+json"},
+    )  # fmt: skip
+    out = run(context, context.on.update_status())
+    assert out.unit_status == ops.WaitingStatus("waiting for 1 custom resources to be finished")
+    assert {"Pot/mine", "ClusterRole/shop-maker"} <= names(cluster)
+    cluster._call("DELETE", cluster._path(pod), params={"gracePeriodSeconds": "0"})
+    out = run(context, context.on.update_status())
+    assert (out.unit_status, names(cluster)) == (ops.ActiveStatus(), set())
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(("units", "left"), [(0, False), (1, True)])
+def test_the_broker_takes_all_with_it_only_if_the_application_goes(context, cluster, units, left):
+    run(context, context.on.update_status(), relate(ALL))
+    run(context, context.on.remove(), planned_units=units)
+    assert bool(names(cluster)) is left
+
+
+@pytest.mark.engine
+def test_actions(context, cluster):
+    relation = relate(ALL)
+    run(context, context.on.update_status(), relation)
+    run(context, context.on.action("inventory"), relation)
+    assert context.action_results
+    assert context.action_results["count"] == str(len(ALL))
+    run(context, context.on.action("leftovers"), relation)
+    assert context.action_results["count"] == "0"
+    run(context, context.on.action("leftovers"))
+    assert context.action_results["count"] == str(len(ALL))
+    run(context, context.on.action("reapply", params={"application": "maker"}), relation)
+    assert context.action_results["problems"] == "[]"
+    with pytest.raises(testing.ActionFailed, match="nobody is not related"):
+        run(context, context.on.action("reapply", params={"application": "nobody"}), relation)
+
+
+def test_a_rule_that_does_not_exist_blocks(context):
+    out = run(context, context.on.config_changed(), config={"allow": "maker=everything"})
+    assert isinstance(out.unit_status, ops.BlockedStatus)
+    assert "'everything' is not a rule" in out.unit_status.message
+
+
+def test_without_trust_it_says_what_to_do(context, modules, monkeypatch):
+    error = modules["kube"].ApiError(403, "secrets is forbidden")
+
+    def refuse() -> None:
+        raise error
+
+    monkeypatch.setattr(modules["kube"].Cluster, "connect", staticmethod(refuse))
+    out = run(context, context.on.config_changed())
+    assert out.unit_status == ops.BlockedStatus(
+        "no rights over the cluster: juju trust resource-broker --scope=cluster"
+    )
