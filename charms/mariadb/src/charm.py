@@ -45,8 +45,7 @@ class MariaDB(Actions):
             self.server.grant(request.username, password, request.database)
             user = {"username": request.username, "password": password}
             self.database.answer(request, user, f"{self.address}:{PORT}", self.server.version())
-        live = {f"relation-{each.id}" for each in self.model.relations["database"]}
-        for user in self.server.relation_users() - live:
+        for user in self.database.gone(self.server.relation_users()):
             self.server.drop(user, databases=bool(self.config["delete-databases"]))
             self.database.forget(user)
 

@@ -55,7 +55,7 @@ class ObjectStore(Actions):
     def _serve_relations(self, gateway: Gateway, region: str) -> None:
         readers = {name.strip() for name in str(self.config["readers"]).split(",")} - {""}
         requests = list(self.s3.requests())
-        accounts = gateway.accounts() if self.unit.is_leader() else set()
+        accounts = gateway.accounts()
         reading = [
             f"relation-{each.relation.id}" for each in requests if each.application in readers
         ]
@@ -67,10 +67,9 @@ class ObjectStore(Actions):
             gateway.keep_bucket(request.bucket, access)
             endpoint = f"http://{self.address}:{PORT}"
             self.s3.answer(request, Bucket(endpoint, request.bucket, region, access, secret))
-        live = {f"relation-{each.id}" for each in self.model.relations["s3"]}
-        for account in sorted(accounts - live):
+        for account in sorted(self.s3.gone(accounts)):
             gateway.remove_account(account)
-            self.s3.forget(int(account.removeprefix("relation-")))
+            self.s3.forget(account)
         if requests:
             gateway.let_read(reading)
 

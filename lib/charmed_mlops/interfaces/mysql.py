@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import ops
@@ -122,6 +122,10 @@ class DatabaseProvider:
         content = peek_secret(self._charm, request.label)
         return content["password"] if content else None
 
+    def gone(self, usernames: Iterable[str]) -> set[str]:
+        """Those of the users whose relation is gone; none if this unit does not lead."""
+        return gone(self._charm, self._endpoint, usernames)
+
     def forget(self, username: str) -> None:
         """Remove the secret of a relation that is gone."""
         relation_id = username.removeprefix("relation-")
@@ -208,3 +212,11 @@ def forget_secret(charm: ops.CharmBase, label: str) -> None:
         charm.model.get_secret(label=label).remove_all_revisions()
     except ops.SecretNotFoundError:
         return
+
+
+def gone(charm: ops.CharmBase, endpoint: str, names: Iterable[str]) -> set[str]:
+    """Those of the names `relation-ID` whose relation is gone; none if this unit does not lead."""
+    if not charm.unit.is_leader():
+        return set()
+    live = {f"relation-{each.id}" for each in charm.model.relations[endpoint] if each.active}
+    return set(names) - live

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import ops
@@ -25,6 +25,7 @@ from charmed_mlops.interfaces.mysql import (
     _one,
     _write,
     forget_secret,
+    gone,
     keep_secret,
     peek_secret,
     read_secret,
@@ -133,8 +134,13 @@ class S3Provider:
         """What `answer` published as `access-key` and `secret-key`, None before."""
         return peek_secret(self._charm, request.label)
 
-    def forget(self, relation_id: int) -> None:
+    def gone(self, accounts: Iterable[str]) -> set[str]:
+        """Those of the accounts whose relation is gone; none if this unit does not lead."""
+        return gone(self._charm, self._endpoint, accounts)
+
+    def forget(self, account: str) -> None:
         """Remove the secret of a relation that is gone."""
+        relation_id = account.removeprefix("relation-")
         forget_secret(self._charm, f"{self._endpoint}.{relation_id}.keys")
 
     def answer(self, request: Request, bucket: Bucket) -> None:

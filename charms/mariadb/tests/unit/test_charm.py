@@ -223,6 +223,21 @@ def test_relation_that_is_gone(context, tmp_path, delete):
     assert [secret.label for secret in out.secrets] == ["root"]
 
 
+def test_follower_drops_nobody(context, tmp_path):
+    gone = relation()
+    out, sql = run(
+        context,
+        context.on.relation_broken(gone),
+        tmp_path,
+        leader=False,
+        relations=[gone],
+        secrets=[root()],
+        sql="relation-3\n",
+    )
+    assert out.unit_status == testing.ActiveStatus()
+    assert "DROP" not in sql
+
+
 def test_get_credentials(context, tmp_path):
     run(context, context.on.action("get-credentials"), tmp_path, secrets=[root("pw")])
     assert context.action_results == {"username": "root", "password": "pw"}

@@ -152,6 +152,14 @@ def test_relation_that_is_gone(context, memory):
     assert [secret.label for secret in out.secrets] == ["root"]
 
 
+def test_follower_leaves_accounts_and_secrets_alone(context, memory):
+    memory.accounts["relation-3"] = "x"
+    gone = asks(3, "mlflow", "models")
+    out = context.run(context.on.relation_broken(gone), state(gone, leader=False))
+    assert out.unit_status == testing.ActiveStatus()
+    assert memory.accounts == {"relation-3": "x"}
+
+
 def related(context, memory):
     relation = asks(3, "mlflow", "models")
     out = context.run(context.on.relation_changed(relation), state(relation))
