@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import json
 
-import ops
-
 import api
 import kserve
+import ops
+
 from charmed_mlops import (
     ClusterResources,
     File,

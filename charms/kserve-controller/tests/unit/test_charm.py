@@ -1,0 +1,281 @@
+"""KServe's controller: every status, every manifest, the files and the command of the manager."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ops
+import pytest
+import yaml
+from ops import testing
+
+from charmed_mlops.interfaces.manifests import CONTENT_KEY, SECRET_FIELD, unpack
+
+CHARM = Path(__file__).parents[2]
+META = yaml.safe_load((CHARM / "charmcraft.yaml").read_text())
+BROKER = Path(__file__).parents[3] / "resource-broker" / "src"
+MODULES = ("charm", "kserve", "api", "policy")
+MODEL = testing.Model("shop")
+ENDPOINT = "http://object-store.shop.svc.cluster.local:7070"
+
+
+@pytest.fixture
+def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """The charm's modules, as only its own dispatch sees them, and the broker's policy."""
+    for name in MODULES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(str(BROKER))
+    monkeypatch.syspath_prepend(str(CHARM / "src"))
+    for name in MODULES:
+        sys.modules.pop(name, None)
+    policy = importlib.import_module("policy")
+    found = {name: importlib.import_module(name) for name in MODULES if name != "policy"}
+    # both charms have a charm.py: this one's is first on the path
+    assert str(CHARM) in str(found["charm"].__file__)
+    yield {**found, "policy": policy}
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def context(modules: dict[str, Any]) -> testing.Context:
+    keys = ("name", "containers", "resources", "requires", "provides")
+    return testing.Context(
+        modules["charm"].KServeController,
+        meta={key: META[key] for key in keys},
+        config=META["config"],
+        actions=META["actions"],
+        charm_root=CHARM,
+    )
+
+
+def broker(**answer: Any) -> testing.Relation:
+    data = {key: json.dumps(value) for key, value in answer.items()}
+    return testing.Relation("manifests", remote_app_name="resource-broker", remote_app_data=data)
+
+
+def bucket() -> tuple[testing.Relation, testing.Secret]:
+    keys = testing.Secret({"access-key": "relation-3", "secret-key": "open-sesame"})
+    data = {"bucket": "b", "endpoint": ENDPOINT, "region": "us-east-1", "secret-extra": keys.id}
+    relation = testing.Relation(
+        "object-store", remote_app_name="object-store", remote_app_data=data
+    )
+    return relation, keys
+
+
+def container(**changes: Any) -> testing.Container:
+    return testing.Container("kserve-controller", **{"can_connect": True, **changes})
+
+
+def run(context: testing.Context, *relations: testing.Relation, **state: Any) -> testing.State:
+    given: dict[str, Any] = {"leader": True, "model": MODEL, "relations": relations}
+    given["containers"] = [container()]
+    return context.run(context.on.config_changed(), testing.State(**{**given, **state}))
+
+
+def request(out: testing.State, relation: testing.Relation) -> dict[str, Any]:
+    data = out.get_relation(relation.id).local_app_data
+    return {key: json.loads(value) for key, value in data.items()}
+
+
+def declared(context: testing.Context, *relations: testing.Relation, **state: Any) -> list[dict]:
+    asked = broker()
+    return unpack(request(run(context, asked, *relations, **state), asked)["manifests"])
+
+
+def settled(context: testing.Context, **state: Any) -> tuple[testing.State, testing.State]:
+    """The states after the request and after the broker's answer to it."""
+    asked = broker()
+    first = run(context, asked, **state)
+    answered = broker(hash=request(first, asked)["hash"], problems=[])
+    return first, run(context, answered, **{**state, "secrets": first.secrets})
+
+
+def test_without_a_broker_it_is_blocked(context):
+    out = run(context)
+    assert isinstance(out.unit_status, ops.BlockedStatus)
+    assert "juju integrate kserve-controller:manifests resource-broker" in out.unit_status.message
+
+
+def test_it_waits_for_the_broker_and_then_runs(context):
+    first, out = settled(context)
+    assert first.unit_status == ops.WaitingStatus(
+        "waiting for resource-broker to apply the cluster objects"
+    )
+    assert out.unit_status == ops.ActiveStatus()
+    assert out.workload_version == "0.16.0"
+    assert {port.port for port in out.opened_ports} == {8080, 9443}
+    after = out.get_container("kserve-controller")
+    service = after.plan.services["kserve-controller"]
+    assert service.command.split()[0] == "/manager"
+    assert "--leader-elect" in service.command.split()
+    assert service.environment["POD_NAMESPACE"] == "shop"
+    files = after.get_filesystem(context)
+    certificates = files / "tmp/k8s-webhook-server/serving-certs"
+    assert (certificates / "tls.crt").read_text().count("BEGIN CERTIFICATE") == 2
+    assert "PRIVATE KEY" in (certificates / "tls.key").read_text()
+
+
+def test_it_waits_for_its_container(context):
+    _, out = settled(context, containers=[container(can_connect=False)])
+    assert out.unit_status == ops.WaitingStatus("waiting for container kserve-controller")
+
+
+def test_a_refusal_blocks(context):
+    asked = broker()
+    first = run(context, asked)
+    problem = {"object": "ClusterRole/x", "reason": "no *", "outcome": "refused"}
+    answered = broker(hash=request(first, asked)["hash"], problems=[problem])
+    out = run(context, answered, secrets=first.secrets)
+    assert out.unit_status == ops.BlockedStatus("resource-broker refuses ClusterRole/x: no *")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "text"),
+    [
+        ("log-level", "loud", "must be one of debug, info, error"),
+        ("images", "[", "must be a YAML map"),
+        ("images", "{oven: x}", "no image 'oven'"),
+        ("images", "{mlserver: 'a b'}", "not an image reference"),
+        ("predictor-cpu-request", "much", "must be a quantity"),
+        ("predictor-memory-limit", "2 GB", "must be a quantity"),
+    ],
+)
+def test_a_wrong_option_blocks(context, option, value, text):
+    out = run(context, broker(), config={option: value})
+    assert isinstance(out.unit_status, ops.BlockedStatus)
+    assert f"config {option}" in out.unit_status.message
+    assert text in out.unit_status.message
+
+
+def test_it_waits_for_the_object_store(context):
+    unanswered = testing.Relation("object-store", remote_app_name="object-store")
+    out = run(context, broker(), unanswered)
+    assert isinstance(out.unit_status, ops.WaitingStatus)
+    assert "object-store" in out.unit_status.message
+
+
+def test_the_policy_takes_all_of_it(context, modules):
+    relation, keys = bucket()
+    manifests = declared(context, relation, secrets=[keys])
+    policy = modules["policy"].Policy("kserve-controller", "kserve-controller", "shop")
+    assert list(policy.check(manifests)) == []
+
+
+def test_the_keys_travel_only_in_a_juju_secret(context):
+    relation, keys = bucket()
+    asked = broker()
+    out = run(context, asked, relation, secrets=[keys])
+    manifests = unpack(request(out, asked)["manifests"])
+    assert "open-sesame" not in json.dumps(manifests)
+    (secret,) = [item for item in manifests if item["kind"] == "Secret"]
+    (kept,) = [item for item in out.secrets if item.id == secret[SECRET_FIELD]]
+    content = json.loads(kept.latest_content[CONTENT_KEY])
+    assert content["AWS_SECRET_ACCESS_KEY"] == "open-sesame"
+    assert content["AWS_ENDPOINT_URL"] == ENDPOINT
+    assert content["S3_USE_HTTPS"] == "0"
+    (storage,) = [item for item in manifests if item["kind"] == "ClusterStorageContainer"]
+    (source,) = storage["spec"]["container"]["envFrom"]
+    assert source["secretRef"] == {"name": secret["metadata"]["name"], "optional": True}
+
+
+def test_every_model_format_has_one_runtime_of_highest_priority(context):
+    offers: dict[tuple[str, str, str], list[int]] = {}
+    for item in declared(context):
+        if item["kind"] != "ClusterServingRuntime":
+            continue
+        assert item["spec"]["containers"][0]["name"] == "kserve-container"
+        for entry in item["spec"]["supportedModelFormats"]:
+            for protocol in item["spec"]["protocolVersions"]:
+                if entry.get("autoSelect"):
+                    key = (entry["name"], entry["version"], protocol)
+                    offers.setdefault(key, []).append(entry["priority"])
+    formats = {name for name, _, _ in offers}
+    assert formats >= {
+        "sklearn", "mlflow", "xgboost", "lightgbm", "pytorch", "tensorflow", "onnx", "huggingface"
+    }  # fmt: skip
+    for key, priorities in offers.items():
+        assert priorities.count(max(priorities)) == 1, key
+
+
+def test_definitions_are_structural(context):
+    definitions = [i for i in declared(context) if i["kind"] == "CustomResourceDefinition"]
+    assert len(definitions) == 6
+    for definition in definitions:
+        names = definition["spec"]["names"]
+        group = definition["spec"]["group"]
+        assert definition["metadata"]["name"] == f"{names['plural']}.{group}"
+        for version in definition["spec"]["versions"]:
+            assert set(version) <= {
+                "name", "served", "storage", "schema", "subresources", "additionalPrinterColumns"
+            }  # fmt: skip
+            structural(version["schema"]["openAPIV3Schema"], names["kind"])
+
+
+def structural(schema: Mapping[str, Any], path: str) -> None:
+    """Kubernetes' rules: a type everywhere, no properties beside additionalProperties."""
+    if schema.get("x-kubernetes-int-or-string"):
+        assert "type" not in schema, path
+        return
+    assert schema.get("type") in ("object", "array", "string", "integer", "boolean"), path
+    assert not ("properties" in schema and "additionalProperties" in schema), path
+    assert schema["type"] != "array" or "items" in schema, path
+    for name, inner in (schema.get("properties") or {}).items():
+        structural(inner, f"{path}.{name}")
+    for key in ("items", "additionalProperties"):
+        if key in schema:
+            structural(schema[key], f"{path}[]")
+
+
+def test_webhooks_call_the_application_with_its_own_authority(context):
+    manifests = declared(context)
+    hooks = [hook for item in manifests for hook in item.get("webhooks", ())]
+    assert len(hooks) == 7
+    for hook in hooks:
+        service = hook["clientConfig"]["service"]
+        assert (service["name"], service["namespace"]) == ("kserve-controller", "shop")
+        authority = base64.b64decode(hook["clientConfig"]["caBundle"]).decode()
+        assert authority.startswith("-----BEGIN CERTIFICATE")
+
+
+def test_settings_need_no_mesh_and_follow_the_options(context):
+    config = {"predictor-cpu-limit": "3", "images": "{mlserver: host/own:1}"}
+    manifests = declared(context, config=config)
+    (settings,) = [item["data"] for item in manifests if item["kind"] == "ConfigMap"]
+    assert json.loads(settings["deploy"]) == {"defaultDeploymentMode": "Standard"}
+    ingress = json.loads(settings["ingress"])
+    assert ingress["disableIngressCreation"]
+    assert ingress["disableIstioVirtualHost"]
+    assert json.loads(settings["inferenceService"])["resource"]["cpuLimit"] == "3"
+    (runtime,) = [i for i in manifests if i["metadata"]["name"] == "kserve-mlserver"]
+    (server,) = runtime["spec"]["containers"]
+    assert server["image"] == "host/own:1"
+    assert server["resources"]["limits"]["cpu"] == "3"
+
+
+def test_actions_tell_what_is_served(context, modules, monkeypatch):
+    ready = {"type": "Ready", "status": "False", "message": "no pod"}
+    service = {"metadata": {"namespace": "a", "name": "wine"}, "status": {"conditions": [ready]}}
+    monkeypatch.setattr(modules["api"], "items", lambda path: [service])
+    run_action(context, "list-inference-services")
+    assert context.action_results
+    assert context.action_results["not-ready"] == "a/wine"
+    (entry,) = json.loads(context.action_results["inference-services"])
+    assert entry["reason"] == "no pod"
+    spec = {"supportedModelFormats": [{"name": "sklearn"}], "containers": [{"image": "i"}]}
+    runtime = {"metadata": {"name": "r"}, "spec": spec}
+    monkeypatch.setattr(modules["api"], "items", lambda path: [runtime])
+    run_action(context, "list-runtimes")
+    (entry,) = json.loads(context.action_results["runtimes"])
+    assert entry == {"name": "r", "formats": "sklearn", "image": "i"}
+
+
+def run_action(context: testing.Context, name: str) -> None:
+    state = testing.State(leader=True, model=MODEL, containers=[container()])
+    context.run(context.on.action(name), state)
