@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,11 @@ def cluster(kubeconfig: Path, modules: dict[str, Any], monkeypatch: pytest.Monke
 
 def objects(cluster: Any) -> list[dict]:
     """Objects of the kinds under test, but the cluster's own."""
+    deadline = time.monotonic() + 10  # the API server deletes a definition after its resources
+    while time.monotonic() < deadline and any(
+        item["metadata"].get("deletionTimestamp") for item in cluster.list(*KINDS[0])
+    ):
+        time.sleep(0.1)
     cluster.forget_kinds()
     found = [item for api, kind in KINDS for item in cluster.list(api, kind)]
     own = ("system:", "kube-", "extension-", "cluster-admin", "admin", "edit", "view")
@@ -295,3 +301,32 @@ def test_without_trust_it_says_what_to_do(context, modules, monkeypatch):
     assert out.unit_status == ops.BlockedStatus(
         "no rights over the cluster: juju trust resource-broker --scope=cluster"
     )
+
+
+@pytest.mark.engine
+def test_kserve_controller_s_definitions_are_taken_by_a_real_api_server(cluster, modules):
+    import jinja2
+
+    folder = CHARM.parent / "kserve-controller" / "src" / "manifests"
+    loader = jinja2.FileSystemLoader(folder)
+    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined)
+    text = environment.get_template("10-definitions.yaml.j2").render()
+    book = modules["inventory"].Book(cluster, "resource-broker", "shop")
+    manifests = [document for document in yaml.safe_load_all(text) if document]
+    service = thing(
+        "serving.kserve.io/v1beta1",
+        "InferenceService",
+        "wine",
+        spec={
+            "predictor": {"model": {"modelFormat": {"name": "sklearn"}, "env": [{"name": "A"}]}}
+        },
+    )
+    assert modules["apply"].apply(cluster, book, "kserve", [*manifests, service], False) == []
+    reference = modules["kube"].Ref(service["apiVersion"], service["kind"], "shop", "wine")
+    found = cluster.get(reference)
+    assert found["spec"] == service["spec"]  # nothing is pruned
+    bad = {**service, "spec": {"predictor": {"minReplicas": "many"}}}
+    (problem,) = modules["apply"].apply(cluster, book, "kserve", [*manifests, bad], False)
+    assert "minReplicas" in problem.reason
+    outcome = modules["removal"].remove(cluster, book, "kserve", everything=False, final=True)
+    assert (outcome.pending, outcome.kept, names(cluster)) == ([], [], set())
