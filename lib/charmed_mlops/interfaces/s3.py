@@ -110,7 +110,8 @@ class S3Provider:
     def requests(self) -> Iterator[Request]:
         """Every live relation, with the bucket its requirer asks for.
 
-        A requirer that names none gets `relation-ID`.
+        A requirer that names none gets `relation-ID`; one that has written nothing yet is passed
+        over, as it would get a second bucket once it names one.
 
         Raises:
             Blocked: a requirer asks for a name that no bucket can have.
@@ -120,7 +121,10 @@ class S3Provider:
         for relation in self._charm.model.relations[self._endpoint]:
             if not relation.active or not relation.app:
                 continue
-            asked = relation.data[relation.app].get("bucket") or f"relation-{relation.id}"
+            theirs = relation.data[relation.app]
+            if not theirs.get("bucket") and not theirs.get("requested-secrets"):
+                continue
+            asked = theirs.get("bucket") or f"relation-{relation.id}"
             if not BUCKET.fullmatch(asked):
                 raise Blocked(
                     f"{relation.app.name} asks for bucket {asked!r}: 3 to 63 lower-case "

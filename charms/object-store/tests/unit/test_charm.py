@@ -33,7 +33,8 @@ def make_context(module, unit: int = 0):
 
 
 def asks(number: int, application: str, bucket: str | None = None) -> testing.Relation:
-    data = {"bucket": bucket} if bucket else {}
+    data = {"requested-secrets": '["access-key", "secret-key"]'}
+    data |= {"bucket": bucket} if bucket else {}
     return testing.Relation("s3", id=number, remote_app_name=application, remote_app_data=data)
 
 
@@ -118,6 +119,13 @@ def test_a_second_run_writes_nothing_new(context, memory):
 def test_requirer_that_names_no_bucket(context, memory):
     context.run(context.on.config_changed(), state(asks(3, "mlflow")))
     assert memory.buckets == {"relation-3": "relation-3"}
+
+
+def test_requirer_that_has_not_asked_yet(context, memory):
+    silent = testing.Relation("s3", id=3, remote_app_name="mlflow")
+    out = context.run(context.on.config_changed(), state(silent))
+    assert out.unit_status == testing.ActiveStatus()
+    assert (memory.accounts, memory.buckets) == ({}, {})
 
 
 def test_impossible_bucket(context, memory):
