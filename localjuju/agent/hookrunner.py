@@ -74,6 +74,11 @@ class HookRunner:
                 state = view.state = AgentState.from_json(context.row["agent"])
         if code:
             self._failed(model, unit, state, hook, code)
+        else:
+            context.write_log(
+                "INFO", "juju.worker.uniter.operation",
+                f'ran "{hook.name}" hook (via hook dispatching script: dispatch)',
+            )  # fmt: skip
         await self._fault("committed", unit, hook)
 
     async def _action(self, model: str, view: View, hook: Hook) -> None:
