@@ -93,6 +93,7 @@ class WebhookCertificate:
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
         from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.x509.oid import ExtendedKeyUsageOID
 
         def pem(key: ec.EllipticCurvePrivateKey) -> str:
             return key.private_bytes(
@@ -134,7 +135,7 @@ class WebhookCertificate:
             ca_text = ca.public_bytes(serialization.Encoding.PEM).decode()
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([x509.DNSName(name) for name in self._names])
-        usage = x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH])
+        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
         leaf = (
             builder(self._names[0], issuer, key, _LEAF_LIFE)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

@@ -155,7 +155,7 @@ class ServiceCharm(ops.CharmBase):
             ]
         return events
 
-    def _on_event(self, _: ops.EventBase) -> None:
+    def _on_event(self, event: ops.EventBase) -> None:
         self.converge()
 
     def _on_secret_remove(self, event: ops.SecretRemoveEvent) -> None:

@@ -89,7 +89,7 @@ class ClusterResources:
         if (manifest["apiVersion"], manifest["kind"]) != ("v1", "Secret"):
             return manifest
         content = {CONTENT_KEY: json.dumps(manifest.get("stringData") or {}, sort_keys=True)}
-        label = f"{self._endpoint}.{relation.id}.{name_of(manifest)}"
+        label = f"{self._endpoint}.{name_of(manifest)}"
         try:
             secret = self._charm.model.get_secret(label=label)
             if secret.peek_content() != content:

@@ -9,15 +9,8 @@ import api
 import kserve
 import ops
 
-from charmed_mlops import (
-    ClusterResources,
-    File,
-    Http,
-    Metrics,
-    S3Requirer,
-    ServiceCharm,
-    WebhookCertificate,
-)
+from charmed_mlops import ClusterResources, File, Http, Metrics, S3Requirer, ServiceCharm
+from charmed_mlops.certificates import WebhookCertificate
 
 VERSION = "0.16.0"
 CERTIFICATES = "/tmp/k8s-webhook-server/serving-certs"  # controller-runtime's default

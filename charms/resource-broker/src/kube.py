@@ -51,8 +51,12 @@ class Cluster:
         """In a pod by its mounted token; elsewhere by $KUBECONFIG, as lightkube does."""
         from lightkube.config.client_adapter import Client, ConnectionParams
         from lightkube.config.kubeconfig import KubeConfig
+        from lightkube.core.exceptions import ConfigError
 
-        config = KubeConfig.from_env().get()
+        try:
+            config = KubeConfig.from_env().get()
+        except (ConfigError, OSError) as error:
+            raise ApiError(0, f"the pod has no ServiceAccount token: {error}") from error
         assert config is not None
         parameters = ConnectionParams(timeout=httpx.Timeout(_TIMEOUT_SECONDS))
         return cls(Client(config, parameters))
