@@ -1,0 +1,213 @@
+"""Reads bundles and overlays, as Juju's deploy does: merged, included files read, verified.
+
+Source: protocol.md section 5.1.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from localjuju.errors import EngineError
+from localjuju.model.charm import Charm, read
+
+_OVERLAY_ONLY = ("offers", "exposed-endpoints")
+_INCLUDES = ("include-file://", "include-base64://")
+
+
+@dataclass(frozen=True)
+class Application:
+    """An application of a bundle.
+
+    Attributes:
+        charm: the charm's file.
+        resources: image references or files by name.
+        options: configuration by name.
+    """
+
+    name: str
+    charm: Path
+    scale: int = 1
+    trust: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+    resources: dict[str, str] = field(default_factory=dict)
+    storage: dict[str, str] = field(default_factory=dict)
+    constraints: str = ""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What is to be deployed."""
+
+    applications: tuple[Application, ...]
+    relations: tuple[tuple[str, str], ...]
+
+
+def load(file: Path, overlays: list[Path]) -> Bundle:
+    """Reads a bundle with its overlays, further documents of the same file first.
+
+    Raises:
+        EngineError: a file cannot be read or is wrong; one line that names where.
+    """
+    documents = _documents(file)
+    base, *own = documents
+    for key in _OVERLAY_ONLY:
+        for name, application in (base.get("applications") or {}).items():
+            if isinstance(application, dict) and key in application:
+                raise EngineError(f"{file}: {key} of {name} is for overlays only")
+    layers = [(file, document) for document in own]
+    layers += [(overlay, document) for overlay in overlays for document in _documents(overlay)]
+    merged = _included(base, file.parent)
+    for source, layer in layers:
+        _lay_over(merged, _included(layer, source.parent))
+    return _verified(merged, file)
+
+
+def _documents(file: Path) -> list[dict[str, Any]]:
+    import yaml
+
+    if not file.is_file():
+        raise EngineError(f'no charm or bundle found at "{file}"')
+    try:
+        found = [document for document in yaml.safe_load_all(file.read_text()) if document]
+    except yaml.YAMLError as error:
+        raise EngineError(f"{file}: {' '.join(str(error).split())}") from None
+    if not found or not all(isinstance(document, dict) for document in found):
+        raise EngineError(f"{file}: this is no bundle")
+    return found
+
+
+def _included(document: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """With included files in place of their names, and charm paths made absolute."""
+    document = copy.deepcopy(document)
+    for name, application in (document.get("applications") or {}).items():
+        if not isinstance(application, dict):
+            continue
+        charm = application.get("charm")
+        if isinstance(charm, str) and charm.startswith((".", "/")):
+            application["charm"] = str((folder / charm).resolve())
+        for key in ("options", "annotations"):
+            for option, value in (application.get(key) or {}).items():
+                if isinstance(value, str) and value.startswith(_INCLUDES):
+                    application[key][option] = _include(value, folder, f"{name}: {option}")
+        for resource, value in (application.get("resources") or {}).items():
+            if isinstance(value, str) and value.startswith("."):
+                application["resources"][resource] = str((folder / value).resolve())
+    return document
+
+
+def _include(text: str, folder: Path, where: str) -> str:
+    kind, _, name = text.partition("://")
+    try:
+        content = (folder / name).read_bytes()
+    except OSError as error:
+        raise EngineError(f"{where}: cannot include {name}: {error.strerror}") from None
+    encoded = base64.b64encode(content) if kind == "include-base64" else content
+    return encoded.decode()
+
+
+def _lay_over(below: dict[str, Any], above: dict[str, Any]) -> None:
+    for section in ("applications", "saas"):
+        for name, entry in (above.get(section) or {}).items():
+            entries = below.setdefault(section, {})
+            if entry is None:
+                entries.pop(name, None)
+                below["relations"] = [
+                    relation
+                    for relation in below.get("relations") or []
+                    if all(_application(end) != name for end in relation)
+                ]
+            else:
+                entries[name] = _merge(entries.get(name), entry)
+    below["relations"] = [*(below.get("relations") or []), *(above.get("relations") or [])]
+    for key, value in above.items():
+        if key not in ("applications", "saas", "relations"):
+            below[key] = value
+
+
+def _merge(below: Any, above: Any) -> Any:
+    """Maps by key, everything else replaced; an empty map clears."""
+    if isinstance(below, dict) and isinstance(above, dict) and above:
+        return {**below, **{key: _merge(below.get(key), value) for key, value in above.items()}}
+    return above
+
+
+def _application(end: str) -> str:
+    return end.partition(":")[0]
+
+
+def _verified(document: dict[str, Any], file: Path) -> Bundle:
+    def wrong(text: str) -> EngineError:
+        return EngineError(f"{file}: {text}")
+
+    if document.get("bundle", "kubernetes") != "kubernetes":
+        raise wrong(f'bundle has an invalid type "{document["bundle"]}"')
+    if document.get("machines"):
+        raise wrong("bundle machines not valid for Kubernetes bundles")
+    if document.get("saas"):
+        raise wrong("saas is not supported by localjuju")
+    entries = document.get("applications") or {}
+    if not entries:
+        raise wrong("at least one application must be specified")
+    applications, charms = [], {}
+    for name, entry in entries.items():
+        if not isinstance(entry, dict) or not entry.get("charm"):
+            raise wrong(f'empty charm path of application "{name}"')
+        path = entry["charm"]
+        if not path.startswith("/"):
+            raise wrong(
+                f'application "{name}": charm "{path}" is Charmhub\'s: not supported by '
+                "localjuju; name a local file, such as ./build/NAME.charm"
+            )
+        if not Path(path).is_file():
+            raise wrong(
+                f'charm path in application "{name}" does not exist: {path}: '
+                "./mlops pack makes the charms"
+            )
+        if "scale" in entry and "num_units" in entry:
+            raise wrong(f'cannot specify both scale and num_units for application "{name}"')
+        charms[name] = read(Path(path))
+        options = entry.get("options") or {}
+        for option in options.keys() - charms[name].options.keys():
+            raise wrong(f'application "{name}": unknown option "{option}"')
+        applications.append(
+            Application(
+                name=name,
+                charm=Path(path),
+                scale=int(entry.get("scale", entry.get("num_units", 1))),
+                trust=bool(entry.get("trust")),
+                options=options,
+                resources={k: str(v) for k, v in (entry.get("resources") or {}).items()},
+                storage={k: str(v) for k, v in (entry.get("storage") or {}).items()},
+                constraints=str(entry.get("constraints") or ""),
+            )
+        )
+    relations = _relations(document.get("relations") or [], charms, wrong)
+    return Bundle(tuple(applications), tuple(relations))
+
+
+def _relations(
+    relations: list[Any], charms: dict[str, Charm], wrong: Any
+) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for relation in relations:
+        if not isinstance(relation, list) or len(relation) != 2:
+            raise wrong(f"relation {relation} has {len(relation or [])} endpoint(s), not 2")
+        ends = (str(relation[0]), str(relation[1]))
+        names = [_application(end) for end in ends]
+        for name in names:
+            if name not in charms:
+                raise wrong(f'relation {list(ends)} refers to application "{name}" not defined')
+        if names[0] == names[1]:
+            raise wrong(f"relation {list(ends)} relates an application to itself")
+        if ends in found or ends[::-1] in found:
+            raise wrong(f"relation {list(ends)} is defined more than once")
+        for end, name in zip(ends, names, strict=True):
+            endpoint = end.partition(":")[2]
+            if endpoint and endpoint not in charms[name].endpoints:
+                raise wrong(f'relation {list(ends)}: application "{name}" has no "{endpoint}"')
+        found.append(ends)
+    return found

@@ -1,0 +1,199 @@
+"""deploy and refresh."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from localjuju.cli.context import Context, UsageError, say
+from localjuju.cli.registry import command
+from localjuju.cli.settings import pairs, read_mapping
+from localjuju.errors import EngineError
+
+_IGNORED = ("--base", "--channel", "--revision", "--bind", "--to", "--attach-storage", "--device")
+
+
+def _deploy_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("charm", help="a .charm file, a bundle, or the folder of one")
+    parser.add_argument("application", nargs="?")
+    parser.add_argument("-n", "--num-units", type=int, default=None)
+    parser.add_argument("--trust", action="store_true")
+    parser.add_argument("--force", action="store_true", help="ignored")
+    parser.add_argument("--dry-run", action="store_true", help="tell what would be done")
+    for option in ("--config", "--resource", "--storage", "--constraints", "--overlay"):
+        parser.add_argument(option, action="append", default=[])
+    for option in _IGNORED:
+        parser.add_argument(option, help="ignored: one base, one cloud, local charms")
+
+
+@command("deploy", "Deploys a charm file or a bundle.", _deploy_arguments)
+def deploy(options: argparse.Namespace, context: Context) -> None:
+    """A path ends in .charm, or it is a bundle."""
+    path = Path(options.charm)
+    if path.is_dir():
+        path = path / "bundle.yaml"
+    local = options.charm.startswith((".", "/")) or path.exists()
+    if not local:
+        raise UsageError(
+            f'"{options.charm}" is Charmhub\'s: not supported by localjuju; name a local file, '
+            f"such as ./build/{options.charm}.charm"
+        )
+    if not path.is_file():
+        raise EngineError(f'no charm or bundle found at "{options.charm}"')
+    if path.suffix in (".yaml", ".yml"):
+        _deploy_bundle(options, context, path.resolve())
+    else:
+        _deploy_charm(options, context, path.resolve())
+
+
+def _deploy_charm(options: argparse.Namespace, context: Context, path: Path) -> None:
+    if options.overlay:
+        raise UsageError("--overlay is for bundles only")
+    config: dict[str, Any] = {}
+    for text in options.config:
+        if "=" in text:
+            config.update(pairs([text], "--config"))
+        else:
+            given = read_mapping(text)
+            config.update(given.get(options.application or "", given))
+    arguments = {
+        "charm": str(path),
+        "application": options.application or "",
+        "config": _texts(config),
+        "resources": _resources(pairs(options.resource, "--resource")),
+        "units": 1 if options.num_units is None else options.num_units,
+        "trust": options.trust,
+        "constraints": " ".join(options.constraints),
+        "storage": pairs(options.storage, "--storage"),
+    }
+    if options.dry_run:
+        say(f"would deploy {arguments['application'] or path.name}")
+        return
+    made = context.call("deploy", **arguments)
+    say(
+        f'Located local charm "{made["charm"]}"\n'
+        f'Deploying "{made["application"]}" from local charm "{made["charm"]}"'
+    )
+
+
+def _texts(values: dict[str, Any]) -> dict[str, str]:
+    """Values as the text that a person would type."""
+    return {
+        key: str(value).lower() if isinstance(value, bool) else str(value)
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def _resources(resources: dict[str, str]) -> dict[str, str]:
+    """A resource that is a file by its whole path: the engine has another current folder."""
+    return {
+        name: str(Path(value).resolve()) if value.startswith((".", "/")) else value
+        for name, value in resources.items()
+    }
+
+
+def _deploy_bundle(options: argparse.Namespace, context: Context, path: Path) -> None:
+    from localjuju.cli.bundle import load
+
+    if options.application or options.num_units is not None:
+        raise UsageError("a bundle takes no application name and no --num-units")
+    bundle = load(path, [Path(overlay).resolve() for overlay in options.overlay])
+    trusted = [application.name for application in bundle.applications if application.trust]
+    if trusted and not options.trust:
+        # The text of cmd/juju/application/deployer/bundle.go in juju/juju, in short.
+        raise EngineError(
+            "Bundle cannot be deployed without trusting applications with your cloud "
+            f"credentials: {', '.join(trusted)}; repeat the deploy with --trust"
+        )
+    status = context.call("status")
+    present = status["applications"]
+    steps: list[tuple[str, str, dict[str, Any]]] = []
+    for application in bundle.applications:
+        if application.name in present:
+            continue
+        text = f"- deploy application {application.name} from local charm {application.charm.name}"
+        steps.append(
+            (
+                text + (" with trust" if application.trust else ""), "deploy",
+                {
+                    "charm": str(application.charm), "application": application.name,
+                    "config": _texts(application.options),
+                    "resources": _resources(application.resources),
+                    "units": application.scale, "trust": application.trust,
+                    "constraints": application.constraints, "storage": application.storage,
+                },
+            )
+        )  # fmt: skip
+    related = _related(present)
+    for a, b in bundle.relations:
+        if not _is_related(related, a, b):
+            steps.append((f"- add relation {a} - {b}", "integrate", {"a": a, "b": b}))
+    if not steps:
+        say("No changes to apply.")
+        return
+    say("Changes to deploy bundle:" if options.dry_run else "Executing changes:")
+    for text, method, params in steps:
+        say(text)
+        if not options.dry_run:
+            context.call(method, **params)
+    if not options.dry_run:
+        say("Deploy of bundle completed.")
+
+
+def _related(present: dict[str, Any]) -> set[tuple[str, str, str]]:
+    """(application, its endpoint, the other application) for all that is related already."""
+    return {
+        (name, endpoint, other["related-application"])
+        for name, application in present.items()
+        for endpoint, others in (application.get("relations") or {}).items()
+        for other in others
+    }
+
+
+def _is_related(related: set[tuple[str, str, str]], a: str, b: str) -> bool:
+    def matches(one: str, other: str) -> bool:
+        name, _, endpoint = one.partition(":")
+        partner = other.partition(":")[0]
+        return any(
+            row[0] == name and row[2] == partner and endpoint in ("", row[1]) for row in related
+        )
+
+    return matches(a, b) and matches(b, a)
+
+
+def _refresh_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("application")
+    parser.add_argument("--path", help="the new charm file")
+    parser.add_argument("--resource", action="append", default=[])
+    parser.add_argument("--config", action="append", default=[])
+    parser.add_argument("--trust", action="store_true", default=None)
+    for flag in ("--force", "--force-base", "--force-units"):
+        parser.add_argument(flag, action="store_true", help="ignored")
+    for option in ("--base", "--channel", "--revision", "--switch", "--storage"):
+        parser.add_argument(option, help="ignored: charms are local files")
+
+
+@command("refresh", "Gives an application a new charm file or resources.", _refresh_arguments)
+def refresh(options: argparse.Namespace, context: Context) -> None:
+    """Configuration is kept."""
+    if not options.path and not options.resource:
+        raise UsageError("local charms are refreshed with --path FILE, resources with --resource")
+    path = None
+    if options.path:
+        path = Path(options.path).resolve()
+        if not path.is_file():
+            raise EngineError(f'no charm found at "{options.path}"')
+    context.call(
+        "refresh",
+        application=options.application,
+        charm=str(path) if path else None,
+        resources=_resources(pairs(options.resource, "--resource")),
+        trust=options.trust,
+    )
+    if options.config:
+        values = pairs(options.config, "--config")
+        context.call("set_config", application=options.application, values=values, reset=[])
+    if path:
+        say(f'Added local charm "{path.name}" to the model.')

@@ -1,0 +1,273 @@
+"""status and the show commands."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import time
+from typing import Any
+
+from localjuju.cli.context import Context, UsageError, seconds
+from localjuju.cli.output import format_option, show, table
+from localjuju.cli.registry import command
+
+
+def _status_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("selectors", nargs="*", metavar="SELECTOR")
+    parser.add_argument("--relations", "--integrations", action="store_true")
+    parser.add_argument("--storage", action="store_true")
+    parser.add_argument("--watch", type=seconds)
+    for flag in ("--color", "--no-color", "--utc"):
+        parser.add_argument(flag, action="store_true", help="ignored")
+    format_option(parser, "tabular", "json", "yaml", "short", "line", "summary")
+
+
+@command("status", "Shows applications, units and how they are.", _status_arguments)
+def status(options: argparse.Namespace, context: Context) -> None:
+    """SELECTOR is an application or a unit, with * if wanted."""
+    while True:
+        _show_once(options, _selected(context.call("status"), options.selectors))
+        if not options.watch:
+            return
+        time.sleep(options.watch)
+
+
+def _show_once(options: argparse.Namespace, found: dict[str, Any]) -> None:
+    if options.format in ("short", "line"):
+        show(options, found, lambda: _short(found))
+    else:
+        show(options, found, lambda: _tabular(found, options.relations, options.storage))
+
+
+def _selected(found: dict[str, Any], selectors: list[str]) -> dict[str, Any]:
+    if not selectors:
+        return found
+
+    def wanted(name: str) -> bool:
+        return any(fnmatch.fnmatchcase(name, selector) for selector in selectors)
+
+    kept = {}
+    for name, application in found["applications"].items():
+        units = {u: unit for u, unit in (application.get("units") or {}).items() if wanted(u)}
+        if wanted(name):
+            kept[name] = application
+        elif units:
+            kept[name] = {**application, "units": units}
+    return {**found, "applications": kept}
+
+
+def _tabular(found: dict[str, Any], relations: bool, storage: bool) -> str:
+    model = found["model"]
+    rows: list[tuple[Any, ...]] = [
+        ("Model", "Controller", "Cloud/Region", "Version", "SLA", "Timestamp"),
+        (
+            model["name"], model["controller"], f"{model['cloud']}/{model['region']}",
+            model["version"], model.get("sla", "unsupported"),
+            found.get("controller", {}).get("timestamp", ""),
+        ),
+    ]  # fmt: skip
+    parts = [table(rows)]
+    applications = found["applications"]
+    if not applications:
+        return f'{parts[0]}\n\nModel "admin/{model["name"]}" is empty.'
+    parts += [_applications(applications), _units(applications)]
+    if relations and (text := _relations(applications)):
+        parts.append(text)
+    if storage and (text := _storage_table(found.get("storage") or {})):
+        parts.append(text)
+    return "\n\n".join(part for part in parts if part)
+
+
+def _applications(applications: dict[str, Any]) -> str:
+    header = ("App", "Version", "Status", "Scale", "Charm", "Channel", "Rev", "Address",
+              "Exposed", "Message")  # fmt: skip
+    rows: list[tuple[Any, ...]] = [header]
+    for name, application in sorted(applications.items()):
+        units = application.get("units") or {}
+        state = application["application-status"]
+        up = sum(u["juju-status"]["current"] in ("idle", "executing") for u in units.values())
+        wanted = application.get("scale", len(units))
+        rows.append(
+            (
+                name, application.get("version", ""), state["current"],
+                str(wanted) if up == wanted else f"{up}/{wanted}", application["charm-name"], "",
+                application["charm-rev"], application.get("address", ""),
+                "yes" if application.get("exposed") else "no", state.get("message", ""),
+            )
+        )  # fmt: skip
+    return table(rows, right=(3, 6))
+
+
+def _units(applications: dict[str, Any]) -> str:
+    rows: list[tuple[Any, ...]] = [("Unit", "Workload", "Agent", "Address", "Ports", "Message")]
+    for _, application in sorted(applications.items()):
+        units = application.get("units") or {}
+        for name in sorted(units, key=lambda unit: int(unit.rpartition("/")[2])):
+            unit = units[name]
+            workload, agent = unit["workload-status"], unit["juju-status"]
+            rows.append(
+                (
+                    name + ("*" if unit.get("leader") else ""), workload["current"],
+                    agent["current"], unit.get("address", ""),
+                    ",".join(unit.get("open-ports") or []), workload.get("message", ""),
+                )
+            )  # fmt: skip
+    return table(rows) if len(rows) > 1 else ""
+
+
+def _relations(applications: dict[str, Any]) -> str:
+    rows: set[tuple[str, ...]] = set()
+    for name, application in applications.items():
+        for endpoint, others in (application.get("relations") or {}).items():
+            for other in others:
+                partner = other["related-application"]
+                theirs = (applications.get(partner) or {}).get("relations") or {}
+                for their_endpoint, backs in theirs.items():
+                    if any(
+                        b["related-application"] == name and b["interface"] == other["interface"]
+                        for b in backs
+                    ):
+                        kind = "peer" if partner == name else "regular"
+                        ends = sorted([f"{name}:{endpoint}", f"{partner}:{their_endpoint}"])
+                        rows.add((*ends, other["interface"], kind))
+    if not rows:
+        return ""
+    return table([("Integration provider", "Requirer", "Interface", "Type"), *sorted(rows)])
+
+
+def _storage_table(found: dict[str, Any]) -> str:
+    rows: list[tuple[Any, ...]] = [
+        ("Storage Unit", "Storage ID", "Type", "Pool", "Size", "Status", "Message")
+    ]
+    systems = {entry["storage"]: entry for entry in (found.get("filesystems") or {}).values()}
+    for name, instance in sorted((found.get("storage") or {}).items()):
+        system = systems.get(name, {})
+        for unit in instance["attachments"]["units"]:
+            rows.append(
+                (
+                    unit, name, instance["kind"], system.get("pool", ""),
+                    f"{system.get('size', 0)} MiB", instance["status"]["current"], "",
+                )
+            )  # fmt: skip
+    return table(rows) if len(rows) > 1 else ""
+
+
+def _short(found: dict[str, Any]) -> str:
+    lines = []
+    for _, application in sorted(found["applications"].items()):
+        for name, unit in sorted((application.get("units") or {}).items()):
+            agent, workload = unit["juju-status"]["current"], unit["workload-status"]["current"]
+            lines.append(
+                f"- {name}: {unit.get('address', '')} (agent:{agent}, workload:{workload})"
+            )
+    return "\n".join(lines)
+
+
+def _named(name: str) -> Any:
+    def arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("names", nargs="+", metavar=name)
+        parser.add_argument("--app", action="store_true", help="ignored")
+        parser.add_argument("--endpoint", help="ignored")
+        parser.add_argument("--related-unit", help="ignored")
+        format_option(parser, "yaml", "json")
+
+    return arguments
+
+
+@command("show-unit", "Shows a unit with its relations' data.", _named("UNIT"))
+def show_unit(options: argparse.Namespace, context: Context) -> None:
+    """One or several."""
+    found: dict[str, Any] = {}
+    for name in options.names:
+        found |= context.call("show_unit", unit=name)
+    show(options, found)
+
+
+@command("show-application", "Shows an application.", _named("APPLICATION"))
+def show_application(options: argparse.Namespace, context: Context) -> None:
+    """One or several."""
+    found: dict[str, Any] = {}
+    for name in options.names:
+        found |= context.call("show_application", application=name)
+    show(options, found)
+
+
+def _log_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("entity", metavar="UNIT or APPLICATION")
+    parser.add_argument("-n", type=int, default=20, dest="count")
+    parser.add_argument("--type", choices=["unit", "juju-unit", "workload", "application"])
+    parser.add_argument("--days", help="ignored")
+    parser.add_argument("--utc", action="store_true", help="ignored: times are")
+    format_option(parser, "tabular", "json", "yaml")
+
+
+@command("show-status-log", "Shows the statuses that an entity had.", _log_arguments)
+def show_status_log(options: argparse.Namespace, context: Context) -> None:
+    """Oldest first."""
+    found = context.call("status_log", entity=options.entity)
+    kinds = {"juju-unit": ("juju-unit",), "workload": ("workload",)}.get(options.type or "")
+    if kinds:
+        found = [entry for entry in found if entry.get("type") in kinds]
+    found = found[-options.count :]
+    rows = [("Time", "Type", "Status", "Message")]
+    rows += [
+        (e.get("since", e.get("time", "")), e.get("type", ""), e.get("status", ""),
+         e.get("message", ""))
+        for e in found
+    ]  # fmt: skip
+    show(options, found, lambda: table(rows))
+
+
+@command(
+    "storage", "Lists storage.",
+    lambda parser: format_option(parser, "tabular", "json", "yaml"),
+)  # fmt: skip
+def storage(options: argparse.Namespace, context: Context) -> None:
+    """Of all units."""
+    found = context.call("storage")
+    show(options, found, lambda: _storage_table(found))
+
+
+def _wait_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", choices=["application", "unit", "model"])
+    parser.add_argument("name")
+    parser.add_argument("--query", default='status=="active"')
+    parser.add_argument("--timeout", type=seconds, default=600.0)
+    parser.add_argument("--summary", action="store_true", help="ignored")
+
+
+@command("wait-for", "Waits for an application, a unit or a model.", _wait_arguments)
+def wait_for(options: argparse.Namespace, context: Context) -> None:
+    """QUERY is terms FIELD==VALUE or FIELD!=VALUE joined by &&, on status, message and life."""
+    terms = [_term(text.strip()) for text in options.query.split("&&")]
+
+    def done() -> bool:
+        fields = _fields(context.call("status"), options.kind, options.name)
+        return all((fields.get(name) == value) == equal for name, equal, value in terms)
+
+    context.wait(done, options.timeout, f"{options.kind} {options.name}: {options.query}")
+
+
+def _term(text: str) -> tuple[str, bool, str]:
+    for sign, equal in (("==", True), ("!=", False)):
+        name, found, value = text.partition(sign)
+        if found:
+            return name.strip(), equal, value.strip().strip("\"'")
+    raise UsageError(f'query "{text}": only == and != joined by && are supported by localjuju')
+
+
+def _fields(found: dict[str, Any], kind: str, name: str) -> dict[str, str]:
+    if kind == "model":
+        return {"status": found["model"]["model-status"]["current"], "name": name}
+    application = found["applications"].get(name.partition("/")[0])
+    if application is None:
+        return {"life": "dead"}
+    if kind == "application":
+        state = application["application-status"]
+        life = application.get("life", "alive")
+    else:
+        unit = (application.get("units") or {}).get(name)
+        if unit is None:
+            return {"life": "dead"}
+        state, life = unit["workload-status"], unit["juju-status"].get("life", "alive")
+    return {"status": state["current"], "message": state.get("message", ""), "life": life}
