@@ -306,7 +306,7 @@ def test_no_backups_and_nothing_to_back_up(context, tmp_path):
         ({"backup": "20261124T031500Z"}, "abc", "add confirm=true"),
         ({"backup": "20200101T000000Z", "confirm": True}, "abc", "no backup 20200101T000000Z"),
         ({"backup": "../../etc/passwd", "confirm": True}, "abc", "no backup"),
-        ({"backup": "20261124T031500Z", "confirm": True}, "abd", "checksum differs"),
+        ({"backup": "20261124T031500Z", "confirm": True}, "f00", "checksum differs"),
     ],
 )
 def test_restore_refused(context, tmp_path, params, digest, message):
