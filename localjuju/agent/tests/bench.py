@@ -310,7 +310,7 @@ class Bench:
         while not (value := done()):
             assert time.monotonic() < deadline, (
                 f"not so after {seconds} s; hooks: {self.hooks()}; "
-                f"{[(u['name'], u['agent_status'], u['status'], u['message']) for u in self._units()]}"
+                f"{[(u['name'], u['agent_status'], u['message']) for u in self._units()]}"
             )
             await asyncio.sleep(0.02)
         return value

@@ -143,8 +143,8 @@ class Web(ops.CharmBase):
         self.container.add_layer("web", {
             "services": {"web": {"override": "replace", "startup": "enabled",
                                  "command": "sleep 1000"}},
-            "checks": {"up": {"override": "replace", "period": "100ms", "threshold": 1,
-                              "timeout": "50ms", "exec": {"command": "test -e RUN/hello.txt"}}},
+            "checks": {"up": {"override": "replace", "period": "2s", "threshold": 1,
+                              "timeout": "1900ms", "exec": {"command": "test -e RUN/hello.txt"}}},
         })
         self.container.replan()
         assert self.container.get_service("web").is_running()
