@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> int:
 def _list(namespace: str) -> None:
     items = json.loads(kubectl.output("get", "services", "-n", namespace, "-o", "json"))["items"]
     for item in items:
-        ports = [str(port["port"]) for port in item["spec"].get("ports") or []]
+        ports = [str(port["port"]) for port in _ports(item)]
         if ports:
             print(f"./mlops open {item['metadata']['name']}:{ports[0]:<8} {' '.join(ports[1:])}")
 
@@ -68,9 +68,15 @@ def _service(namespace: str, name: str) -> dict[str, Any]:
     return json.loads(text)
 
 
+def _ports(service: dict[str, Any]) -> list[dict[str, Any]]:
+    """Its ports; Juju gives a Service without any a placeholder, as Kubernetes wants one."""
+    ports = service["spec"].get("ports") or []
+    return [port for port in ports if port.get("name") != "placeholder"]
+
+
 def _port(service: dict[str, Any], name: str, wanted: str) -> dict[str, Any]:
     """The port asked for by number or name, else the first."""
-    ports = service["spec"].get("ports") or []
+    ports = _ports(service)
     if not ports:
         raise EngineError(f"{name} has no port yet")
     for port in ports:
