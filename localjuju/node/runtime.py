@@ -118,21 +118,28 @@ class Runtime:
         Raises:
             OSError: the kernel refuses.
         """
+        pid, ready = await self._ask_and_wait("sandbox", {"hostname": hostname[:63]}, [])
+        if not ready:
+            raise OSError("a pod's namespaces could not be made")
+        return pid
+
+    async def _ask_and_wait(
+        self, kind: str, request: Mapping[str, Any], files: Sequence[int]
+    ) -> tuple[int, bool]:
+        """Asks for a process that tells when it is ready; whether it did before it ended."""
         reading, writing = os.pipe()
         try:
-            pid = await self._ask("sandbox", {"hostname": hostname[:63]}, [writing])
+            pid = await self._ask(kind, request, [*files, writing])
         finally:
             os.close(writing)
         loop = asyncio.get_running_loop()
-        ready: asyncio.Future[bytes] = loop.create_future()
-        loop.add_reader(reading, lambda: ready.done() or ready.set_result(os.read(reading, 1)))
+        told: asyncio.Future[bytes] = loop.create_future()
+        loop.add_reader(reading, lambda: told.done() or told.set_result(os.read(reading, 1)))
         try:
-            if not await ready:
-                raise OSError("a pod's namespaces could not be made")
+            return pid, bool(await told)
         finally:
             loop.remove_reader(reading)
             os.close(reading)
-        return pid
 
     async def configure(self, sandbox: int, address: str, prefix: int, gateway: str) -> None:
         """Gives the pod's interface its address and route.
@@ -146,10 +153,14 @@ class Runtime:
             raise OSError(f"the pod's address {address} could not be set")
 
     async def container(self, spec: Mapping[str, Any], output: int) -> int:
-        """Starts a container whose output goes to the open file `output`; its process id."""
+        """Starts a container whose output goes to the open file `output`; its process id.
+
+        Returns when its file system is in place, or when it has ended before that.
+        """
         null = os.open("/dev/null", os.O_RDONLY)
         try:
-            return await self._ask("container", spec, [null, output, output])
+            pid, _ = await self._ask_and_wait("container", spec, [null, output, output])
+            return pid
         finally:
             os.close(null)
 

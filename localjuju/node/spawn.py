@@ -142,13 +142,20 @@ class _Spawner:
         return self._fork(body, [])
 
     def _container(self, request: dict[str, Any], files: list[int]) -> int:
-        """A container: its first process in a process namespace of its own."""
+        """A container: its first process in a process namespace of its own.
+
+        The last of `files` is told when the container's file system is in place.
+        """
         argv = request["argv"]
+        *streams, ready = files
 
         def body() -> NoReturn:
             _join(request["sandbox"])
             system.unshare(system.CLONE_NEWNS)
             rootfs.build(request)
+            # From here on another program may enter and finds the container's own files.
+            os.write(ready, b"1")
+            os.close(ready)
             builtin = self._builtins.get(argv[0])
             if builtin is None:
                 _execute(request)
@@ -160,7 +167,7 @@ class _Spawner:
         system.setns(_OWN_PIDS, system.CLONE_NEWPID)
         system.unshare(system.CLONE_NEWPID)
         try:
-            return self._fork(body, files)
+            return self._fork(body, streams)
         finally:
             system.setns(_OWN_PIDS, system.CLONE_NEWPID)
 
@@ -198,6 +205,9 @@ class _Spawner:
             os.setsid()
             for number, file in enumerate(files):
                 os.dup2(file, number)
+            for file in files:
+                if file > 2:
+                    os.close(file)
             body()
         except OSError as error:
             os.write(2, f"cannot start: {error}\n".encode())
