@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import random
+import time
 from collections.abc import Awaitable, Callable
 
 from localjuju.agent import effects, environment
@@ -13,6 +14,7 @@ from localjuju.agent.hooks import Hook
 from localjuju.agent.resources import resource_file
 from localjuju.agent.services import CHARM_CONTAINER, Services, agent_folder
 from localjuju.agent.state import AgentState
+from localjuju.agent.statistics import Statistics
 from localjuju.agent.view import View
 from localjuju.model import clock, statuses, tasks
 from localjuju.model.errors import ModelError
@@ -34,6 +36,7 @@ class HookRunner:
         self._services = services
         self.faults = Faults()
         self.fault: Fault = self.faults
+        self.statistics = Statistics()
 
     async def run(self, model: str, view: View, hook: Hook) -> None:
         """Runs one hook and commits it, or records that it failed.
@@ -157,6 +160,7 @@ class HookRunner:
             context.write_log(level, f"unit.{context.unit}.{name}", text)
 
         pod = context.unit.replace("/", "-")
+        begin = time.monotonic()
         with self._services.hooks.open(context):
             try:
                 result = await self._services.node.exec(
@@ -166,6 +170,8 @@ class HookRunner:
                 )  # fmt: skip
             except Exception as error:
                 raise Interrupted(f"cannot run in pod {pod}: {error}") from error
+        seconds = time.monotonic() - begin
+        self.statistics.add(model, context.unit, name, seconds, result.cpu_seconds)
         if result.code in _KILLED:
             raise Interrupted(f"{name} was killed")
         return result.code

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from localjuju.agent.faults import Fault
+from localjuju.agent.statistics import Statistics
 from localjuju.model import (
     applications,
     charm,
@@ -35,9 +36,10 @@ class Api:
     """
 
     def __init__(
-        self, db: Database, cluster: Cluster, folder: CharmFolder, plan: Callable[[Fault], None]
-    ):
-        self._plan = plan
+        self, db: Database, cluster: Cluster, folder: CharmFolder, plan: Callable[[Fault], None],
+        statistics: Statistics,
+    ):  # fmt: skip
+        self._plan, self._statistics = plan, statistics
         self._db, self._cluster, self._folder = db, cluster, folder
 
     # Models ----------------------------------------------------------------------------------
@@ -248,6 +250,11 @@ class Api:
 
     def revoke_secret(self, model: str, id: str, applications: list[str] | str) -> None:
         secrets.user_grant(self._db, model, id, _names(applications), False)
+
+    def hook_statistics(self, model: str) -> list[dict[str, Any]]:
+        """What each hook and action of each unit cost since the engine started."""
+        models.get(self._db, model)
+        return self._statistics.of(model)
 
     # For tests -------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from localjuju.model.controller import ModelController
 from localjuju.model.substrate import ApplicationSpec, Pod
 
 MODEL = "bench"
+CPU_SECONDS = 0.25  # what every program in a pod is said to have used
 _REPOSITORY = Path(__file__).resolve().parents[3]
 _ENTER = r"""
 set -e
@@ -51,6 +52,7 @@ class Result:
     code: int
     stdout: bytes = b""
     stderr: bytes = b""
+    cpu_seconds: float = 0.0
 
 
 class LocalNode:
@@ -193,7 +195,7 @@ class LocalNode:
                 self._lines(reader, stream, on_line)
                 for stream, reader in (("stdout", process.stdout), ("stderr", process.stderr))
             ))  # fmt: skip
-            return Result(await process.wait())
+            return Result(await process.wait(), cpu_seconds=CPU_SECONDS)
         finally:
             if process.returncode is None:
                 process.kill()

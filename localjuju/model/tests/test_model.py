@@ -11,6 +11,7 @@ import aiohttp
 import jubilant
 import pytest
 
+from localjuju.agent.statistics import Statistics
 from localjuju.agent.tests.bench import pack
 from localjuju.model import charm, models, relations, storage, tasks
 from localjuju.model.api import Api
@@ -45,7 +46,8 @@ def db(tmp_path: Path):
 
 @pytest.fixture
 async def api(tmp_path: Path, db: Database) -> Api:
-    made = Api(db, NoCluster(), CharmFolder(tmp_path / "charms"), lambda _: None)  # type: ignore[arg-type]
+    folder = CharmFolder(tmp_path / "charms")
+    made = Api(db, NoCluster(), folder, lambda _: None, Statistics())  # type: ignore[arg-type]
     await made.add_model("m")
     return made
 
