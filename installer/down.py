@@ -93,8 +93,8 @@ def _remove_cache() -> list[str]:
 # everything that this project makes in the cache folder
 _OURS = frozenset(
     {
-        "bootstrap.lock", "bootstrap.log", "builds", "charm-packages", "charm-venvs", "engine",
-        "images", "test-engine", "timings.json", "uv",
+        "bench-engine", "bootstrap.lock", "bootstrap.log", "builds", "charm-packages",
+        "charm-venvs", "engine", "images", "test-engine", "timings.json", "uv",
     }
 )  # fmt: skip
 

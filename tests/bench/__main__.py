@@ -1,0 +1,246 @@
+"""Deploys the bundle on a fresh local engine and prints what that costs.
+
+`tox -e bench`, or `python -m tests.bench`. What is missing in the cache is built first and not in
+the figures. It fails if the model does not settle; no figure makes it fail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from installer import bundle as bundles
+from installer.down import remove_engine
+from installer.pack import ROOT, pack
+from installer.up import unsettled
+from localjuju import paths
+from localjuju.client import Client
+from localjuju.errors import EngineError
+from localjuju.progress import Progress
+from tests.bench.processes import Sampler
+
+MODEL = "bench"
+_UPDATE_STATUS_PER_HOUR = 12  # Juju's default interval is 5 minutes
+_QUIET_SECONDS = 30.0
+_POLL_SECONDS = 0.5
+Rows = list[dict[str, Any]]
+
+
+def main() -> int:
+    """Runs the bench; returns an exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--bundle", type=Path, default=ROOT / "bundle" / "bundle.yaml")
+    parser.add_argument("--timeout", type=float, default=900, metavar="SECONDS")
+    parser.add_argument(
+        "--updates", type=int, default=3, help="update-status hooks to measure on each unit"
+    )
+    options = parser.parse_args()
+    os.environ["CHARMED_MLOPS_STATE"] = str(paths.cache() / "bench-engine")
+    os.environ["PYTHONPATH"] = str(ROOT)
+    try:
+        bundle = bundles.read(options.bundle.resolve())
+        _prepare(bundle)
+        remove_engine()
+        try:
+            _measure(bundle, options.timeout, options.updates)
+        finally:
+            remove_engine()
+    except EngineError as error:
+        print(f"ERROR {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _prepare(bundle: bundles.Bundle) -> None:
+    """Packs and builds what is missing."""
+    from localjuju.controlplane import ensure_programs
+    from localjuju.images import Catalogue
+
+    progress = Progress()
+    pack(bundle.charms(ROOT / "build"), progress=progress)
+    ensure_programs(progress)
+    catalogue = Catalogue.load()
+    references = {image for app in bundle.applications.values() for image in app.images}
+    for reference in sorted(references):
+        catalogue.ensure(reference, progress)
+
+
+def _measure(bundle: bundles.Bundle, timeout: float, updates: int) -> None:
+    from localjuju.engine import lifecycle
+
+    begin = time.monotonic()
+    lifecycle.start()
+    started = time.monotonic() - begin
+    process = lifecycle.pid()
+    assert process is not None
+    client = Client()
+    with Sampler(process, bundle.applications) as sampler:
+        begin = time.monotonic()
+        client.call("add_model", name=MODEL)
+        _deploy(bundle.file)
+        _wait(lambda: _waiting(client, bundle), timeout)
+        wall = time.monotonic() - begin
+        used = sum(sampler.look().values())
+        converged = _statistics(client)
+        _print_converge(converged, started, wall, used)
+
+        _set_interval(client, "24h")
+        quiet = _quiet(sampler)
+        idle = {name: group.memory for name, group in sampler.groups.items()}
+        _set_interval(client, "5s")
+        _wait(lambda: _too_few(client, converged, updates), timeout)
+        _wait(lambda: _waiting(client, bundle), timeout)
+        after = _statistics(client)
+    _print_memory(sampler, idle)
+    _print_idle(after, quiet)
+
+
+def _deploy(file: Path) -> None:
+    command = [sys.executable, "-m", "localjuju.cli", "deploy", "-m", MODEL, str(file), "--trust"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise EngineError(f"juju deploy: {done.stderr.strip()}")
+
+
+def _wait(why_not: Callable[[], str], timeout: float) -> None:
+    """Returns when `why_not()` is empty.
+
+    Raises:
+        EngineError: not in time; says why.
+    """
+    deadline = time.monotonic() + timeout
+    while reason := why_not():
+        if time.monotonic() > deadline:
+            raise EngineError(f"not settled in {timeout:.0f} s: {reason}")
+        time.sleep(_POLL_SECONDS)
+
+
+def _waiting(client: Client, bundle: bundles.Bundle) -> str:
+    """Who is not active and idle yet.
+
+    Raises:
+        EngineError: a unit is in error.
+    """
+    applications = client.call("status", model=MODEL)["applications"]
+    waiting = unsettled(applications, list(bundle.applications))
+    for name, (state, message) in waiting.items():
+        if state.startswith("error"):
+            raise EngineError(f"{name}: {message}")
+    return "; ".join(f"{name} {state} {message}" for name, (state, message) in waiting.items())
+
+
+def _set_interval(client: Client, interval: str) -> None:
+    values = {"update-status-hook-interval": interval}
+    client.call("set_model_config", model=MODEL, values=values)
+
+
+def _statistics(client: Client) -> Rows:
+    return client.call("hook_statistics", model=MODEL)
+
+
+def _too_few(client: Client, before: Rows, wanted: int) -> str:
+    """Units whose update-status ran less than `wanted` times since `before`."""
+    runs = {row["unit"]: 0 for row in before}
+    for row in _statistics(client):
+        if row["hook"] == "update-status":
+            runs[row["unit"]] += row["runs"]
+    for row in before:
+        if row["hook"] == "update-status":
+            runs[row["unit"]] -= row["runs"]
+    few = [f"{unit} {number}" for unit, number in runs.items() if number < wanted]
+    return f"update-status of {', '.join(few)}" if few else ""
+
+
+def _quiet(sampler: Sampler) -> dict[str, float]:
+    """Processor seconds in one hour of each group, from a while in which nothing is asked."""
+    begin, before = time.monotonic(), sampler.look()
+    time.sleep(_QUIET_SECONDS)
+    after = sampler.look()
+    hours = (time.monotonic() - begin) / 3600
+    return {name: max(0.0, after[name] - before.get(name, 0.0)) / hours for name in after}
+
+
+def _sums(rows: Rows, key: Callable[[dict[str, Any]], str]) -> dict[str, dict[str, float]]:
+    sums: dict[str, dict[str, float]] = {}
+    for row in rows:
+        of = sums.setdefault(key(row), {"runs": 0, "seconds": 0.0, "cpu_seconds": 0.0})
+        for column in of:
+            of[column] += row[column]
+    return sums
+
+
+def _application(row: Mapping[str, Any]) -> str:
+    return row["unit"].partition("/")[0]
+
+
+def _print_converge(rows: Rows, started: float, wall: float, used: float) -> None:
+    table = _table("to converge", "application", "hooks", "hook s", "hook CPU s", "CPU s per hook",
+                   "hook CPU / wall")  # fmt: skip
+    sums = _sums(rows, _application)
+    total = _sums(rows, lambda _: "total")
+    for name, of in [*sorted(sums.items()), *total.items()]:
+        table.add_row(
+            name, f"{of['runs']:.0f}", f"{of['seconds']:.1f}", f"{of['cpu_seconds']:.2f}",
+            f"{of['cpu_seconds'] / of['runs']:.3f}", f"{of['cpu_seconds'] / wall:.3f}",
+        )  # fmt: skip
+    _show(table)
+    hooks = total["total"]["cpu_seconds"]
+    print(
+        f"engine started in {started:.1f} s; from add-model to all active and idle {wall:.1f} s\n"
+        f"CPU of everything that still runs {used:.1f} s, {used / wall:.2f} of a core; "
+        f"of hooks {hooks:.1f} s, {hooks / used:.2f} of that\n"
+    )
+
+
+def _print_memory(sampler: Sampler, idle: Mapping[str, int]) -> None:
+    table = _table("memory", "of", "peak MiB", "idle MiB", "largest process MiB")
+    for name, group in sorted(sampler.groups.items(), key=lambda item: -item[1].peak):
+        table.add_row(name, *(f"{n / (1 << 20):.0f}" for n in
+                              (group.peak, idle.get(name, 0), group.largest)))  # fmt: skip
+    _show(table)
+    print("peak and idle: proportional set size, seen each second; largest process: VmHWM\n")
+
+
+def _print_idle(rows: Rows, quiet: Mapping[str, float]) -> None:
+    table = _table("one idle hour", "of", "measured", "CPU s per hook", "/ install", "CPU s")
+    updates = _sums([row for row in rows if row["hook"] == "update-status"], _application)
+    installs = _sums([row for row in rows if row["hook"] == "install"], _application)
+    units = Counter(unit.partition("/")[0] for unit in {row["unit"] for row in rows})
+    total = 0.0
+    for name, of in sorted(updates.items()):
+        each = of["cpu_seconds"] / of["runs"]
+        install = installs[name]["cpu_seconds"] / installs[name]["runs"]
+        hour = each * _UPDATE_STATUS_PER_HOUR * units[name]
+        total += hour
+        table.add_row(f"{name} update-status", f"{of['runs']:.0f} hooks", f"{each:.3f}",
+                      f"{each / install:.2f}", f"{hour:.1f}")  # fmt: skip
+    table.add_row("all update-status", "", "", "", f"{total:.1f}", style="bold")
+    for name, hour in sorted(quiet.items(), key=lambda item: -item[1]):
+        table.add_row(name, f"{_QUIET_SECONDS:.0f} s", "", "", f"{hour:.1f}")
+    table.add_row("everything", "", "", "", f"{total + sum(quiet.values()):.1f}", style="bold")
+    _show(table)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    return table
+
+
+def _show(table: Table) -> None:
+    Console(width=None if sys.stdout.isatty() else 110).print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
