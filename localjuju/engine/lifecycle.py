@@ -82,7 +82,7 @@ def _last_error(log: Path, begin: int) -> str:
     with log.open("rb") as text:
         text.seek(begin)
         lines = text.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1].removeprefix("ERROR ") if lines else "it said nothing"
 
 
 def stop(timeout: float = _STOP_SECONDS) -> bool:

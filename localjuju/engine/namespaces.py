@@ -8,6 +8,7 @@ what makes `./mlops down`, and a crash, leave nothing behind.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import signal
@@ -32,6 +33,8 @@ _MS_PRIVATE = 1 << 18
 _MS_BIND = 0x1000
 _MS_NOSUID_NODEV_NOEXEC = 0x2 | 0x4 | 0x8
 _PR_SET_PDEATHSIG = 1
+_KINDS = ("user", "mnt", "uts", "ipc", "pid", "net")
+_ENOUGH = 15000  # of each kind, for hundreds of pods
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -66,11 +69,22 @@ def unshare(flags: int) -> None:
     try:
         _check(_libc.unshare(flags), "unshare")
     except OSError as error:
+        if error.errno == errno.ENOSPC:  # namespaces(7): not the disk, a limit
+            raise EngineError(
+                f"this kernel refuses namespaces (a limit is reached): sysctl -w {_limits()}"
+            ) from None
         raise EngineError(
             f"this kernel refuses namespaces ({error.strerror}): run as root, or allow user "
             "namespaces: sysctl -w kernel.unprivileged_userns_clone=1 "
             "kernel.apparmor_restrict_unprivileged_userns=0 user.max_user_namespaces=15000"
         ) from None
+
+
+def _limits() -> str:
+    """The limits that are low, or may be in a namespace around this one, as sysctl sets them."""
+    files = [Path(f"/proc/sys/user/max_{kind}_namespaces") for kind in _KINDS]
+    low = [file.name for file in files if int(file.read_text()) < _ENOUGH]
+    return " ".join(f"user.{name}={_ENOUGH}" for name in low or [file.name for file in files])
 
 
 def enter(main: Callable[[], int], hostname: str) -> NoReturn:
