@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 from types import TracebackType
@@ -62,7 +63,8 @@ class Forwarder:
             self._listener = socket.create_server(("127.0.0.1", port), reuse_port=False)
         except OSError as error:
             raise EngineError(
-                f"cannot listen on 127.0.0.1:{port} ({error.strerror}): name another with --port"
+                f"cannot listen on 127.0.0.1:{port} ({os.strerror(error.errno or 0)}): "
+                "name another with --port"
             ) from None
         self.port: int = self._listener.getsockname()[1]
 

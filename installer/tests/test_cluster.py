@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -99,6 +100,18 @@ def test_open_lists_and_names_what_is_wrong(engine: Path):
     assert gone.stderr == "ERROR no application gone in mlops: ./mlops open lists them\n"
     port = _mlops(engine, "open", "web:1")
     assert port.stderr == "ERROR web has no port 1: it has 5000, 9000\n"
+
+
+def test_open_on_a_port_in_use(engine: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = _mlops(engine, "open", "web", "--port", str(port))
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr == (
+        f"ERROR cannot listen on 127.0.0.1:{port} (Address already in use): "
+        "name another with --port\n"
+    )
 
 
 def test_headless_service_without_a_pod(engine: Path, monkeypatch: pytest.MonkeyPatch):
