@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from localjuju.model.charm import Charm
 from localjuju.model.db import Database, Row
 from localjuju.model.errors import ModelError, NotFound
 
+_FORCE_AFTER = datetime.timedelta(minutes=1)
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]*[a-z][a-z0-9]*)*")
 UNIT_NAME = re.compile(r"[a-z][a-z0-9-]*/\d+")
 
@@ -201,18 +203,32 @@ def bury_unit(db: Database, model: str, name: str) -> None:
 
 
 def remove(db: Database, model: str, name: str, *, destroy_storage: bool, force: bool) -> None:
-    """The application begins to go; its row goes when nothing of it is left in the cluster."""
+    """The application begins to go; its row goes when nothing of it is left in the cluster.
+
+    Args:
+        force: a unit in error goes without its hooks, and so does one that is still there after a
+            minute, as with Juju. All others still run their hooks: they clean up.
+    """
     get(db, model, name)
+    at = clock.text(clock.now() + _FORCE_AFTER) if force else None
     with db.transaction(model):
-        db.run("UPDATE applications SET life = 'dying', destroy_storage = ? "
-               "WHERE model = ? AND name = ?", int(destroy_storage), model, name)  # fmt: skip
+        db.run("UPDATE applications SET life = 'dying', destroy_storage = ?, force_at = ? "
+               "WHERE model = ? AND name = ?", int(destroy_storage), at, model, name)  # fmt: skip
         for relation in relations.of(db, model, name):
             relations.kill(db, model, relation["id"])
         for row in units(db, model, name):
-            if force:
+            if force and row["agent"].get("error"):
                 bury_unit(db, model, row["name"])
             else:
                 kill_unit(db, model, row["name"])
+        relations.prune(db, model)
+
+
+def force(db: Database, model: str, name: str) -> None:
+    """What is still there of an application that is removed by force goes now."""
+    with db.transaction(model):
+        for row in units(db, model, name):
+            bury_unit(db, model, row["name"])
         relations.prune(db, model)
 
 

@@ -21,6 +21,7 @@ CREATE TABLE applications (
   constraints TEXT NOT NULL, modified INTEGER NOT NULL, leader TEXT,
   status TEXT NOT NULL, message TEXT NOT NULL, status_data TEXT NOT NULL, since TEXT NOT NULL,
   version TEXT NOT NULL DEFAULT '', destroy_storage INTEGER NOT NULL DEFAULT 0,
+  force_at TEXT,
   PRIMARY KEY (model, name)
 );
 CREATE TABLE units (

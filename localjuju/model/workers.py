@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 
-from localjuju.model import applications, models
+from localjuju.model import applications, clock, models
 from localjuju.model.charm import CharmFolder
 from localjuju.model.db import Database
 from localjuju.model.logs import ModelLog
@@ -73,6 +73,12 @@ class ApplicationWorker(Worker):
             await self._cluster.remove(self.model, self.application, bool(row["destroy_storage"]))
             applications.bury(self._db, self.model, self.application)
             return False
+        left = None
+        if row["force_at"]:
+            left = (clock.parse(row["force_at"]) - clock.now()).total_seconds()
+            if left <= 0:
+                applications.force(self._db, self.model, self.application)
+                return True
         spec = ApplicationSpec(
             model=self.model,
             model_uuid=models.get(self._db, self.model)["uuid"],
@@ -91,6 +97,8 @@ class ApplicationWorker(Worker):
             await self._cluster.apply(spec)
             self._applied = spec
         self._keep_lease(row["leader"], [unit["name"] for unit in units])
+        if left is not None:
+            self.again = left if self.again is None else min(self.again, left)
         return True
 
     def _keep_lease(self, leader: str | None, units: list[str]) -> None:

@@ -7,13 +7,13 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
+
+from installer.forward import Forwarder
 
 
 class Reach(ABC):
@@ -89,41 +89,8 @@ class EngineReach(Reach):
     @contextlib.contextmanager
     def forward(self, namespace: str, service: str, port: int) -> Iterator[str]:
         address = f"{service}.{namespace}.svc.cluster.local:{port}"
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            accepting = threading.Thread(
-                target=self._accept, args=(listener, address), daemon=True
-            )
-            accepting.start()
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-            listener.shutdown(socket.SHUT_RDWR)
-            accepting.join()
-
-    def _accept(self, listener: socket.socket, address: str) -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            door = socket.socket(socket.AF_UNIX)
-            door.connect(str(self.state / "door.sock"))
-            door.sendall(f"CONNECT {address}\n".encode())
-            answer = b""
-            while not answer.endswith(b"\n"):
-                answer += door.recv(1)
-            if answer != b"OK\n":
-                client.close()
-                door.close()
-                continue
-            for source, target in ((client, door), (door, client)):
-                threading.Thread(target=_copy, args=(source, target), daemon=True).start()
-
-
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(1 << 16):
-            target.sendall(data)
-    with contextlib.suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
+        with Forwarder(address) as forwarder:
+            yield f"http://127.0.0.1:{forwarder.port}"
 
 
 def _run(command: list[str], stdin: str | None) -> str:
