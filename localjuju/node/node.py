@@ -36,6 +36,7 @@ from localjuju.node.storage import Provisioner
 _PEBBLE, _PAUSE = "/charm/bin/pebble", "/charm/bin/pause"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _LEASE_SECONDS = 40
+_REPORT_SECONDS = 20.0
 _HEARTBEAT_SECONDS = 10.0
 _STATUS_EVERY = 6  # heartbeats
 _PODS = 250
@@ -84,6 +85,7 @@ class Node:
         self._balancers = Addresses(_BALANCER_RANGE)
         self._balanced: dict[tuple[str, str], str] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._listed = asyncio.Event()
         self._folders = -1
 
     async def start(self) -> None:
@@ -120,6 +122,11 @@ class Node:
             self._serve_services(), self._provisioner.run(), self._reserve_dns(),
         ):  # fmt: skip
             self._tasks.append(asyncio.create_task(work))
+        # What the API server says of pods is from before: nobody is to take it for true.
+        await self._listed.wait()
+        told = [asyncio.create_task(w.reported.wait()) for w in self._workers.values()]
+        if told:
+            await asyncio.wait(told, timeout=_REPORT_SECONDS)
 
     async def stop(self) -> None:
         """Ends all pods' processes at once; their objects stay, the next start runs them again."""
@@ -214,6 +221,7 @@ class Node:
                 if uid not in seen:
                     worker.vanished()
             self._remove_orphans(seen.keys() | self._workers.keys())
+            self._listed.set()
 
     def _remove_orphans(self, known: set[str]) -> None:
         """Folders of pods that went away while the engine did not run."""

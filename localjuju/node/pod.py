@@ -63,6 +63,8 @@ class PodWorker:
         self._sandbox_pid: int | None = None
         self._changed = asyncio.Event()
         self._deleted = asyncio.Event()
+        self.reported = asyncio.Event()
+        """Set once the API server has been told how the pod is in this run of the engine."""
         self._problem = ""
         self._start_time = now()
         self._sidecars: list[asyncio.Task[None]] = []
@@ -284,6 +286,7 @@ class PodWorker:
             if status != last:
                 await self._services.report(self.pod, status)
                 last = status
+                self.reported.set()
             await self._changed.wait()
             self._changed.clear()
 

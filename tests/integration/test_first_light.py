@@ -216,7 +216,10 @@ def test_predictions_are_the_same_after_the_engine_was_killed(
     reach.kill()
     reach.start()
     stack.wait(jubilant.all_active, error=jubilant.any_error, timeout=SETTLE_SECONDS)
-    wait_ready(reach, namespace, served)
+    # The InferenceService's own condition is from before, until its controller runs again.
+    reach.kubectl(
+        "-n", namespace, "rollout", "status", f"deployment/{served}-predictor", "--timeout=180s"
+    )
     assert answers(reach, namespace, served, trained) == trained["expected"]
 
 
