@@ -13,7 +13,9 @@ import time
 from pathlib import Path
 
 from localjuju import paths
+from localjuju.controlplane.programs import ensure_programs
 from localjuju.errors import EngineError
+from localjuju.progress import Progress
 
 _STOP_SECONDS = 45.0
 _POLL_SECONDS = 0.1
@@ -48,13 +50,15 @@ def start(timeout: float = 300.0) -> None:
     """Starts the engine and returns when its API answers; nothing to do where it does already.
 
     Args:
-        timeout: seconds to wait.
+        timeout: seconds to wait; building Kubernetes first, where it has to be, takes longer
+            and does not count.
 
     Raises:
-        EngineError: the engine ended, or was not ready in time; names its log.
+        EngineError: a build failed, the engine ended, or was not ready in time; names the log.
     """
     if pid() is not None and answers():
         return
+    ensure_programs(Progress())
     log = paths.state() / "log" / "engine.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     begin = log.stat().st_size if log.exists() else 0

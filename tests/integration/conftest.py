@@ -63,6 +63,7 @@ def reach(request: pytest.FixtureRequest) -> Iterator[Reach]:
     os.environ.update(changed)
     engine = EngineReach(state)
     engine.erase()
+    engine.prepare()
     engine.start()
     try:
         yield engine

@@ -63,9 +63,13 @@ class EngineReach(Reach):
     def __init__(self, state: Path):
         self.state = state
 
+    def prepare(self) -> None:
+        """Makes every image that is not in the cache yet, so that no test has to wait for one."""
+        _run([sys.executable, "-m", "localjuju.images", "ensure", "--all"], None, hours=1.0)
+
     def start(self) -> None:
         """Starts the engine and returns when its API answers."""
-        _run([sys.executable, "-m", "localjuju.engine", "start"], None)
+        _run([sys.executable, "-m", "localjuju.engine", "start"], None, hours=1.0)
 
     def stop(self) -> None:
         """Stops it; what is deployed stays on disk."""
@@ -93,9 +97,14 @@ class EngineReach(Reach):
             yield f"http://127.0.0.1:{forwarder.port}"
 
 
-def _run(command: list[str], stdin: str | None) -> str:
+def _run(command: list[str], stdin: str | None, *, hours: float = 1 / 6) -> str:
     done = subprocess.run(
-        command, input=stdin, capture_output=True, text=True, check=False, timeout=600
+        command,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=hours * 3600,
     )
     if done.returncode != 0:
         raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
