@@ -76,6 +76,7 @@ def run(
     file = paths.cache() / "builds" / "log" / f"{log}.log"
     file.parent.mkdir(parents=True, exist_ok=True)
     command = [str(argument) for argument in arguments]
+    code = 0
     for _ in range(tries):
         with file.open("wb") as output:
             try:

@@ -38,6 +38,7 @@ class Authority:
             builder = _builder(name, name, key.public_key()).add_extension(
                 x509.BasicConstraints(ca=True, path_length=None), critical=True
             )
+            # The key comes last: it tells that both are there.
             _write_certificate(self.pair.certificate, builder.sign(key, hashes.SHA256()))
             _write_key(self.pair.key, key)
 
@@ -113,7 +114,7 @@ def _builder(
 
 
 def _write_certificate(file: Path, certificate: x509.Certificate) -> None:
-    file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    _write(file, certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _write_key(file: Path, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> None:
@@ -122,6 +123,13 @@ def _write_key(file: Path, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) 
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    _write(file, pem)
+
+
+def _write(file: Path, content: bytes) -> None:
+    """All or nothing: a file that is there counts as made."""
+    new = file.with_suffix(f"{file.suffix}.new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as output:
-        output.write(pem)
+        output.write(content)
+    new.replace(file)

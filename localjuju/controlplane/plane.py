@@ -21,6 +21,7 @@ _KUBERNETES_SERVICE_IP = "10.152.183.1"
 _PORT = 6443
 _ETCD_PORT = 2379
 _STOP_SECONDS = 10.0
+_ANSWER_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -94,20 +95,26 @@ class ControlPlane:
         delay = 0.5
         while True:
             began = time.monotonic()
-            with (self._state / "log" / f"{name}.log").open("ab") as output:
-                process = await asyncio.create_subprocess_exec(
-                    str(self._programs / name),
-                    *arguments,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    env={"PATH": os.environ.get("PATH", ""), "GOGC": "50"},
-                )
-            self._processes[name] = process
-            code = await process.wait()
+            try:
+                process = await self._start(name, arguments)
+                self._processes[name] = process
+                how = f"ended with {await process.wait()}"
+            except OSError as error:
+                how = f"cannot be started: {error}"
             delay = 0.5 if time.monotonic() - began > 30 else min(delay * 2, 10.0)
-            _log.warning("%s ended with %d; started again in %.1f s", name, code, delay)
+            _log.warning("%s %s; started again in %.1f s", name, how, delay)
             await asyncio.sleep(delay)
+
+    async def _start(self, name: str, arguments: list[str]) -> asyncio.subprocess.Process:
+        with (self._state / "log" / f"{name}.log").open("ab") as output:
+            return await asyncio.create_subprocess_exec(
+                str(self._programs / name),
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={"PATH": os.environ.get("PATH", ""), "GOGC": "50"},
+            )
 
     def _commands(self, authority: Authority) -> dict[str, list[str]]:
         """Each program's arguments, in the order of starting."""
@@ -187,8 +194,8 @@ async def _ready(context: ssl.SSLContext) -> bool:
         return False
     try:
         writer.write(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n")
-        return b" 200 " in await reader.readline()
-    except OSError:
+        return b" 200 " in await asyncio.wait_for(reader.readline(), _ANSWER_SECONDS)
+    except (OSError, asyncio.TimeoutError):
         return False
     finally:
         writer.close()

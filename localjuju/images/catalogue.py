@@ -87,13 +87,20 @@ class Catalogue:
 
 def _read(file: Path) -> Sequence[Entry]:
     try:
-        return CatalogueFile.model_validate(yaml.safe_load(file.read_text())).images
-    except (OSError, yaml.YAMLError) as error:
+        entries = CatalogueFile.model_validate(yaml.safe_load(file.read_text())).images
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise EngineError(f"image catalogue {file}: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise EngineError(f"image catalogue {file}: {where}: {first['msg']}") from None
+    return [
+        # A folder is meant from where the file lies, not from where somebody is.
+        entry.model_copy(update={"path": str(file.parent.absolute() / entry.path)})
+        if isinstance(entry, PathEntry)
+        else entry
+        for entry in entries
+    ]
 
 
 def normalise(reference: str) -> str:

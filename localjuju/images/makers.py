@@ -85,11 +85,14 @@ def _(entry: GoEntry, partial: Path, final: Path, step: Step) -> None:
 def _download_module(entry: GoEntry, log: str) -> Path:
     """The module's folder in Go's own cache."""
     command = [golang.go(), "mod", "download", "-json", entry.module]
-    for _ in range(2):  # a second try, because a download may be cut
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
-        if done.returncode == 0:
-            break
-    else:
+
+    def download() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+
+    done = download()
+    if done.returncode != 0:  # it may have been cut
+        done = download()
+    if done.returncode != 0:
         said = done.stdout + done.stderr
         raise EngineError(f"{log}: cannot download {entry.module}: {' '.join(said.split())[:300]}")
     answer = json.loads(done.stdout)

@@ -33,7 +33,7 @@ CLUSTER_KINDS = (
 SETTLE_SECONDS = 900.0
 
 sys.path.insert(0, str(EXAMPLE))
-from predict import predict  # noqa: E402
+from predict import predict  # noqa: E402 # pyright: ignore[reportMissingImports]
 
 
 def cluster_objects(reach: Reach) -> set[str]:

@@ -5,7 +5,7 @@ initializer-entrypoint SOURCE DESTINATION [SOURCE DESTINATION …]
 
 import sys
 
-from kserve_storage import Storage
+from kserve_storage import Storage  # pyright: ignore[reportMissingImports] - the image's own
 
 arguments = sys.argv[1:]
 if not arguments or len(arguments) % 2:
