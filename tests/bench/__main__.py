@@ -90,9 +90,9 @@ def _measure(bundle: bundles.Bundle, timeout: float, updates: int) -> None:
         _deploy(bundle.file)
         _wait(lambda: _waiting(client, bundle), timeout)
         wall = time.monotonic() - begin
-        used = sum(sampler.look().values())
+        used = sampler.look()
         converged = _statistics(client)
-        _print_converge(converged, started, wall, used)
+        _print_converge(converged, started, wall, sum(used.values()))
 
         _set_interval(client, "24h")
         quiet = _quiet(sampler)
@@ -101,7 +101,7 @@ def _measure(bundle: bundles.Bundle, timeout: float, updates: int) -> None:
         _wait(lambda: _too_few(client, converged, updates), timeout)
         _wait(lambda: _waiting(client, bundle), timeout)
         after = _statistics(client)
-    _print_memory(sampler, idle)
+    _print_processes(sampler, idle, used)
     _print_idle(after, quiet)
 
 
@@ -197,18 +197,21 @@ def _print_converge(rows: Rows, started: float, wall: float, used: float) -> Non
     hooks = total["total"]["cpu_seconds"]
     print(
         f"engine started in {started:.1f} s; from add-model to all active and idle {wall:.1f} s\n"
-        f"CPU of everything that still runs {used:.1f} s, {used / wall:.2f} of a core; "
+        f"CPU of all processes {used:.1f} s, {used / wall:.2f} of a core; "
         f"of hooks {hooks:.1f} s, {hooks / used:.2f} of that\n"
     )
 
 
-def _print_memory(sampler: Sampler, idle: Mapping[str, int]) -> None:
-    table = _table("memory", "of", "peak MiB", "idle MiB", "largest process MiB")
+def _print_processes(sampler: Sampler, idle: Mapping[str, int], used: Mapping[str, float]) -> None:
+    table = _table(
+        "processes", "of", "peak MiB", "idle MiB", "largest one MiB", "CPU s to converge"
+    )
     for name, group in sorted(sampler.groups.items(), key=lambda item: -item[1].peak):
-        table.add_row(name, *(f"{n / (1 << 20):.0f}" for n in
-                              (group.peak, idle.get(name, 0), group.largest)))  # fmt: skip
+        sizes = (group.peak, idle.get(name, 0), group.largest)
+        cells = [f"{size / (1 << 20):.0f}" for size in sizes]
+        table.add_row(name, *cells, f"{used.get(name, 0):.1f}")
     _show(table)
-    print("peak and idle: proportional set size, seen each second; largest process: VmHWM\n")
+    print("peak and idle: proportional set size, seen each second; largest one: VmHWM\n")
 
 
 def _print_idle(rows: Rows, quiet: Mapping[str, float]) -> None:

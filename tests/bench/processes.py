@@ -12,6 +12,7 @@ from types import TracebackType
 from installer.status import descendants, memory
 
 ENGINE, HOOKS, PEBBLE = "engine", "hooks", "Pebble (all)"
+ENDED = "ended: hooks, probes"  # what the engine started and waited for
 _CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SECONDS = 1.0
@@ -86,10 +87,14 @@ class Sampler:
 
     def _add(self, process: int) -> None:
         folder = Path(f"/proc/{process}")
-        group = self.groups.setdefault(self._name(folder), Group())
+        name = self._name(folder)
+        group = self.groups.setdefault(name, Group())
         group.memory += memory(process)
         group.largest = max(group.largest, _high_water(folder))
-        group.cpu_seconds += _cpu_seconds(folder)
+        own, ended = _cpu_seconds(folder)
+        group.cpu_seconds += own
+        waiting = self.groups.setdefault(ENDED, Group()) if name == ENGINE else group
+        waiting.cpu_seconds += ended
 
     def _name(self, folder: Path) -> str:
         arguments = (folder / "cmdline").read_bytes().split(b"\0")
@@ -116,7 +121,8 @@ def _high_water(folder: Path) -> int:
     return 0
 
 
-def _cpu_seconds(folder: Path) -> float:
-    """Of a process and those of its children that were waited for; proc_pid_stat(5)."""
+def _cpu_seconds(folder: Path) -> tuple[float, float]:
+    """Of a process, and of those of its children that were waited for; proc_pid_stat(5)."""
     fields = (folder / "stat").read_text().rpartition(")")[2].split()
-    return sum(int(text) for text in fields[11:15]) / _TICKS
+    user, system, children_user, children_system = (int(text) for text in fields[11:15])
+    return (user + system) / _TICKS, (children_user + children_system) / _TICKS
