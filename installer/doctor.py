@@ -104,16 +104,17 @@ def python() -> Finding:
 # Run by a Python of its own: what it mounts and makes ends with its namespaces.
 _PROBE = """
 import os, sys
+from localjuju import system
 from localjuju.engine import namespaces
 from localjuju.errors import EngineError
 def inside():
     folder = sys.argv[1]
     try:
-        namespaces.mount("tmpfs", folder, "tmpfs", 0)
+        system.mount("tmpfs", folder, "tmpfs", 0)
         for name in ("upper", "work", "merged"):
             os.mkdir(f"{folder}/{name}")
         layers = f"lowerdir=/usr,upperdir={folder}/upper,workdir={folder}/work"
-        namespaces.mount("overlay", f"{folder}/merged", "overlay", 0, layers)
+        system.mount("overlay", f"{folder}/merged", "overlay", 0, layers)
         from pyroute2 import IPRoute
         with IPRoute() as network:
             network.link("add", ifname="probe0", kind="bridge")

@@ -7,7 +7,6 @@ what makes `./mlops down`, and a crash, leave nothing behind.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -20,44 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from localjuju import system
 from localjuju.errors import EngineError
 
-CLONE_NEWNS = 0x00020000
-CLONE_NEWUTS = 0x04000000
-CLONE_NEWIPC = 0x08000000
-CLONE_NEWUSER = 0x10000000
-CLONE_NEWPID = 0x20000000
-CLONE_NEWNET = 0x40000000
-_MS_REC = 0x4000
-_MS_PRIVATE = 1 << 18
-_MS_BIND = 0x1000
-_MS_NOSUID_NODEV_NOEXEC = 0x2 | 0x4 | 0x8
-_PR_SET_PDEATHSIG = 1
 _KINDS = ("user", "mnt", "uts", "ipc", "pid", "net")
 _ENOUGH = 15000  # of each kind, for hundreds of pods
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _check(result: int, what: str) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
-
-
-def mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
-    """Calls mount(2).
-
-    Raises:
-        OSError: as the kernel refuses it.
-    """
-    encoded = [None if text is None else text.encode() for text in (source, target, kind, data)]
-    _check(_libc.mount(*encoded[:3], ctypes.c_ulong(flags), encoded[3]), f"mount {target}")
-
-
-def die_with_parent() -> None:
-    """Has the kernel kill this process when its parent ends, however that ends."""
-    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
 
 
 def unshare(flags: int) -> None:
@@ -67,7 +33,7 @@ def unshare(flags: int) -> None:
         EngineError: the kernel or its settings refuse; the line names the setting.
     """
     try:
-        _check(_libc.unshare(flags), "unshare")
+        system.unshare(flags)
     except OSError as error:
         if error.errno == errno.ENOSPC:  # namespaces(7): not the disk, a limit
             raise EngineError(
@@ -99,25 +65,31 @@ def enter(main: Callable[[], int], hostname: str) -> NoReturn:
     Raises:
         EngineError: the kernel or its settings refuse namespaces.
     """
-    flags = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
+    flags = (
+        system.CLONE_NEWNS
+        | system.CLONE_NEWUTS
+        | system.CLONE_NEWIPC
+        | system.CLONE_NEWPID
+        | system.CLONE_NEWNET
+    )
     if os.geteuid() != 0:
         uid, gid = os.geteuid(), os.getegid()
-        unshare(CLONE_NEWUSER)
+        unshare(system.CLONE_NEWUSER)
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
         Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
     unshare(flags)
-    die_with_parent()
+    system.die_with_parent()
     child = os.fork()
     if child == 0:
-        die_with_parent()
+        system.die_with_parent()
         _first_process(main, hostname)
     os._exit(_relay(child))
 
 
 def _first_process(main: Callable[[], int], hostname: str) -> NoReturn:
-    mount("none", "/", None, _MS_REC | _MS_PRIVATE)
-    mount("proc", "/proc", "proc", _MS_NOSUID_NODEV_NOEXEC)
+    system.mount("none", "/", None, system.MS_REC | system.MS_PRIVATE)
+    system.mount("proc", "/proc", "proc", system.MS_NOSUID | system.MS_NODEV | system.MS_NOEXEC)
     socket.sethostname(hostname)
     _loopback_up()
     child = os.fork()
@@ -159,4 +131,4 @@ def use_resolver(address: str, folder: Path) -> None:
     private.write_text(f"nameserver {address}\n")
     target = Path("/etc/resolv.conf")
     if target.exists():
-        mount(str(private), str(target.resolve()), None, _MS_BIND)
+        system.bind(str(private), str(target.resolve()))

@@ -98,7 +98,7 @@ class Network:
 
     async def _index(self, name: str) -> int | None:
         found = await self._netlink.link_lookup(ifname=name)
-        return next(iter(found), None)
+        return next(iter(found or ()), None)
 
     async def _add(self, address: str, prefix: int) -> None:
         try:

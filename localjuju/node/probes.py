@@ -13,6 +13,11 @@ Exec = Callable[[list[str], float], Awaitable[int]]
 """`exec(argv, timeout)` in the container: the exit code."""
 
 
+_UNVERIFIED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+_UNVERIFIED.check_hostname = False
+_UNVERIFIED.verify_mode = ssl.CERT_NONE  # as the kubelet does
+
+
 class Probe:
     """One probe with its thresholds.
 
@@ -81,12 +86,9 @@ class Probe:
         path = get.path or "/"
         url = f"{scheme}://{get.host or self._pod_ip}:{self._port(get.port)}{path}"
         headers = {header.name: header.value for header in get.httpHeaders or []}
-        unverified = ssl.create_default_context()
-        unverified.check_hostname = False
-        unverified.verify_mode = ssl.CERT_NONE  # as the kubelet does
         async with (
             aiohttp.ClientSession() as session,
-            session.get(url, headers=headers, ssl=unverified) as response,
+            session.get(url, headers=headers, ssl=_UNVERIFIED) as response,
         ):
             return 200 <= response.status < 400
 

@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from localjuju.node import system
+from localjuju import system
 
 _FROM_HOST = ("usr", "etc")
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")

@@ -8,7 +8,6 @@ are JSON datagrams on a socket pair; open files travel with them.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import select
@@ -19,13 +18,12 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from localjuju.node import rootfs, system
+from localjuju import system
+from localjuju.node import rootfs
 
 LARGEST_MESSAGE = 1 << 18
 _MOST_FILES = 4
-_PR_SET_PDEATHSIG = 1
 _OWN_PIDS = "/proc/self/ns/pid"
-_libc = ctypes.CDLL(None)
 
 Builtin = Callable[[Sequence[str]], int]
 
@@ -45,7 +43,7 @@ def fork(builtins: Mapping[str, Builtin]) -> socket.socket:
         theirs.close()
         return ours
     ours.close()
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    system.die_with_parent()
     if os.getppid() != parent:
         os._exit(1)
     code = 1
