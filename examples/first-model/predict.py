@@ -1,6 +1,6 @@
 """Asks a served model for predictions over HTTP (Open Inference Protocol v2), stdlib only.
 
-    python predict.py http://127.0.0.1:8080 wine < inputs.json
+python predict.py http://127.0.0.1:8080 wine < inputs.json
 """
 
 from __future__ import annotations

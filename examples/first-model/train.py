@@ -33,7 +33,7 @@ MODELS = {
 
 def main() -> int:
     """Trains, logs, registers; returns an exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("tracking_uri", help="MLflow's URL, such as http://127.0.0.1:5000")
     mlflow.set_tracking_uri(parser.parse_args().tracking_uri)
     mlflow.set_experiment(NAME)

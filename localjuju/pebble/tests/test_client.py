@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -51,12 +52,13 @@ def _until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
 
 
 def _layer(**services: dict[str, object]) -> pebble.LayerDict:
-    return {
+    layer: Any = {
         "services": {
             name.replace("_", "-"): {"override": "replace", **service}
             for name, service in services.items()
         }
-    }  # pyright: ignore
+    }
+    return layer
 
 
 def test_a_planned_service_starts_and_stops(client: pebble.Client):

@@ -26,6 +26,8 @@ def charm_type(monkeypatch):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(CHARM / "src"))
     spec = importlib.util.spec_from_file_location("mariadb_charm", CHARM / "src/charm.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     yield module.MariaDB

@@ -22,6 +22,8 @@ def context(monkeypatch):
     monkeypatch.syspath_prepend(str(CHARM / "src"))
     monkeypatch.delitem(sys.modules, "server", raising=False)
     spec = importlib.util.spec_from_file_location("mlflow_charm", CHARM / "src/charm.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     keys = ("name", "containers", "resources", "requires", "provides", "peers")
@@ -200,7 +202,9 @@ def test_upgrade_that_fails_keeps_the_unit_blocked(context):
     old = state(peer={"schema": "3.10.0"}, container=box(code=1))
     with pytest.raises(testing.ActionFailed, match="exit code 1") as failure:
         context.run(context.on.action("upgrade-database"), old)
-    assert failure.value.state.get_relation(9).local_app_data == {"schema": "3.10.0"}
+    kept = failure.value.state
+    assert isinstance(kept, testing.State)
+    assert kept.get_relation(9).local_app_data == {"schema": "3.10.0"}
 
 
 def test_gc(context):

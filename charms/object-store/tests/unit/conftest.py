@@ -26,7 +26,7 @@ CHARM = Path(__file__).parents[2]
 class Double(http.server.BaseHTTPRequestHandler):
     """Answers as the gateway does, from memory: accounts, buckets, policies."""
 
-    server: Memory
+    server: Memory  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def _handle(self) -> None:
         memory = self.server
