@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal
 from typing import Any
@@ -65,4 +66,4 @@ def resource_value(pod: Any, container: Any, reference: Any) -> str:
     values = (getattr(resources, kind, None) if resources else None) or {}
     default = str(CPU_CORES) if name == "cpu" else "0"
     value = quantity(values.get(name, default)) / quantity(str(reference.divisor or "1"))
-    return str(-(-value // 1))
+    return str(math.ceil(value))

@@ -1,0 +1,129 @@
+"""Bundles: merged with their overlays, verified, with one line for each mistake."""
+
+from __future__ import annotations
+
+import textwrap
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from localjuju.cli.bundle import load
+from localjuju.errors import EngineError
+
+
+def charm(folder: Path, name: str, **endpoints: dict[str, dict[str, str]]) -> Path:
+    """A packed charm with one option, `level`."""
+    path = folder / f"{name}.charm"
+    with zipfile.ZipFile(path, "w") as archive:
+        metadata = {"name": name, "summary": "-", "description": "-", **endpoints}
+        archive.writestr("metadata.yaml", yaml.safe_dump(metadata))
+        options = {"options": {"level": {"type": "string", "default": "info"}}}
+        archive.writestr("config.yaml", yaml.safe_dump(options))
+        archive.writestr("dispatch", "#!/bin/sh\n")
+        manifest = {"bases": [{"name": "ubuntu", "channel": "24.04", "architectures": ["amd64"]}]}
+        archive.writestr("manifest.yaml", yaml.safe_dump(manifest))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    charm(tmp_path, "web", requires={"db": {"interface": "sql"}})
+    charm(tmp_path, "store", provides={"db": {"interface": "sql"}})
+    return tmp_path
+
+
+BASE = """
+    bundle: kubernetes
+    applications:
+      web: {charm: ./web.charm, scale: 2, options: {level: debug}}
+      store: {charm: ./store.charm, trust: true}
+    relations:
+      - [web:db, store:db]
+"""
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    file = folder / name
+    file.write_text(textwrap.dedent(text))
+    return file
+
+
+def test_a_bundle_names_applications_and_relations(folder: Path):
+    bundle = load(write(folder, "bundle.yaml", BASE), [])
+    web, store = bundle.applications
+    assert (web.name, web.charm, web.scale, web.options) == (
+        "web", folder / "web.charm", 2, {"level": "debug"},
+    )  # fmt: skip
+    assert (web.trust, store.trust) == (False, True)
+    assert bundle.relations == (("web:db", "store:db"),)
+
+
+def test_an_overlay_replaces_scalars_and_merges_maps(folder: Path):
+    overlay = write(folder, "o.yaml", "applications: {web: {scale: 3, options: {level: warn}}}")
+    web = load(write(folder, "bundle.yaml", BASE), [overlay]).applications[0]
+    assert (web.scale, web.options, web.charm.name) == (3, {"level": "warn"}, "web.charm")
+
+
+def test_null_in_an_overlay_removes_an_application_with_its_relations(folder: Path):
+    overlay = write(folder, "o.yaml", "applications: {store: null}")
+    bundle = load(write(folder, "bundle.yaml", BASE), [overlay])
+    assert [application.name for application in bundle.applications] == ["web"]
+    assert bundle.relations == ()
+
+
+def test_further_documents_of_the_file_are_overlays(folder: Path):
+    text = textwrap.dedent(BASE) + "---\napplications: {web: {scale: 5}}\n"
+    (folder / "bundle.yaml").write_text(text)
+    assert load(folder / "bundle.yaml", []).applications[0].scale == 5
+
+
+def test_included_files_are_read_beside_the_file_that_names_them(folder: Path):
+    (folder / "sub").mkdir()
+    (folder / "sub" / "level.txt").write_text("trace")
+    overlay = write(
+        folder / "sub", "o.yaml",
+        "applications: {web: {options: {level: 'include-file://level.txt'}}}",
+    )  # fmt: skip
+    web = load(write(folder, "bundle.yaml", BASE), [overlay]).applications[0]
+    assert web.options == {"level": "trace"}
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (
+            "applications: {web: {charm: ./no.charm}}",
+            r'"web" does not exist: .*no\.charm: \./mlops',
+        ),
+        ("applications: {web: {charm: postgresql}}", r"Charmhub's: not supported by localjuju"),
+        ("applications: {web: {options: {volume: 3}}}", r'"web": unknown option "volume"'),
+        ("applications: {web: {num_units: 1}}", r"cannot specify both scale and num_units"),
+        ("relations: [[web:db]]", r"has 1 endpoint\(s\), not 2"),
+        ("relations: [[web:db, nobody:db]]", r'refers to application "nobody" not defined'),
+        ("relations: [[web:no, store:db]]", r'application "web" has no "no"'),
+        ("relations: [[store:db, web:db]]", r"is defined more than once"),
+        ("relations: [[web:db, web:db]]", r"relates an application to itself"),
+        ("machines: {'0': {}}", r"machines not valid for Kubernetes bundles"),
+        ("saas: {x: {url: a}}", r"saas is not supported by localjuju"),
+        ("bundle: openstack", r'invalid type "openstack"'),
+    ],
+)
+def test_each_mistake_is_one_line_that_names_it(folder: Path, change: str, line: str):
+    overlay = write(folder, "o.yaml", change)
+    with pytest.raises(EngineError, match=line) as caught:
+        load(write(folder, "bundle.yaml", BASE), [overlay])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["applications: [", "- a list", ""])
+def test_what_is_no_bundle_is_one_line(folder: Path, text: str):
+    with pytest.raises(EngineError) as caught:
+        load(write(folder, "bundle.yaml", text), [])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(folder: Path):
+    with pytest.raises(EngineError, match="no charm or bundle found at"):
+        load(folder / "nowhere.yaml", [])

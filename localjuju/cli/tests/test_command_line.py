@@ -1,0 +1,132 @@
+"""The command line itself: what is unknown, what is not supported, what is printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from localjuju.cli.__main__ import main
+from localjuju.cli.output import table
+from localjuju.cli.registry import ALIASES, MODULES, NOT_SUPPORTED, every
+from localjuju.cli.status import _tabular
+
+
+@pytest.fixture(autouse=True)
+def no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state folder in which no engine runs."""
+    monkeypatch.setenv("CHARMED_MLOPS_STATE", str(tmp_path))
+
+
+def run(*argv: str) -> int:
+    return main(list(argv))
+
+
+def test_a_typo_is_told_with_what_was_meant(capsys: pytest.CaptureFixture[str]):
+    assert run("statsu") == 2
+    assert capsys.readouterr().err.startswith('ERROR juju: "statsu" is not a juju command. Did')
+
+
+@pytest.mark.parametrize("name", ["ssh", "bootstrap", "offer"])
+def test_what_juju_has_and_we_have_not_exits_with_2(name: str, capsys: pytest.CaptureFixture[str]):
+    assert run(name, "anything") == 2
+    assert capsys.readouterr().err == f'ERROR "juju {name}" is not supported by localjuju\n'
+
+
+@pytest.mark.parametrize(
+    "argv", [["status"], ["models"], ["config", "x"], ["deploy", "./x.charm"]]
+)
+def test_without_an_engine_one_line_says_so(
+    argv: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("x.charm").touch()
+    assert run("-h") == 0
+    capsys.readouterr()
+    assert run(*argv) == 1
+    assert capsys.readouterr().err == "ERROR no engine runs here: ./mlops up starts one\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["deploy", "postgresql"], "Charmhub's: not supported by localjuju"),
+        (["deploy", "./nothing.charm"], 'no charm or bundle found at "./nothing.charm"'),
+        (["run", "action"], "no unit specified"),
+        (["run", "a/0"], "no action specified"),
+        (["resolved"], "name units, or give --all"),
+        (["trust", "a"], "Set the scope to 'cluster'"),
+        (["remove-unit", "a/0"], "only support removing a number of units"),
+        (["scale-application", "a", "-1"], "expected"),
+        (["integrate", "a"], "required"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(
+    argv: list[str], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert run(*argv) in (1, 2)
+    said = capsys.readouterr().err
+    assert said.startswith("ERROR ")
+    assert said.count("\n") == 1
+    assert text in said or text == "expected"
+
+
+def test_every_command_has_help_and_no_name_is_both(capsys: pytest.CaptureFixture[str]):
+    names = {name for names in MODULES.values() for name in names}
+    assert {command.name for command in every()} == names
+    assert not names & NOT_SUPPORTED
+    assert set(ALIASES.values()) <= names
+    for name in names:
+        with pytest.raises(SystemExit) as left:
+            run(name, "--help")
+        assert left.value.code == 0
+    capsys.readouterr()
+
+
+def test_columns_are_two_spaces_apart_and_lines_end_without_spaces():
+    assert table([("A", "Bb"), ("ccc", "")]) == "A    Bb\nccc"
+    assert table([("N", "X"), ("10", "y")], right=(0,)) == " N  X\n10  y"
+
+
+STATUS = {
+    "model": {
+        "name": "m", "type": "caas", "controller": "localjuju", "cloud": "local",
+        "region": "localhost", "version": "3.6.9", "model-status": {"current": "available"},
+    },
+    "controller": {"timestamp": "01:02:03Z"},
+    "applications": {
+        "web": {
+            "charm-name": "web", "charm-rev": 0, "address": "10.152.183.7", "scale": 2,
+            "application-status": {"current": "waiting", "message": "waiting for a database"},
+            "units": {
+                "web/10": {
+                    "workload-status": {"current": "active"},
+                    "juju-status": {"current": "idle"}, "leader": True, "address": "10.1.0.2",
+                    "open-ports": ["80/tcp"],
+                },
+                "web/9": {
+                    "workload-status": {"current": "waiting", "message": "waiting for a database"},
+                    "juju-status": {"current": "allocating"},
+                },
+            },
+        }
+    },
+}  # fmt: skip
+
+
+def test_the_status_table_is_juju_s():
+    assert _tabular(STATUS, relations=False, storage=False).splitlines() == [
+        "Model  Controller  Cloud/Region     Version  SLA          Timestamp",
+        "m      localjuju   local/localhost  3.6.9    unsupported  01:02:03Z",
+        "",
+        "App  Version  Status   Scale  Charm  Channel  Rev  Address       Exposed  Message",
+        "web           waiting    1/2  web               0  10.152.183.7  no       "
+        "waiting for a database",
+        "",
+        "Unit     Workload  Agent       Address   Ports   Message",
+        "web/9    waiting   allocating                    waiting for a database",
+        "web/10*  active    idle        10.1.0.2  80/tcp",
+    ]

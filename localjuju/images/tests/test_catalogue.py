@@ -1,0 +1,91 @@
+"""The catalogue: which entry a reference means, and what a wrong file says."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from localjuju.errors import EngineError
+from localjuju.images import Catalogue, Image
+from localjuju.images.catalogue import normalise
+from localjuju.images.makers import HOOK_COMMANDS
+from localjuju.progress import Progress
+
+
+@pytest.mark.parametrize(
+    ("reference", "meant"),
+    [
+        ("mariadb:10.11", "docker.io/library/mariadb:10.11"),
+        ("kserve/kserve-controller:v1", "docker.io/kserve/kserve-controller:v1"),
+        ("ghcr.io/a/b", "ghcr.io/a/b:latest"),
+        ("localhost/x:1", "localhost/x:1"),
+        ("localhost:5000/x", "localhost:5000/x:latest"),
+    ],
+)
+def test_a_reference_is_read_as_docker_reads_it(reference: str, meant: str):
+    assert normalise(reference) == meant
+
+
+def test_every_image_of_the_slice_has_an_entry():
+    catalogue = Catalogue.load()
+    for reference in (
+        "docker.io/library/mariadb:10.11", "docker.io/versity/versitygw:v1.8.0",
+        "ghcr.io/mlflow/mlflow:v3.17.2-full", "kserve/kserve-controller:v0.16.0",
+        "kserve/storage-initializer:v0.16.0", "docker.io/seldonio/mlserver:1.7.1",
+    ):  # fmt: skip
+        assert not catalogue.find(reference).stand_in
+
+
+def test_another_tag_is_another_image():
+    with pytest.raises(EngineError, match=r"no entry for image mariadb:11 .*LOCALJUJU_IMAGES"):
+        Catalogue.load().find("mariadb:11")
+
+
+def path_entry(folder: Path, path: str, reference: str = "mariadb:10.11") -> Path:
+    file = folder / "own.yaml"
+    file.write_text(f"images: [{{reference: '{reference}', kind: path, path: '{path}'}}]\n")
+    return file
+
+
+def test_the_user_s_file_replaces_an_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "tree").mkdir()
+    monkeypatch.setenv("LOCALJUJU_IMAGES", str(path_entry(tmp_path, "tree")))
+    image = Catalogue.load().ensure("mariadb:10.11", Progress(io.StringIO()))
+    assert (image.kind, image.rootfs) == ("path", tmp_path / "tree")
+    assert Image.from_json(image.to_json()) == image
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"images: [", "while parsing"),
+        (b"\xff\xfe\x00", "codec can't decode"),
+        (b"images: [{kind: path}]", "path.reference: Field required"),
+        (b"images: [{kind: surprise, reference: a}]", "does not match any of the expected tags"),
+        (b"images: [{kind: path, reference: a, path: /x, colour: red}]", "colour"),
+    ],
+)
+def test_a_wrong_file_is_one_line_that_names_it(tmp_path: Path, content: bytes, text: str):
+    file = tmp_path / "own.yaml"
+    file.write_bytes(content)
+    with pytest.raises(EngineError, match=text) as caught:
+        Catalogue.load([file])
+    assert "\n" not in str(caught.value)
+    assert str(file) in str(caught.value)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path):
+    catalogue = Catalogue.load([path_entry(tmp_path, "/nowhere/at/all")])
+    with pytest.raises(EngineError, match="folder /nowhere/at/all is not there"):
+        catalogue.ensure("mariadb:10.11", Progress(io.StringIO()))
+
+
+def test_every_hook_command_that_the_agent_knows_is_in_the_charms_image():
+    import localjuju.agent.commands  # registers them
+    from localjuju.agent.commands.registry import COMMANDS
+
+    assert localjuju.agent.commands
+    assert len(COMMANDS) > 20
+    assert set(COMMANDS) <= set(HOOK_COMMANDS)
