@@ -74,15 +74,20 @@ class Network:
 
         Args:
             sandbox: the id of the process that keeps the namespace.
+
+        Raises:
+            OSError: no address is left, or the kernel refuses.
         """
-        address = self._addresses.take()
         name = f"pod{sandbox}"
-        await self._netlink.link(
-            "add", ifname=name, kind="veth", peer={"ifname": _POD_INTERFACE, "net_ns_pid": sandbox}
-        )
-        index = await self._index(name)
-        await self._netlink.link("set", index=index, master=self._bridge, state="up")
-        return address, _NETWORK.prefixlen, NODE_IP
+        try:
+            if await self._index(name) is None:
+                peer = {"ifname": _POD_INTERFACE, "net_ns_pid": sandbox}
+                await self._netlink.link("add", ifname=name, kind="veth", peer=peer)
+            index = await self._index(name)
+            await self._netlink.link("set", index=index, master=self._bridge, state="up")
+        except NetlinkError as error:
+            raise OSError(error.code, f"the pod's interface cannot be made: {error}") from None
+        return self._addresses.take(), _NETWORK.prefixlen, NODE_IP
 
     def release(self, address: str) -> None:
         """Takes an address back; the interface goes with its namespace."""

@@ -144,25 +144,19 @@ class PodWorker:
         while True:
             try:
                 await self._volumes.prepare()
+                pid = await self._make_sandbox()
                 break
             except (environment.ConfigError, OSError, ValueError) as error:
                 self._problem = str(error)
                 self._changed.set()
                 await asyncio.sleep(_RETRY_SECONDS)
         self._problem = ""
-        self._sandbox_pid = await services.runtime.sandbox(pod.spec.hostname or pod.metadata.name)
-        if pod.spec.hostNetwork:
-            self._ip = NODE_IP
-        else:
-            address, prefix, gateway = await services.network.attach(self._sandbox_pid)
-            self._ip = address
-            await services.runtime.configure(self._sandbox_pid, address, prefix, gateway)
         self._volumes.pod_ip = self._ip
         sandbox = Sandbox(
             pod=pod,
             folder=self._folder / "containers",
             logs=services.logs / f"{pod.metadata.namespace}_{pod.metadata.name}",
-            pid=self._sandbox_pid,
+            pid=pid,
             ip=self._ip,
             runtime=services.runtime,
             pull=services.pull,
@@ -190,6 +184,20 @@ class PodWorker:
         ]
         self._changed.set()
         return sandbox
+
+    async def _make_sandbox(self) -> int:
+        """The process that keeps the pod's namespaces, with its address; raises OSError."""
+        services = self._services
+        if self.pod.spec.hostNetwork:
+            raise OSError("hostNetwork is not supported by localjuju")
+        if self._sandbox_pid is None:
+            name = self.pod.spec.hostname or self.pod.metadata.name
+            self._sandbox_pid = await services.runtime.sandbox(name)
+        if not self._ip:
+            address, prefix, gateway = await services.network.attach(self._sandbox_pid)
+            await services.runtime.configure(self._sandbox_pid, address, prefix, gateway)
+            self._ip = address
+        return self._sandbox_pid
 
     async def _lookup(self, kind: str, name: str) -> Mapping[str, str] | None:
         data = await self._services.read(self.pod.metadata.namespace, kind, name)
@@ -264,7 +272,7 @@ class PodWorker:
         await self._kill([c.pid for c in running if c.pid is not None])
         if self._sandbox_pid is not None:
             await self._kill([self._sandbox_pid])
-            if not self.pod.spec.hostNetwork and self._ip:
+            if self._ip:
                 self._services.network.release(self._ip)
         await asyncio.to_thread(rootfs.remove, self._folder)
 
