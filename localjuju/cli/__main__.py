@@ -51,7 +51,7 @@ def _run(argv: list[str]) -> int:
         near = difflib.get_close_matches(
             name, [c for n in registry.MODULES.values() for c in n], 1
         )
-        hint = f'. Did you mean "{near[0]}"?' if near else ""
+        hint = f'. Did you mean "{near[0]}"?' if near else "."
         raise UsageError(f'juju: "{name}" is not a juju command{hint} See "juju --help".')
     parser = _Parser(prog=f"juju {name}", description=found.summary)
     parser.add_argument("-m", "--model", metavar="MODEL", help="the model to work on")

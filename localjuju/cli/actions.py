@@ -10,6 +10,7 @@ from localjuju.cli.context import Context, UsageError, say, seconds
 from localjuju.cli.output import format_option, show, table
 from localjuju.cli.registry import command
 from localjuju.cli.settings import pairs, read_mapping
+from localjuju.client import ApiError
 from localjuju.errors import EngineError
 
 _OVER = ("completed", "failed", "cancelled", "aborted", "error")
@@ -39,8 +40,17 @@ def run(options: argparse.Namespace, context: Context) -> int:
     params = read_mapping(options.params) if options.params else {}
     for key, value in pairs(given, "parameter").items():
         _put(params, key, value if options.string_args else _typed(value))
-    queued = {unit: context.call("run", unit=unit, action=action, params=params) for unit in units}
+    queued = {unit: _queue(context, unit, action, params) for unit in units}
     return _follow(options, context, queued)
+
+
+def _queue(context: Context, unit: str, action: str, params: dict[str, Any]) -> dict[str, str]:
+    try:
+        return context.call("run", unit=unit, action=action, params=params)
+    except ApiError as error:
+        # The words by which Juju's clients tell a missing action or unit from a failed one.
+        missing = error.code == "not-found" or "not defined on unit" in str(error)
+        raise EngineError(f"{error} (not found)" if missing else str(error)) from None
 
 
 def _typed(text: str) -> Any:
@@ -210,7 +220,7 @@ def operations(options: argparse.Namespace, context: Context) -> None:
     found = context.call("tasks")
     rows = [("Task", "Status", "Unit", "Name")]
     rows += [
-        (str(t.get("id", "")), t.get("status", ""), t.get("unit", ""), t.get("name", ""))
+        (str(t.get("id", "")), t.get("status", ""), t.get("unit", ""), t.get("action", ""))
         for t in found
     ]
     show(options, {str(task["id"]): task for task in found}, lambda: table(rows))

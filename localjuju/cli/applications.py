@@ -22,12 +22,13 @@ def config(options: argparse.Namespace, context: Context) -> None:
     keys, values = split_settings(options)
     if values or options.reset:
         given = values.get(options.application)
-        texts = {
-            key: str(value).lower() if isinstance(value, bool) else str(value)
-            for key, value in (given if isinstance(given, dict) else values).items()
-        }
+        from localjuju.cli.bundle import texts
+
         context.call(
-            "set_config", application=options.application, values=texts, reset=options.reset
+            "set_config",
+            application=options.application,
+            values=texts(given if isinstance(given, dict) else values),
+            reset=options.reset,
         )
         return
     found = context.call("config", application=options.application)

@@ -13,9 +13,14 @@ from typing import Any
 
 from localjuju.errors import EngineError
 from localjuju.model.charm import Charm, read
+from localjuju.model.config import parse as parse_config
 
 _OVERLAY_ONLY = ("offers", "exposed-endpoints")
 _INCLUDES = ("include-file://", "include-base64://")
+_KNOWN = frozenset(
+    ("charm", "scale", "num_units", "options", "resources", "storage", "constraints", "trust",
+     "annotations", "base", "channel", "revision", "series")
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class Bundle:
 
     applications: tuple[Application, ...]
     relations: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
+    """What the bundle says and means nothing here; not fatal, as with Juju."""
 
 
 def load(file: Path, overlays: list[Path]) -> Bundle:
@@ -55,7 +62,7 @@ def load(file: Path, overlays: list[Path]) -> Bundle:
     documents = _documents(file)
     base, *own = documents
     for key in _OVERLAY_ONLY:
-        for name, application in (base.get("applications") or {}).items():
+        for name, application in _map(base.get("applications")).items():
             if isinstance(application, dict) and key in application:
                 raise EngineError(f"{file}: {key} of {name} is for overlays only")
     layers = [(file, document) for document in own]
@@ -73,7 +80,7 @@ def _documents(file: Path) -> list[dict[str, Any]]:
         raise EngineError(f'no charm or bundle found at "{file}"')
     try:
         found = [document for document in yaml.safe_load_all(file.read_text()) if document]
-    except yaml.YAMLError as error:
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise EngineError(f"{file}: {' '.join(str(error).split())}") from None
     if not found or not all(isinstance(document, dict) for document in found):
         raise EngineError(f"{file}: this is no bundle")
@@ -83,20 +90,25 @@ def _documents(file: Path) -> list[dict[str, Any]]:
 def _included(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     """With included files in place of their names, and charm paths made absolute."""
     document = copy.deepcopy(document)
-    for name, application in (document.get("applications") or {}).items():
+    for name, application in _map(document.get("applications")).items():
         if not isinstance(application, dict):
             continue
         charm = application.get("charm")
         if isinstance(charm, str) and charm.startswith((".", "/")):
             application["charm"] = str((folder / charm).resolve())
         for key in ("options", "annotations"):
-            for option, value in (application.get(key) or {}).items():
+            for option, value in _map(application.get(key)).items():
                 if isinstance(value, str) and value.startswith(_INCLUDES):
                     application[key][option] = _include(value, folder, f"{name}: {option}")
-        for resource, value in (application.get("resources") or {}).items():
+        for resource, value in _map(application.get("resources")).items():
             if isinstance(value, str) and value.startswith("."):
                 application["resources"][resource] = str((folder / value).resolve())
     return document
+
+
+def _map(value: Any) -> dict[str, Any]:
+    """The value if it is a map; what else it is, verification tells."""
+    return value if isinstance(value, dict) else {}
 
 
 def _include(text: str, folder: Path, where: str) -> str:
@@ -106,12 +118,15 @@ def _include(text: str, folder: Path, where: str) -> str:
     except OSError as error:
         raise EngineError(f"{where}: cannot include {name}: {error.strerror}") from None
     encoded = base64.b64encode(content) if kind == "include-base64" else content
-    return encoded.decode()
+    try:
+        return encoded.decode()
+    except UnicodeDecodeError:
+        raise EngineError(f"{where}: {name} is no text: use include-base64://") from None
 
 
 def _lay_over(below: dict[str, Any], above: dict[str, Any]) -> None:
     for section in ("applications", "saas"):
-        for name, entry in (above.get(section) or {}).items():
+        for name, entry in _map(above.get(section)).items():
             entries = below.setdefault(section, {})
             if entry is None:
                 entries.pop(name, None)
@@ -152,7 +167,9 @@ def _verified(document: dict[str, Any], file: Path) -> Bundle:
     entries = document.get("applications") or {}
     if not entries:
         raise wrong("at least one application must be specified")
-    applications, charms = [], {}
+    if not isinstance(entries, dict):
+        raise wrong("applications is no map")
+    applications, charms, notes = [], {}, []
     for name, entry in entries.items():
         if not isinstance(entry, dict) or not entry.get("charm"):
             raise wrong(f'empty charm path of application "{name}"')
@@ -170,15 +187,27 @@ def _verified(document: dict[str, Any], file: Path) -> Bundle:
         if "scale" in entry and "num_units" in entry:
             raise wrong(f'cannot specify both scale and num_units for application "{name}"')
         charms[name] = read(Path(path))
+        for key in ("options", "resources", "storage"):
+            if not isinstance(entry.get(key) or {}, dict):
+                raise wrong(f'application "{name}": {key} is no map')
         options = entry.get("options") or {}
-        for option in options.keys() - charms[name].options.keys():
-            raise wrong(f'application "{name}": unknown option "{option}"')
+        try:
+            parse_config(charms[name], texts(options))
+        except EngineError as error:
+            raise wrong(f'application "{name}": {error}') from None
+        scale = entry.get("scale", entry.get("num_units", 1))
+        if isinstance(scale, bool) or not isinstance(scale, int) or scale < 0:
+            raise wrong(f'application "{name}": scale {scale!r} is no number of units')
+        trust = entry.get("trust", False)
+        if not isinstance(trust, bool):
+            raise wrong(f'application "{name}": trust {trust!r} is neither true nor false')
+        notes += [f"{key} of {name}" for key in sorted(entry.keys() - _KNOWN)]
         applications.append(
             Application(
                 name=name,
                 charm=Path(path),
-                scale=int(entry.get("scale", entry.get("num_units", 1))),
-                trust=bool(entry.get("trust")),
+                scale=scale,
+                trust=trust,
                 options=options,
                 resources={k: str(v) for k, v in (entry.get("resources") or {}).items()},
                 storage={k: str(v) for k, v in (entry.get("storage") or {}).items()},
@@ -186,7 +215,16 @@ def _verified(document: dict[str, Any], file: Path) -> Bundle:
             )
         )
     relations = _relations(document.get("relations") or [], charms, wrong)
-    return Bundle(tuple(applications), tuple(relations))
+    return Bundle(tuple(applications), tuple(relations), tuple(notes))
+
+
+def texts(values: dict[str, Any]) -> dict[str, str]:
+    """Option values as the text that a person would type."""
+    return {
+        key: str(value).lower() if isinstance(value, bool) else str(value)
+        for key, value in values.items()
+        if value is not None
+    }
 
 
 def _relations(
@@ -209,5 +247,14 @@ def _relations(
             endpoint = end.partition(":")[2]
             if endpoint and endpoint not in charms[name].endpoints:
                 raise wrong(f'relation {list(ends)}: application "{name}" has no "{endpoint}"')
+        one, other = (
+            charms[name].endpoints.get(end.partition(":")[2])
+            for end, name in zip(ends, names, strict=True)
+        )
+        if one and other and (one.interface != other.interface or one.role == other.role):
+            raise wrong(
+                f"relation {list(ends)}: {one.role} of {one.interface} and {other.role} of "
+                f"{other.interface} do not fit"
+            )
         found.append(ends)
     return found

@@ -6,12 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from localjuju.cli.bundle import load, texts
 from localjuju.cli.context import Context, UsageError, say
 from localjuju.cli.registry import command
 from localjuju.cli.settings import pairs, read_mapping
 from localjuju.errors import EngineError
 
-_IGNORED = ("--base", "--channel", "--revision", "--bind", "--to", "--attach-storage", "--device")
+_IGNORED = ("--base", "--channel", "--revision")
+_NOT_SUPPORTED = ("--bind", "--to", "--attach-storage", "--device")
 
 
 def _deploy_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,12 +26,17 @@ def _deploy_arguments(parser: argparse.ArgumentParser) -> None:
     for option in ("--config", "--resource", "--storage", "--constraints", "--overlay"):
         parser.add_argument(option, action="append", default=[])
     for option in _IGNORED:
-        parser.add_argument(option, help="ignored: one base, one cloud, local charms")
+        parser.add_argument(option, help="ignored: one base, local charms")
+    for option in _NOT_SUPPORTED:
+        parser.add_argument(option, help="not supported by localjuju")
 
 
 @command("deploy", "Deploys a charm file or a bundle.", _deploy_arguments)
 def deploy(options: argparse.Namespace, context: Context) -> None:
     """A path ends in .charm, or it is a bundle."""
+    for option in _NOT_SUPPORTED:
+        if getattr(options, option.lstrip("-").replace("-", "_")) is not None:
+            raise UsageError(f"{option} is not supported by localjuju")
     path = Path(options.charm)
     if path.is_dir():
         path = path / "bundle.yaml"
@@ -60,7 +67,7 @@ def _deploy_charm(options: argparse.Namespace, context: Context, path: Path) -> 
     arguments = {
         "charm": str(path),
         "application": options.application or "",
-        "config": _texts(config),
+        "config": texts(config),
         "resources": _resources(pairs(options.resource, "--resource")),
         "units": 1 if options.num_units is None else options.num_units,
         "trust": options.trust,
@@ -77,15 +84,6 @@ def _deploy_charm(options: argparse.Namespace, context: Context, path: Path) -> 
     )
 
 
-def _texts(values: dict[str, Any]) -> dict[str, str]:
-    """Values as the text that a person would type."""
-    return {
-        key: str(value).lower() if isinstance(value, bool) else str(value)
-        for key, value in values.items()
-        if value is not None
-    }
-
-
 def _resources(resources: dict[str, str]) -> dict[str, str]:
     """A resource that is a file by its whole path: the engine has another current folder."""
     return {
@@ -95,11 +93,11 @@ def _resources(resources: dict[str, str]) -> dict[str, str]:
 
 
 def _deploy_bundle(options: argparse.Namespace, context: Context, path: Path) -> None:
-    from localjuju.cli.bundle import load
-
     if options.application or options.num_units is not None:
         raise UsageError("a bundle takes no application name and no --num-units")
     bundle = load(path, [Path(overlay).resolve() for overlay in options.overlay])
+    for note in bundle.notes:
+        say(f"ignored: {note}")
     trusted = [application.name for application in bundle.applications if application.trust]
     if trusted and not options.trust:
         # The text of cmd/juju/application/deployer/bundle.go in juju/juju, in short.
@@ -119,7 +117,7 @@ def _deploy_bundle(options: argparse.Namespace, context: Context, path: Path) ->
                 text + (" with trust" if application.trust else ""), "deploy",
                 {
                     "charm": str(application.charm), "application": application.name,
-                    "config": _texts(application.options),
+                    "config": texts(application.options),
                     "resources": _resources(application.resources),
                     "units": application.scale, "trust": application.trust,
                     "constraints": application.constraints, "storage": application.storage,

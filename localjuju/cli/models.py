@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from localjuju.cli.context import (
     CONTROLLER,
@@ -57,8 +58,9 @@ def destroy_model(options: argparse.Namespace, context: Context) -> None:
         raise EngineError(f"model {CONTROLLER}:admin/{name} not found")
     if not options.no_prompt:
         say(f"WARNING! This command will destroy the {name!r} model and all its applications.")
-        if input("To continue, enter the name of the model to be destroyed: ") != name:
-            raise EngineError("model destruction: aborted")
+        say("To continue, enter the name of the model to be destroyed:")
+        if sys.stdin.readline().strip() != name:
+            raise EngineError("model destruction: aborted; --no-prompt does not ask")
     context.client.call(
         "destroy_model",
         name=name,

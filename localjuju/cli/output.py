@@ -6,7 +6,10 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
+
+from localjuju.errors import EngineError
 
 
 def format_option(parser: argparse.ArgumentParser, *formats: str) -> None:
@@ -26,8 +29,10 @@ def show(options: argparse.Namespace, value: Any, text: Callable[[], str] | None
     else:
         shown = text()
     if getattr(options, "output", None):
-        with open(options.output, "w") as file:  # noqa: PTH123
-            file.write(f"{shown}\n")
+        try:
+            Path(options.output).write_text(f"{shown}\n")
+        except OSError as error:
+            raise EngineError(f"cannot write {options.output}: {error.strerror}") from None
     elif shown:
         print(shown)
     sys.stdout.flush()

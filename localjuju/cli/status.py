@@ -19,7 +19,7 @@ def _status_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watch", type=seconds)
     for flag in ("--color", "--no-color", "--utc"):
         parser.add_argument(flag, action="store_true", help="ignored")
-    format_option(parser, "tabular", "json", "yaml", "short", "line", "summary")
+    format_option(parser, "tabular", "json", "yaml", "short", "line")
 
 
 @command("status", "Shows applications, units and how they are.", _status_arguments)

@@ -14,13 +14,13 @@ from localjuju.errors import EngineError
 
 
 def charm(folder: Path, name: str, **endpoints: dict[str, dict[str, str]]) -> Path:
-    """A packed charm with one option, `level`."""
+    """A packed charm with the options `level` and `count`."""
     path = folder / f"{name}.charm"
     with zipfile.ZipFile(path, "w") as archive:
         metadata = {"name": name, "summary": "-", "description": "-", **endpoints}
         archive.writestr("metadata.yaml", yaml.safe_dump(metadata))
-        options = {"options": {"level": {"type": "string", "default": "info"}}}
-        archive.writestr("config.yaml", yaml.safe_dump(options))
+        options = {"level": {"type": "string", "default": "info"}, "count": {"type": "int"}}
+        archive.writestr("config.yaml", yaml.safe_dump({"options": options}))
         archive.writestr("dispatch", "#!/bin/sh\n")
         manifest = {"bases": [{"name": "ubuntu", "channel": "24.04", "architectures": ["amd64"]}]}
         archive.writestr("manifest.yaml", yaml.safe_dump(manifest))
@@ -99,6 +99,11 @@ def test_included_files_are_read_beside_the_file_that_names_them(folder: Path):
         ),
         ("applications: {web: {charm: postgresql}}", r"Charmhub's: not supported by localjuju"),
         ("applications: {web: {options: {volume: 3}}}", r'"web": unknown option "volume"'),
+        ("applications: {web: {scale: lots}}", r"scale 'lots' is no number of units"),
+        ("applications: {web: {scale: -1}}", r"scale -1 is no number of units"),
+        ("applications: {store: {trust: 'false'}}", r"trust 'false' is neither true nor false"),
+        ("applications: {web: {options: [level]}}", r"options is no map"),
+        ("applications: {web: {options: {count: many}}}", r'option "count" expected int'),
         ("applications: {web: {num_units: 1}}", r"cannot specify both scale and num_units"),
         ("relations: [[web:db]]", r"has 1 endpoint\(s\), not 2"),
         ("relations: [[web:db, nobody:db]]", r'refers to application "nobody" not defined'),
@@ -117,11 +122,26 @@ def test_each_mistake_is_one_line_that_names_it(folder: Path, change: str, line:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["applications: [", "- a list", ""])
+@pytest.mark.parametrize(
+    "text", ["applications: [", "- a list", "", "applications: [web]", "applications: {web: 3}"]
+)
 def test_what_is_no_bundle_is_one_line(folder: Path, text: str):
     with pytest.raises(EngineError) as caught:
         load(write(folder, "bundle.yaml", text), [])
     assert "\n" not in str(caught.value)
+
+
+def test_interfaces_have_to_fit(folder: Path):
+    charm(folder, "other", provides={"web": {"interface": "http"}})
+    text = "applications: {other: {charm: ./other.charm}}\nrelations: [[web:db, other:web]]"
+    with pytest.raises(EngineError, match="requirer of sql and provider of http do not fit"):
+        load(write(folder, "bundle.yaml", BASE), [write(folder, "o.yaml", text)])
+
+
+def test_what_means_nothing_here_is_told(folder: Path):
+    overlay = write(folder, "o.yaml", "applications: {web: {expose: true, bindings: {a: b}}}")
+    bundle = load(write(folder, "bundle.yaml", BASE), [overlay])
+    assert bundle.notes == ("bindings of web", "expose of web")
 
 
 def test_a_missing_file_is_named(folder: Path):
