@@ -10,29 +10,18 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from localjuju.engine.sockets import PrivateSocket
+
 _CHUNK = 1 << 16
 
 
-class Door:
+class Door(PrivateSocket):
     """Serves the socket inside the engine's namespaces."""
 
     def __init__(self, socket: Path):
-        self._socket = socket
-        self._server: asyncio.Server | None = None
+        super().__init__(socket, self._serve_one)
 
-    async def start(self) -> None:
-        """Listens; only the socket's owner may connect."""
-        self._socket.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, str(self._socket))
-        self._socket.chmod(0o600)
-
-    async def stop(self) -> None:
-        """Stops listening and removes the socket; open connections end with the process."""
-        if self._server is not None:
-            self._server.close()
-        self._socket.unlink(missing_ok=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             line = (await reader.readline()).decode(errors="replace").strip()
             try:

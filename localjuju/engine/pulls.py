@@ -11,33 +11,21 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from localjuju.engine.sockets import PrivateSocket
 from localjuju.errors import EngineError
 from localjuju.images import Image
 
 _LIMIT = 1 << 20
 
 
-class PullServer:
+class PullServer(PrivateSocket):
     """Serves image requests in the outer process; each distinct image is built once at a time."""
 
     def __init__(self, socket: Path, ensure: Callable[[str], Image]):
-        self._socket = socket
+        super().__init__(socket, self._serve_one)
         self._ensure = ensure
-        self._server: asyncio.Server | None = None
 
-    async def start(self) -> None:
-        """Listens; only the socket's owner may connect."""
-        self._socket.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, str(self._socket))
-        self._socket.chmod(0o600)
-
-    async def stop(self) -> None:
-        """Stops listening and removes the socket."""
-        if self._server is not None:
-            self._server.close()
-        self._socket.unlink(missing_ok=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             reference = json.loads(await reader.readline())
             try:
