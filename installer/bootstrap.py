@@ -5,6 +5,7 @@ Standard library only, and no import from this project: nothing is installed yet
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -12,13 +13,16 @@ import json
 import os
 import platform
 import re
+import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+MARKER = ".charmed-mlops"  # as in localjuju.ownership
 _STEP = "Python environment"
 
 
@@ -164,6 +168,8 @@ def make(root: Path) -> None:
     venv = root / ".venv"
     home = cache()
     home.mkdir(parents=True, exist_ok=True)
+    if not any(home.iterdir()):  # ours from now on: `down --all` may remove it
+        (home / MARKER).write_text(f"{secrets.token_hex(8)}\n")
     with (home / "bootstrap.lock").open("w") as lock_file:
         fcntl.flock(lock_file, fcntl.LOCK_EX)
         mark = venv / "mlops.stamp"
@@ -214,9 +220,12 @@ class _Times:
 
     def keep(self, step: str, seconds: float) -> None:
         self._seconds[step] = round(seconds, 1)
-        new = self._file.with_suffix(".new")
-        new.write_text(json.dumps(self._seconds))
-        new.rename(self._file)
+        # A figure for next time: whatever goes wrong here, the step itself is done.
+        with contextlib.suppress(OSError):
+            descriptor, new = tempfile.mkstemp(prefix=".timings.", dir=self._file.parent)
+            with os.fdopen(descriptor, "w") as text:
+                text.write(json.dumps(self._seconds))
+            Path(new).replace(self._file)
 
 
 def main() -> int:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
-import stat
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from installer import target
-from localjuju import paths
+from localjuju import ownership, paths
 from localjuju.errors import EngineError
 from localjuju.progress import Progress
+from localjuju.trees import remove_tree
 
 
 def main(arguments: list[str]) -> int:
@@ -58,78 +55,47 @@ def remove_engine() -> list[str]:
     """
     from localjuju.engine import lifecycle
 
-    removed = []
+    removed: list[str] = []
     number = lifecycle.pid()
     if lifecycle.stop():
         removed.append(f"engine (process {number}, with every pod, network and mount of it)")
     state = paths.state()
     if not state.exists():
         return removed
+    if not ownership.is_ours(state):
+        if any(state.iterdir()):
+            raise EngineError(
+                f"{state} was not made by the engine, so nothing in it is removed: unset "
+                "CHARMED_MLOPS_STATE, or remove it yourself"
+            )
+        return removed
     size = _size(state)
-    remove_tree(state)
+    ownership.remove(state)
     if size:
         removed.append(f"{state} ({size / 1e6:.0f} MB: models, volumes, cluster objects)")
     return removed
 
 
 def _remove_cache() -> list[str]:
-    """Removes the cache; a folder that the user named is kept if it holds anything else."""
+    """Removes what we made in the cache folder; what a user has put there stays."""
     cache = paths.cache()
     lines = []
+    whole = ownership.is_ours(cache)
     for entry in sorted(cache.iterdir()) if cache.exists() else ():
-        if entry.name not in _OURS:
+        if entry.name not in ownership.IN_CACHE or entry.name == ownership.MARKER:
+            continue
+        if not whole and ownership.identity(entry) is None:
+            print(f"kept: {entry}: it has no marker of ours, remove it yourself if it is")
             continue
         size = _size(entry)
-        if entry.is_dir():
+        if whole:
             remove_tree(entry)
         else:
-            entry.unlink()
+            ownership.remove(entry)
         lines.append(f"{entry} ({size / 1e6:.0f} MB)")
-    if cache.exists() and not any(cache.iterdir()):
-        cache.rmdir()
+    if cache.exists() and {entry.name for entry in cache.iterdir()} <= {ownership.MARKER}:
+        remove_tree(cache)
     return lines
-
-
-# everything that this project makes in the cache folder
-_OURS = frozenset(
-    {
-        "bench-engine", "bootstrap.lock", "bootstrap.log", "builds", "charm-packages",
-        "charm-venvs", "engine", "images", "test-engine", "timings.json", "uv",
-    }
-)  # fmt: skip
-
-
-def remove_tree(folder: Path) -> None:
-    """Removes a folder and all below, and nothing that is mounted there.
-
-    Raises:
-        EngineError: something is mounted below it, or a file is another user's.
-    """
-    for mounted in _mounts():
-        if folder == mounted or folder in mounted.parents:
-            raise EngineError(f"{mounted} is mounted: umount {mounted}")
-
-    def allow(function: Callable[..., Any], path: str, details: Any) -> None:
-        # overlayfs leaves folders without any permission, and Go makes its own read-only
-        try:
-            for name in (os.path.dirname(path), path):  # noqa: PTH120
-                if stat.S_ISDIR(os.lstat(name).st_mode):
-                    os.chmod(name, 0o700)  # noqa: PTH101
-            if function in (os.unlink, os.rmdir, os.remove):
-                function(path)
-            else:
-                shutil.rmtree(path)
-        except FileNotFoundError:
-            return
-        except PermissionError:
-            raise EngineError(f"cannot remove {path}: run the command as its owner") from None
-
-    shutil.rmtree(folder, onerror=allow)
-
-
-def _mounts() -> list[Path]:
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return [Path(line.split()[4].encode().decode("unicode_escape")) for line in lines]
 
 
 def _size(path: Path) -> int:

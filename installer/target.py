@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from localjuju import paths
+from localjuju import ownership, paths
 from localjuju.errors import EngineError
 
 MODEL = "mlops"
@@ -86,9 +86,13 @@ class Target:
         return json.loads(text or "null")
 
     def remember(self) -> None:
-        """Has later commands use this target; `forget` undoes it."""
+        """Has later commands use this target; `forget` undoes it.
+
+        Raises:
+            EngineError: the state folder that the user named holds other things.
+        """
+        ownership.claim_state()
         file = _file()
-        file.parent.mkdir(parents=True, exist_ok=True)
         new = file.with_suffix(".new")
         new.write_text(json.dumps(asdict(self)))
         new.rename(file)

@@ -6,13 +6,13 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from localjuju import paths
+from localjuju import ownership, paths
 from localjuju.errors import EngineError
+from localjuju.trees import remove_tree
 
 
 def make_once(folder: Path, make: Callable[[Path], None]) -> Path:
@@ -30,17 +30,17 @@ def make_once(folder: Path, make: Callable[[Path], None]) -> Path:
     """
     if folder.exists():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    ownership.claim_part(folder.parent)
     with _locked(folder.with_name(f".{folder.name}.lock")):
         if folder.exists():
             return folder
         partial = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        remove_tree(partial)
         partial.mkdir()
         try:
             make(partial)
         except OSError as error:
-            shutil.rmtree(partial, ignore_errors=True)
+            remove_tree(partial)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise EngineError(
                     f"no space left for {folder}: free some, or set CHARMED_MLOPS_CACHE to a "

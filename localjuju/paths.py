@@ -15,6 +15,11 @@ def cache() -> Path:
     chosen = os.environ.get("CHARMED_MLOPS_CACHE")
     if chosen:
         return Path(chosen).absolute()
+    return default_cache()
+
+
+def default_cache() -> Path:
+    """The cache folder where $CHARMED_MLOPS_CACHE names none."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base).absolute() / "charmed-mlops"
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,7 +89,13 @@ class _Times:
         return self._read().get(name)
 
     def put(self, name: str, seconds: float) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        new = self._file.with_suffix(".new")
-        new.write_text(json.dumps({**self._read(), name: round(seconds, 1)}, indent=1))
-        new.replace(self._file)
+        """Keeps a time. Threads and processes write at once: the last one wins, whole.
+
+        It is a figure for next time: whatever goes wrong here, the step itself is done.
+        """
+        with contextlib.suppress(OSError):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, new = tempfile.mkstemp(prefix=".timings.", dir=self._file.parent)
+            with os.fdopen(descriptor, "w") as text:
+                text.write(json.dumps({**self._read(), name: round(seconds, 1)}, indent=1))
+            Path(new).replace(self._file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -72,6 +73,35 @@ def pivot_root(new: str) -> None:
     os.chdir("/")
 
 
-def die_with_parent() -> None:
-    """Has the kernel kill this process when its parent ends, however that ends. Raises OSError."""
-    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Has the kernel signal this process when its parent ends, however that ends.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0), "prctl")
+
+
+def kill_group(leader: int, number: int = signal.SIGKILL) -> None:
+    """Signals a process and all of its process group; nothing happens where it has gone.
+
+    Raises:
+        ValueError: 0, 1 and what is below them mean other processes than one group.
+    """
+    if leader <= 1:
+        raise ValueError(f"{leader} is no process group of ours")
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, number)
+
+
+def prefer_to_kill(score: int) -> None:
+    """Has the kernel end this process and its children sooner when memory runs out.
+
+    Args:
+        score: added to the badness that proc(5) describes, at most 1000; a higher one stays.
+    """
+    file = "/proc/self/oom_score_adj"
+    with contextlib.suppress(OSError, ValueError), open(file, "r+") as text:  # noqa: PTH123
+        if int(text.read()) < score:
+            text.seek(0)
+            text.write(str(score))

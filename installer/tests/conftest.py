@@ -59,7 +59,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An engine's state folder of this test's own; no engine runs there."""
+    """A folder for an engine's state, of this test's own and empty; no engine runs there."""
     folder = tmp_path / "state"
     folder.mkdir()
     monkeypatch.setenv("CHARMED_MLOPS_STATE", str(folder))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 import pytest
 
 from installer import down, target
+from installer.pack import ROOT
+from localjuju import builds, ownership
 from localjuju.errors import EngineError
 
 
@@ -21,69 +22,92 @@ def test_nothing_to_remove(state: Path, capsys: pytest.CaptureFixture[str]):
 
 
 def test_says_what_it_removed(state: Path, capsys: pytest.CaptureFixture[str]):
+    target.Target("local", "mine").remember()
     (state / "etcd").mkdir()
     (state / "etcd/data").write_bytes(b"x" * 4_000_000)
-    target.Target("local", "mine").remember()
     assert down.main([]) == 0
     assert not state.exists()
     assert capsys.readouterr().out.startswith(f"removed: {state} (4 MB")
     assert target.current() == target.Target("local", "mlops")
 
 
+def test_a_folder_that_no_engine_made_is_left_alone(state: Path):
+    """Such as the home folder, by a slip in CHARMED_MLOPS_STATE."""
+    (state / "thesis.txt").touch()
+    with pytest.raises(EngineError, match="was not made by the engine, so nothing in it"):
+        down.main([])
+    with pytest.raises(EngineError, match="has files that are not the engine's"):
+        target.Target("local", "mine").remember()
+    assert [entry.name for entry in state.iterdir()] == ["thesis.txt"]
+
+
 def test_all_leaves_what_is_not_ours(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     cache = tmp_path / "cache"
+    monkeypatch.setenv("CHARMED_MLOPS_CACHE", str(cache))
+    assert ownership.claim_cache()
     (cache / "builds/programs").mkdir(parents=True)
     (cache / "photos").mkdir()
-    monkeypatch.setenv("CHARMED_MLOPS_CACHE", str(cache))
     down.main(["--all"])
-    assert [entry.name for entry in cache.iterdir()] == ["photos"]
+    assert sorted(entry.name for entry in cache.iterdir()) == [ownership.MARKER, "photos"]
 
 
-def test_folders_without_permission_go(tmp_path: Path):
-    tree = tmp_path / "tree"
-    (tree / "work/work").mkdir(parents=True)
-    (tree / "module").mkdir()
-    (tree / "module/file.go").touch()
-    (tree / "module").chmod(0o555)
-    (tree / "work/work").chmod(0o000)
-    down.remove_tree(tree)
-    assert not tree.exists()
+def test_all_removes_the_whole_cache(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("CHARMED_MLOPS_CACHE", str(cache))
+    ownership.claim_cache()
+    (cache / "images/mlflow").mkdir(parents=True)
+    (cache / "timings.json").touch()
+    down.main(["--all"])
+    assert not cache.exists()
 
 
-@pytest.fixture
-def shared_folder() -> Iterator[Path]:
-    """A folder that every user may write to; pytest's own are closed to others."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o777)
-        yield Path(folder)
+def test_all_in_a_folder_of_the_user_removes_what_has_our_marker(
+    state: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    home = tmp_path / "home"
+    (home / "images").mkdir(parents=True)
+    (home / "images/holiday.png").touch()
+    monkeypatch.setenv("CHARMED_MLOPS_CACHE", str(home))
+    builds.make_once(home / "builds/program", lambda folder: (folder / "it").touch())
+    builds.make_once(home / "images/mlflow", lambda folder: (folder / "it").touch())
+    down.main(["--all"])
+    assert (home / "images/holiday.png").exists()
+    assert not (home / "builds").exists()
+    assert f"kept: {home}/images: it has no marker" in capsys.readouterr().out
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
-def test_another_user_s_folders_without_permission_go(shared_folder: Path):
-    script = "mkdir -p t/w/w t/m; touch t/m/f; chmod 0 t/w/w; chmod 555 t/m"
-    subprocess.run(["sh", "-c", script], cwd=shared_folder, check=True, user=65534)
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            os.setuid(65534)
-            down.remove_tree(shared_folder / "t")
-            code = 0
-        finally:
-            os._exit(code)
-    assert os.waitpid(child, 0)[1] == 0
-    assert not (shared_folder / "t").exists()
+_MOUNTED = """
+import subprocess, sys
+from pathlib import Path
+from installer import down
+from localjuju import ownership
+from localjuju.errors import EngineError
+state = Path(sys.argv[1])
+ownership.claim_state()
+(state / "volume").mkdir()
+(state / "model.db").touch()
+subprocess.run(["mount", "-t", "tmpfs", "tmpfs", state / "volume"], check=True)
+(state / "volume/precious").touch()
+try:
+    down.main([])
+except EngineError as error:
+    print(error)
+print(sorted(path.name for path in state.rglob("*")))
+"""
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
 def test_what_is_mounted_is_never_removed(state: Path):
-    data = state / "volume"
-    data.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", data], check=True)
-    try:
-        (data / "precious").touch()
-        with pytest.raises(EngineError, match=f"{data} is mounted: umount {data}"):
-            down.main([])
-        assert (data / "precious").exists()
-    finally:
-        subprocess.run(["umount", data], check=True)
+    result = subprocess.run(
+        ["unshare", "-m", sys.executable, "-c", _MOUNTED, str(state)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    refused, left = result.stdout.splitlines()
+    assert refused == f"{state}/volume is mounted: umount {state}/volume"
+    assert left == "['.charmed-mlops', 'model.db', 'precious', 'volume']"

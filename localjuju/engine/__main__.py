@@ -1,4 +1,4 @@
-"""`python -m localjuju.engine run|start|stop|status`."""
+"""`python -m localjuju.engine run|start|stop|kill|status`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ def main() -> int:
         ("run", "run in the foreground"),
         ("start", "start in the background, return when ready"),
         ("stop", "stop; what is deployed stays on disk"),
+        ("kill", "end it as a power cut does"),
         ("status", "exit code 0 when it answers, 1 when not"),
     ):
-        commands.add_parser(name, help=text)
+        command = commands.add_parser(name, help=text)
+        if name in ("run", "start"):
+            command.add_argument("--owner-pid", type=int, help="a process to end with")
     inner = commands.add_parser("inner")
     inner.add_argument("folders", nargs=3, type=Path)
     arguments = parser.parse_args()
@@ -39,7 +42,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "run":
         from localjuju.engine import outer
 
-        return outer.run()
+        return outer.run(arguments.owner_pid)
     if arguments.command == "inner":
         from localjuju.engine import inner, namespaces
 
@@ -47,9 +50,11 @@ def _run(arguments: argparse.Namespace) -> int:
     from localjuju.engine import lifecycle
 
     if arguments.command == "start":
-        lifecycle.start()
+        lifecycle.start(owner=arguments.owner_pid)
     elif arguments.command == "stop":
         print("stopped" if lifecycle.stop() else "no engine was running")
+    elif arguments.command == "kill":
+        lifecycle.kill()
     else:
         running = lifecycle.answers()
         print("running" if running else "not running")

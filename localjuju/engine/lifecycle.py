@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -12,23 +11,24 @@ import sys
 import time
 from pathlib import Path
 
-from localjuju import paths
+from localjuju import ownership, paths
 from localjuju.controlplane.programs import ensure_programs
+from localjuju.engine import running
 from localjuju.errors import EngineError
 from localjuju.progress import Progress
 
 _STOP_SECONDS = 45.0
+_KILL_SECONDS = 10.0
 _POLL_SECONDS = 0.1
 
 
 def pid() -> int | None:
     """The outer process's id, or None where no engine runs."""
-    try:
-        number = int((paths.state() / "engine.pid").read_text())
-        arguments = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
-    except (OSError, ValueError):
+    running_engine = running.find(paths.state())
+    if running_engine is None:
         return None
-    return number if b"localjuju.engine" in arguments else None
+    with running_engine:
+        return running_engine.pid
 
 
 def answers() -> bool:
@@ -46,16 +46,18 @@ def answers() -> bool:
         return False
 
 
-def start(timeout: float = 300.0) -> None:
+def start(timeout: float = 300.0, owner: int | None = None) -> None:
     """Starts the engine and returns when its API answers; nothing to do where it does already.
 
     Args:
+        owner: a process that the engine ends with; None for an engine that stays.
         timeout: seconds to wait; building Kubernetes first, where it has to be, takes longer
             and does not count.
 
     Raises:
         EngineError: a build failed, the engine ended, or was not ready in time; names the log.
     """
+    ownership.claim_state()
     if pid() is not None and answers():
         return
     ensure_programs(Progress())
@@ -65,9 +67,10 @@ def start(timeout: float = 300.0) -> None:
     process = None
     if pid() is None:
         (paths.state() / "engine.sock").unlink(missing_ok=True)
+        options = [] if owner is None else [f"--owner-pid={owner}"]
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "localjuju.engine", "run"],
+                [sys.executable, "-m", "localjuju.engine", "run", *options],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -75,7 +78,8 @@ def start(timeout: float = 300.0) -> None:
             )
     deadline = time.monotonic() + timeout
     while not answers():
-        if process is not None and process.poll() is not None:
+        # Another that was started at the same time may have been the first: it is as good.
+        if process is not None and process.poll() is not None and pid() is None:
             raise EngineError(f"the engine ended: {_last_error(log, begin)} (log: {log})")
         if time.monotonic() > deadline:
             raise EngineError(f"the engine was not ready in {timeout:.0f} s; see {log}")
@@ -95,15 +99,28 @@ def stop(timeout: float = _STOP_SECONDS) -> bool:
     Raises:
         EngineError: it did not end, even killed.
     """
-    number = pid()
-    if number is None:
+    engine = running.find(paths.state())
+    if engine is None:
         return False
-    deadline = time.monotonic() + timeout
-    os.kill(number, signal.SIGTERM)
-    while pid() == number:
-        if time.monotonic() > deadline + 10:
-            raise EngineError(f"process {number} does not end: kill -9 {number}")
-        if time.monotonic() > deadline:
-            os.kill(number, signal.SIGKILL)
-        time.sleep(_POLL_SECONDS)
+    with engine:
+        engine.signal(signal.SIGTERM)
+        if not engine.wait(timeout):
+            engine.signal(signal.SIGKILL)
+            if not engine.wait(_KILL_SECONDS):
+                raise EngineError(f"process {engine.pid} does not end: kill -9 {engine.pid}")
     return True
+
+
+def kill() -> None:
+    """Ends the engine as a power cut does.
+
+    Raises:
+        EngineError: none runs, or it did not end.
+    """
+    engine = running.find(paths.state())
+    if engine is None:
+        raise EngineError("no engine runs")
+    with engine:
+        engine.signal(signal.SIGKILL)
+        if not engine.wait(_KILL_SECONDS):
+            raise EngineError(f"process {engine.pid} does not end: kill -9 {engine.pid}")

@@ -3,73 +3,116 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any, TextIO, TypeVar
 
-from localjuju import paths
+from localjuju import ownership, paths
 from localjuju.controlplane import ensure_programs
+from localjuju.engine import running
 from localjuju.engine.pulls import PullServer
-from localjuju.errors import EngineError
 from localjuju.images import Catalogue
 from localjuju.progress import Progress
 
 _STOP_SECONDS = 30.0
+_LOOK_SECONDS = 1.0
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
-def run() -> int:
+def run(owner: int | None = None) -> int:
     """Runs the engine in the foreground until it is told to stop; returns an exit code.
+
+    Args:
+        owner: a process that the engine ends with; None for an engine that stays.
 
     Raises:
         EngineError: another engine runs, or this machine cannot run one.
     """
+    ownership.claim_state()
     state = paths.state()
-    state.mkdir(parents=True, exist_ok=True)
     state.chmod(0o700)
-    with (state / "engine.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise EngineError("the engine runs already: ./mlops down stops it") from None
-        pid_file = state / "engine.pid"
-        pid_file.write_text(f"{os.getpid()}\n")
-        try:
-            return asyncio.run(_supervise(state))
-        finally:
-            pid_file.unlink(missing_ok=True)
+    with running.hold(state) as lock:
+        return asyncio.run(_supervise(state, lock, owner))
 
 
-async def _supervise(state: Path) -> int:
+async def _supervise(state: Path, lock: TextIO, owner: int | None) -> int:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    watching = [asyncio.create_task(_stay_in_place(lock, state, stopped))]
+    if owner is not None:
+        _follow(owner, stopped)
+    stop = asyncio.create_task(stopped.wait())
     progress = Progress()
     catalogue = Catalogue.load()
-    programs = await asyncio.to_thread(ensure_programs, progress)
     sockets = PullServer(
         state / "images.sock", lambda reference: catalogue.ensure(reference, progress)
     )
-    await sockets.start()
-    inner = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "localjuju.engine", "inner", str(programs), str(state),
-        str(state / "images.sock"),
-    )  # fmt: skip
+    try:
+        programs = await _unless(stop, asyncio.to_thread(ensure_programs, progress))
+        if programs is None:
+            return 0
+        await sockets.start()
+        inner = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "localjuju.engine", "inner", str(programs), str(state),
+            str(state / "images.sock"),
+        )  # fmt: skip
+        ended = asyncio.create_task(inner.wait())
+        await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
+        return await ended if ended.done() else await _end(inner, ended, lock, state)
+    finally:
+        for task in (stop, *watching):
+            task.cancel()
+        await sockets.stop()
+
+
+async def _unless(stop: asyncio.Task[Any], work: Coroutine[Any, Any, _T]) -> _T | None:
+    """The result of `work`, or None where the engine is to stop before."""
+    task = asyncio.create_task(work)
+    await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+    return await task if task.done() else None
+
+
+async def _stay_in_place(lock: TextIO, state: Path, stopped: asyncio.Event) -> None:
+    """Stops an engine whose state folder has gone: nobody could find and stop it any more."""
+    while running.is_in_place(lock, state):
+        await asyncio.sleep(_LOOK_SECONDS)
+    _log.error("%s has been removed: the engine ends", state)
+    stopped.set()
+
+
+def _follow(owner: int, stopped: asyncio.Event) -> None:
+    """Stops the engine when its owner ends, however that ends."""
+    try:
+        descriptor = os.pidfd_open(owner)
+    except OSError:
+        _log.error("process %d, the owner, has ended: the engine ends", owner)
+        stopped.set()
+        return
     loop = asyncio.get_running_loop()
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    ended = asyncio.create_task(inner.wait())
-    stop = asyncio.create_task(stopped.wait())
-    await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
-    code = await ended if ended.done() else await _end(inner, ended)
-    stop.cancel()
-    await sockets.stop()
-    return code
+
+    def ended() -> None:
+        loop.remove_reader(descriptor)
+        _log.info("process %d, the owner, has ended: the engine ends", owner)
+        stopped.set()
+
+    loop.add_reader(descriptor, ended)
 
 
-async def _end(inner: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> int:
+async def _end(
+    inner: asyncio.subprocess.Process, ended: asyncio.Task[int], lock: TextIO, state: Path
+) -> int:
     """Asks the inner process to stop; after a while the kernel is asked to end it."""
+    if not running.is_in_place(lock, state):  # there is nothing left to bring to an end
+        inner.kill()
+        await ended
+        return 1
     inner.terminate()
     try:
         await asyncio.wait_for(asyncio.shield(ended), _STOP_SECONDS)

@@ -53,7 +53,7 @@ def reach(request: pytest.FixtureRequest) -> Iterator[Reach]:
         return
     from localjuju import paths
 
-    state = paths.cache() / "test-engine"
+    state = paths.cache() / "integration-engine"
     changed = {
         "CHARMED_MLOPS_STATE": str(state),
         "PATH": f"{ROOT / 'localjuju' / 'bin'}{os.pathsep}{os.environ['PATH']}",
@@ -61,7 +61,7 @@ def reach(request: pytest.FixtureRequest) -> Iterator[Reach]:
     }
     before = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)
-    engine = EngineReach(state)
+    engine = EngineReach()
     engine.erase()
     engine.prepare()
     engine.start()

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
-import signal
 import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from pathlib import Path
 
+from installer.down import remove_engine
 from installer.forward import Forwarder
+from localjuju import paths
+from localjuju.engine import lifecycle
 
 
 class Reach(ABC):
@@ -58,18 +58,19 @@ class ClusterReach(Reach):
 
 
 class EngineReach(Reach):
-    """The local engine, whose state is in `state`."""
+    """The local engine, whose state is in `paths.state()`."""
 
-    def __init__(self, state: Path):
-        self.state = state
+    def __init__(self) -> None:
+        self.state = paths.state()
 
     def prepare(self) -> None:
         """Makes every image that is not in the cache yet, so that no test has to wait for one."""
         _run([sys.executable, "-m", "localjuju.images", "ensure", "--all"], None, hours=1.0)
 
     def start(self) -> None:
-        """Starts the engine and returns when its API answers."""
-        _run([sys.executable, "-m", "localjuju.engine", "start"], None, hours=1.0)
+        """Starts the engine and returns when its API answers; it ends with this process."""
+        owner = f"--owner-pid={os.getpid()}"
+        _run([sys.executable, "-m", "localjuju.engine", "start", owner], None, hours=1.0)
 
     def stop(self) -> None:
         """Stops it; what is deployed stays on disk."""
@@ -77,15 +78,17 @@ class EngineReach(Reach):
 
     def kill(self) -> None:
         """Ends the engine as a power cut does."""
-        os.kill(self.pid(), signal.SIGKILL)
+        lifecycle.kill()
 
     def pid(self) -> int:
         """The id of the engine's outer process."""
-        return int((self.state / "engine.pid").read_text())
+        number = lifecycle.pid()
+        assert number is not None, "no engine runs"
+        return number
 
     def erase(self) -> None:
-        """Removes what an earlier run left."""
-        shutil.rmtree(self.state, ignore_errors=True)
+        """Stops what an earlier run left running, and removes what it kept."""
+        remove_engine()
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         return _run([sys.executable, "-m", "installer", "kubectl", *arguments], stdin)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -83,3 +84,27 @@ def test_a_step_that_fails_is_not_remembered(tmp_path: Path, monkeypatch: pytest
         raise ValueError("no")
     assert shown.getvalue().splitlines() == ["Digging", "Digging: not finished"]
     assert not (tmp_path / "timings.json").exists()
+
+
+def test_steps_that_end_at_once_in_many_threads_all_succeed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("CHARMED_MLOPS_CACHE", str(tmp_path))
+
+    def work(number: int) -> None:
+        with Progress(io.StringIO()).step(f"step {number}"):
+            pass
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(300)))
+    assert json.loads((tmp_path / "timings.json").read_text())
+    assert [entry.name for entry in tmp_path.iterdir()] == ["timings.json"]
+
+
+def test_a_time_that_cannot_be_kept_fails_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CHARMED_MLOPS_CACHE", str(tmp_path / "file"))
+    shown = io.StringIO()
+    with Progress(shown).step("Digging"):
+        pass
+    assert "done in" in shown.getvalue()
