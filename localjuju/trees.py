@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,4 +79,8 @@ def _open_folder(name: str | Path, parent_fd: int | None) -> Iterator[int]:
 
 def _mounts() -> list[Path]:
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return [Path(line.split()[4].encode().decode("unicode_escape")) for line in lines]
+    # proc(5): a space, tab, newline or backslash is written as three octal digits
+    return [
+        Path(re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), line.split()[4]))
+        for line in lines
+    ]
