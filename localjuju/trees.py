@@ -29,11 +29,7 @@ def remove_tree(folder: Path) -> None:
     place = Path(os.path.realpath(folder.parent)) / folder.name
     refuse_mounts(place)
     with contextlib.suppress(FileNotFoundError):
-        try:
-            _remove(place.name, place.parent, None)
-        except PermissionError as error:
-            where = error.filename or place
-            raise EngineError(f"cannot remove {where}: run the command as its owner") from None
+        _remove(place.name, place.parent, None)
 
 
 def refuse_mounts(folder: Path) -> None:
@@ -54,8 +50,9 @@ def _remove(name: str, parent: Path, parent_fd: int | None) -> None:
         os.rmdir(known, dir_fd=parent_fd)
     except NotADirectoryError:
         os.unlink(known, dir_fd=parent_fd)
-    except PermissionError as error:
-        raise PermissionError(error.errno, error.strerror, str(parent / name)) from None
+    except PermissionError:
+        refused = parent / name
+        raise EngineError(f"cannot remove {refused}: run the command as its owner") from None
 
 
 @contextlib.contextmanager
