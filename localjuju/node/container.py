@@ -16,10 +16,11 @@ from typing import Any
 
 from localjuju.errors import EngineError
 from localjuju.images import Image
-from localjuju.node import environment, rootfs
+from localjuju.node import environment
 from localjuju.node.logs import ContainerLog
 from localjuju.node.probes import Probe
 from localjuju.node.runtime import Ended, Runtime
+from localjuju.trees import remove_tree
 
 _FIRST_BACK_OFF = 10.0  # seconds, doubled at each failure up to the largest: as the kubelet
 _LARGEST_BACK_OFF = 300.0
@@ -123,7 +124,7 @@ class Container:
         )
         self._user = _user(sandbox.pod, spec)
         folder = sandbox.folder / self.name
-        await asyncio.to_thread(rootfs.remove, folder) if folder.exists() else None
+        await asyncio.to_thread(remove_tree, folder)
         self._log = ContainerLog(self.log_file)
         request = self._request(folder)
         try:

@@ -23,15 +23,18 @@ from lightkube.resources.core_v1 import Node as NodeObject
 from lightkube.resources.discovery_v1 import EndpointSlice
 from lightkube.types import PatchType
 
-from localjuju import pebble
+from localjuju import paths, pebble
+from localjuju.errors import EngineError
 from localjuju.images import Image
 from localjuju.node import dns, proxy, spawn, volumes
 from localjuju.node.cluster import UNREACHABLE, Tokens, client, follow, patch_status, until_done
+from localjuju.node.hostpaths import HostPaths
 from localjuju.node.kubelet import PORT, Kubelet
 from localjuju.node.network import NODE_IP, Addresses, Network
 from localjuju.node.pod import PodWorker, Services
 from localjuju.node.runtime import ExecResult, Runtime
 from localjuju.node.storage import Provisioner
+from localjuju.trees import remove_tree
 
 _PEBBLE, _PAUSE = "/charm/bin/pebble", "/charm/bin/pause"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -98,7 +101,8 @@ class Node:
         await self._network.start()
         self._api: AsyncClient = client(self._kubeconfig)
         self._tokens = Tokens(self._api)
-        self._provisioner = Provisioner(self._api, self._state / "volumes")
+        host_paths = HostPaths.of(self._state / "agent", paths.cache() / "charm-venvs")
+        self._provisioner = Provisioner(self._api, self._state / "volumes", host_paths)
         self._kubelet = Kubelet(self.worker, self._runtime, self._state, NODE_IP)
         await self._kubelet.start()
         await self._network.add_service_address(dns.ADDRESS)
@@ -116,6 +120,7 @@ class Node:
             report=lambda pod, status: patch_status(self._api, Pod, pod, status),
             forget=self._forget,
             builtin_binds={_PEBBLE: _own_code()},
+            host_paths=host_paths,
         )
         for work in (
             self._beat(), self._follow_pods(), self._follow_services(), self._follow_slices(),
@@ -227,7 +232,10 @@ class Node:
         """Folders of pods that went away while the engine did not run."""
         for folder in (self._state / "pods").iterdir():
             if folder.name not in known:
-                shutil.rmtree(folder, ignore_errors=True)
+                try:
+                    remove_tree(folder)
+                except (EngineError, OSError) as error:
+                    _log.warning("a pod that has gone: %s", error)
 
     async def _forget(self, pod: Any) -> None:
         meta = pod.metadata

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from localjuju.errors import EngineError
 from localjuju.images import Image
-from localjuju.node import environment, rootfs, volumes
+from localjuju.node import environment, volumes
 from localjuju.node.container import Container, Sandbox, now
+from localjuju.node.hostpaths import HostPaths
 from localjuju.node.network import Network
 from localjuju.node.runtime import Runtime
 from localjuju.node.values import NODE_IP
+from localjuju.trees import remove_tree
 
 _DNS = "10.152.183.10"
 _REFRESH_SECONDS = 10.0
@@ -42,6 +45,7 @@ class Services:
     report: Callable[[Any, dict[str, Any]], Awaitable[None]]
     forget: Callable[[Any], Awaitable[None]]
     builtin_binds: Mapping[str, Sequence[str]]
+    host_paths: HostPaths
 
 
 class PodWorker:
@@ -58,6 +62,7 @@ class PodWorker:
             lambda kind, name: services.read(pod.metadata.namespace, kind, name),
             lambda audience, seconds: services.token(pod, audience, seconds),
             lambda name: services.claim(pod.metadata.namespace, name),
+            services.host_paths,
         )
         self._ip = ""
         self._sandbox_pid: int | None = None
@@ -274,7 +279,14 @@ class PodWorker:
             await self._kill([self._sandbox_pid])
             if self._ip:
                 self._services.network.release(self._ip)
-        await asyncio.to_thread(rootfs.remove, self._folder)
+        await asyncio.to_thread(self._remove_folder)
+
+    def _remove_folder(self) -> None:
+        try:
+            remove_tree(self._folder)
+        except (EngineError, OSError) as error:
+            # The next start of the engine tries again; the pod's end must not wait for that.
+            _log.warning("pod %s: %s", self.pod.metadata.name, error)
 
     async def _kill(self, pids: list[int]) -> None:
         for pid in pids:

@@ -9,8 +9,6 @@ lie below its own lower one.
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -157,14 +155,3 @@ def _proc_and_sys(root: Path) -> None:
     system.mount("proc", str(root / "proc"), "proc", flags)
     with contextlib.suppress(OSError):  # not everywhere for a user without root
         system.mount("sysfs", str(root / "sys"), "sysfs", flags | system.MS_RDONLY)
-
-
-def remove(folder: Path) -> None:
-    """Removes a container's folder; an overlay's `work` folder may need its mode changed."""
-
-    def retry(function: Any, path: str, _: Any) -> None:
-        with contextlib.suppress(OSError):
-            os.chmod(path, 0o700)  # noqa: PTH101 - the callback has a text
-            function(path)
-
-    shutil.rmtree(folder, onerror=retry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,24 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import PersistentVolume, PersistentVolumeClaim
 from lightkube.resources.storage_v1 import StorageClass
 
+from localjuju.errors import EngineError
 from localjuju.node.cluster import UNREACHABLE, follow, until_done
+from localjuju.node.hostpaths import HostPaths
+from localjuju.trees import remove_tree
 
 CLASS = "local"
 _PROVISIONER = "localjuju/local"
+_log = logging.getLogger(__name__)
 _PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 
 
 class Provisioner:
     """Makes a volume for every claim of our class; removes volumes whose claim has gone."""
 
-    def __init__(self, api: AsyncClient, folder: Path):
+    def __init__(self, api: AsyncClient, folder: Path, host_paths: HostPaths):
         self._api = api
         self._folder = folder
+        self._host_paths = host_paths
 
     async def run(self) -> None:
         """Works until cancelled."""
@@ -91,17 +96,35 @@ class Provisioner:
                     and volume.spec.persistentVolumeReclaimPolicy == "Delete"
                 ):
                     name = volume.metadata.name
-                    path = Path(volume.spec.hostPath.path)
-                    await asyncio.to_thread(shutil.rmtree, path, True)
+                    try:
+                        await asyncio.to_thread(remove_tree, self.own_folder(name))
+                    except (EngineError, OSError) as error:
+                        _log.warning("volume %s stays: %s", name, error)
+                        continue
                     await until_done(
                         lambda name=name: self._api.delete(PersistentVolume, name), "volume"
                     )
+
+    def own_folder(self, volume: str) -> Path:
+        """The folder of a volume of our making: by its name, below this engine's own folder.
+
+        What the object says of its path may be from another state folder, which this one is a
+        copy of, or anybody's word.
+
+        Raises:
+            OSError: the name leads elsewhere.
+        """
+        folder = self._folder.resolve() / volume
+        if folder.parent != self._folder.resolve() or volume in ("", ".", ".."):
+            raise OSError(f"{volume} is no volume of this engine")
+        return folder
 
     async def folder_of(self, namespace: str, name: str) -> Path:
         """The folder of a bound claim.
 
         Raises:
             OSError: it is not bound (yet), or its volume is of a kind not supported here.
+            ConfigError: its volume is a folder of the host that is not allowed.
         """
         try:
             claim = await self._api.get(PersistentVolumeClaim, name, namespace=namespace)
@@ -111,9 +134,16 @@ class Provisioner:
             volume = await self._api.get(PersistentVolume, bound)
         except (ApiError, *UNREACHABLE) as error:
             raise OSError(f"PersistentVolumeClaim {name}: {error}") from None
+        path = self._path(volume)
+        with contextlib.suppress(OSError):
+            path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _path(self, volume: Any) -> Path:
+        name = volume.metadata.name
         source = volume.spec.hostPath if volume.spec else None
         if source is None:
-            raise OSError(f"volume {bound} is of a kind not supported by localjuju")
-        with contextlib.suppress(OSError):
-            Path(source.path).mkdir(parents=True, exist_ok=True)
-        return Path(source.path)
+            raise OSError(f"volume {name} is of a kind not supported by localjuju")
+        if (volume.metadata.annotations or {}).get(_PROVISIONED_BY) == _PROVISIONER:
+            return self.own_folder(name)
+        return self._host_paths.resolve(source.path)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from localjuju.node.environment import ConfigError
+from localjuju.node.hostpaths import HostPaths
 from localjuju.node.values import field_value, resource_value
 
 Data = Mapping[str, bytes]
@@ -27,7 +27,14 @@ class Volumes:
     """The volumes of one pod, below one folder; `refresh` follows what has changed since."""
 
     def __init__(
-        self, pod: Any, folder: Path, pod_ip: str, read: Read, token: Token, claim: Claim
+        self,
+        pod: Any,
+        folder: Path,
+        pod_ip: str,
+        read: Read,
+        token: Token,
+        claim: Claim,
+        host_paths: HostPaths,
     ):
         self._pod = pod
         self._folder = folder
@@ -35,6 +42,7 @@ class Volumes:
         self._read = read
         self._token = token
         self._claim = claim
+        self._host_paths = host_paths
         self._written: dict[Path, dict[str, bytes]] = {}
         self.paths: dict[str, Path] = {}
 
@@ -56,7 +64,7 @@ class Volumes:
     async def _make(self, volume: Any) -> Path:
         path = self._folder / volume.name
         if volume.hostPath is not None:
-            host = Path(volume.hostPath.path)
+            host = self._host_paths.resolve(volume.hostPath.path)
             if not host.exists() and volume.hostPath.type in ("DirectoryOrCreate", "", None):
                 host.mkdir(parents=True)
             if not host.exists():
@@ -160,8 +168,3 @@ def object_data(kind: str, item: Any) -> dict[str, bytes]:
     found = {key: value.encode() for key, value in (item.data or {}).items()}
     found.update({k: base64.b64decode(v) for k, v in (item.binaryData or {}).items()})
     return found
-
-
-def remove(folder: Path) -> None:
-    """Removes a pod's volumes; claims and host folders are links outside and stay."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -9,6 +9,7 @@ import pytest
 from lightkube import codecs
 
 from localjuju.node.environment import ConfigError
+from localjuju.node.hostpaths import HostPaths
 from localjuju.node.volumes import Volumes
 
 
@@ -42,7 +43,8 @@ def volumes(folder: Path, cluster: Cluster, **source: object) -> Volumes:
             },
         }
     )  # fmt: skip
-    return Volumes(pod, folder, "", cluster.read, cluster.token, cluster.claim)
+    allowed = HostPaths([folder / "allowed"])
+    return Volumes(pod, folder, "", cluster.read, cluster.token, cluster.claim, allowed)
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -92,7 +94,7 @@ async def test_projected_sources_share_a_folder(tmp_path: Path):
         ({"configMap": {"name": "none"}}, 'configmap "none" not found'),
         ({"secret": {"secretName": "s", "items": [{"key": "z", "path": "z"}]}}, "has no key z"),
         ({"nfs": {"server": "a", "path": "/"}}, "not supported by localjuju"),
-        ({"hostPath": {"path": "/no/such", "type": "Directory"}}, "/no/such is not there"),
+        ({"hostPath": {"path": "/no/such", "type": "Directory"}}, "LOCALJUJU_HOST_PATHS=/no/such"),
     ],
 )
 async def test_what_cannot_be_made_is_named(tmp_path: Path, source: dict[str, object], text: str):
@@ -108,3 +110,37 @@ async def test_optional_means_empty(tmp_path: Path):
 async def test_an_unbound_claim_is_named(tmp_path: Path):
     with pytest.raises(OSError, match="PersistentVolumeClaim data is not bound yet"):
         await volumes(tmp_path, Cluster(), persistentVolumeClaim={"claimName": "data"}).prepare()
+
+
+async def test_a_host_path_below_an_allowed_folder_is_made_and_seen(tmp_path: Path):
+    made = volumes(tmp_path, Cluster(), hostPath={"path": str(tmp_path / "allowed/a/b")})
+    await made.prepare()
+    assert made.paths["v"] == tmp_path / "allowed/a/b"
+    assert made.paths["v"].is_dir()
+
+
+async def test_a_host_path_that_must_be_there_is_named(tmp_path: Path):
+    source = {"path": str(tmp_path / "allowed/none"), "type": "Directory"}
+    with pytest.raises(ConfigError, match="allowed/none is not there"):
+        await volumes(tmp_path, Cluster(), hostPath=source).prepare()
+
+
+@pytest.mark.parametrize("way", ["{0}/other/x", "{0}/allowed/../other/x", "{0}/allowed/link/x"])
+async def test_a_host_path_that_leads_elsewhere_is_refused_and_nothing_made(
+    tmp_path: Path, way: str
+):
+    (tmp_path / "allowed").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "allowed/link").symlink_to(tmp_path / "other")
+    with pytest.raises(ConfigError, match="is not one of the engine's folders"):
+        await volumes(tmp_path, Cluster(), hostPath={"path": way.format(tmp_path)}).prepare()
+    assert not list((tmp_path / "other").iterdir())
+
+
+async def test_the_user_may_name_more_host_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LOCALJUJU_HOST_PATHS", f"/no/such:{tmp_path}/data")
+    found = HostPaths.of(tmp_path / "own")
+    assert found.resolve(f"{tmp_path}/data/set") == tmp_path / "data/set"
+    assert found.resolve(f"{tmp_path}/own") == tmp_path / "own"
+    with pytest.raises(ConfigError):
+        found.resolve("/")
