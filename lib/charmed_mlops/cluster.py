@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -11,14 +12,17 @@ import yaml
 from charmed_mlops.charm import ServiceCharm
 from charmed_mlops.errors import Blocked, Waiting
 from charmed_mlops.interfaces.manifests import (
+    APPLICATION_KEY,
     CONTENT_KEY,
     SECRET_FIELD,
+    VERSION,
     Answer,
     Manifest,
     Request,
     digest,
     name_of,
     pack,
+    unpack,
 )
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -27,16 +31,27 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class ClusterResources:
     """Declares what `src/manifests/*.yaml.j2` renders to, over a relation to the broker.
 
-    Templates get `app`, `namespace` (the model's) and what `apply` is given. A Secret is written
-    with stringData; its content goes through a Juju secret, never through the databag.
+    Templates get `app`, `namespace` (the model's) and what `apply` is given. What
+    `src/manifests/tenants/*.yaml.j2` renders to is applied in the namespace of every tenant,
+    where `$(tenant)` becomes the namespace's name. A Secret is written with stringData; its
+    content goes through a Juju secret, never through the databag.
     """
 
     def __init__(self, charm: ServiceCharm, relation: str = "manifests"):
         self._charm = charm
         self._endpoint = relation
 
+    @property
+    def tenants(self) -> list[str]:
+        """The tenants' namespaces, as the broker answered; empty while it has not."""
+        relation = self._charm.model.get_relation(self._endpoint)
+        return relation.load(Answer, relation.app).tenants if relation else []
+
     def apply(self, **context: Any) -> None:
         """Have the objects applied; returns when the broker says that they are.
+
+        The leader insists on an answer to what it declares. Another unit takes any answer: while
+        an application is refreshed it may run another revision than the leader does.
 
         Raises:
             Blocked: no relation, or the broker refuses an object; the text says why.
@@ -48,12 +63,13 @@ class ClusterResources:
                 f"missing relation {self._endpoint}: "
                 f"juju integrate {self._charm.app.name}:{self._endpoint} resource-broker"
             )
-        manifests = self.manifests(**context)
-        wanted = digest(manifests)
+        wanted = None
         if self._charm.unit.is_leader():
-            self._publish(relation, manifests, wanted)
+            manifests, tenants = self.manifests(**context), self.tenant_manifests(**context)
+            wanted = digest(manifests, tenants)
+            self._publish(relation, manifests, tenants, wanted)
         answer = relation.load(Answer, relation.app)
-        if answer.hash != wanted:
+        if not answer.hash or wanted not in (None, answer.hash):
             raise Waiting(f"waiting for {relation.app.name} to apply the cluster objects")
         for problem in answer.problems:
             if problem.outcome == "refused":
@@ -64,38 +80,83 @@ class ClusterResources:
 
     def manifests(self, **context: Any) -> list[Manifest]:
         """The rendered objects, Secrets with their content."""
+        return self._rendered("", context)
+
+    def tenant_manifests(self, **context: Any) -> list[Manifest]:
+        """The rendered objects for each tenant, Secrets with their content."""
+        return self._rendered("tenants/", context)
+
+    def _rendered(self, folder: str, context: dict[str, Any]) -> list[Manifest]:
         charm = self._charm
         objects: list[Manifest] = []
-        for template in sorted((charm.charm_dir / "src" / "manifests").glob("*.yaml.j2")):
+        for template in sorted((charm.charm_dir / "src" / "manifests" / folder).glob("*.yaml.j2")):
             text = charm.render(
-                template.name, app=charm.app.name, namespace=charm.model.name, **context
+                folder + template.name, app=charm.app.name, namespace=charm.model.name, **context
             )
             objects += [document for document in yaml.load_all(text, _LOADER) if document]
         return objects
 
-    def _publish(self, relation: ops.Relation, manifests: list[Manifest], wanted: str) -> None:
+    def _publish(
+        self,
+        relation: ops.Relation,
+        manifests: list[Manifest],
+        tenants: list[Manifest],
+        wanted: str,
+    ) -> None:
         current = relation.load(Request, self._charm.app)
-        if current.hash == wanted:
+        if current.hash == wanted and current.version == VERSION:
             return
+        names: set[str] = set()
+        packed = [
+            pack(self._without_content(relation, manifest, scope, names) for manifest in found)
+            for scope, found in (("", manifests), ("tenants.", tenants))
+        ]
         request = Request(
-            manifests=pack(self._without_content(relation, manifest) for manifest in manifests),
+            manifests=packed[0],
+            tenants=packed[1] if tenants else None,
             hash=wanted,
-            service_account=self._charm.app.name,
         )
+        before = self._secret_labels(current)
         relation.save(request, self._charm.app)
+        for label in sorted(before - names):
+            with contextlib.suppress(ops.SecretNotFoundError):
+                self._charm.model.get_secret(label=label).remove_all_revisions()
 
-    def _without_content(self, relation: ops.Relation, manifest: Manifest) -> Manifest:
+    def _without_content(
+        self, relation: ops.Relation, manifest: Manifest, scope: str, labels: set[str]
+    ) -> Manifest:
         """A Secret with its content in a Juju secret; any other object as it is."""
         if (manifest["apiVersion"], manifest["kind"]) != ("v1", "Secret"):
             return manifest
-        content = {CONTENT_KEY: json.dumps(manifest.get("stringData") or {}, sort_keys=True)}
-        label = f"{self._endpoint}.{name_of(manifest)}"
+        if "data" in manifest:
+            raise ValueError(f"{name_of(manifest)}: write its content as stringData, not as data")
+        content = {
+            APPLICATION_KEY: self._charm.app.name,
+            CONTENT_KEY: json.dumps(manifest.get("stringData") or {}, sort_keys=True),
+        }
+        label = self._label(manifest, scope)
+        labels.add(label)
         try:
             secret = self._charm.model.get_secret(label=label)
-            if secret.peek_content() != content:
+            if secret.get_content(refresh=True) != content:
                 secret.set_content(content)
         except ops.SecretNotFoundError:
             secret = self._charm.app.add_secret(content, label=label)
         secret.grant(relation)
-        kept = {key: value for key, value in manifest.items() if key not in ("data", "stringData")}
+        kept = {key: value for key, value in manifest.items() if key != "stringData"}
         return {**kept, SECRET_FIELD: secret.get_info().id}
+
+    def _label(self, manifest: Manifest, scope: str) -> str:
+        """What the owner calls the Juju secret of a Secret."""
+        namespace = manifest["metadata"].get("namespace") or ""
+        own = namespace in ("", self._charm.model.name)
+        return f"{self._endpoint}.{scope}{'' if own else namespace + '.'}{name_of(manifest)}"
+
+    def _secret_labels(self, request: Request) -> set[str]:
+        """The labels of the Juju secrets that an earlier request names."""
+        return {
+            self._label(manifest, scope)
+            for scope, text in (("", request.manifests), ("tenants.", request.tenants))
+            for manifest in (unpack(text) if text else ())
+            if SECRET_FIELD in manifest
+        }

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import pathlib
+import textwrap
 
 import ops
 import pytest
 from ops import testing
 
 from charmed_mlops import ClusterResources, ServiceCharm
-from charmed_mlops.interfaces.manifests import SECRET_FIELD, unpack
+from charmed_mlops.interfaces.manifests import (
+    APPLICATION_KEY,
+    SECRET_FIELD,
+    TENANT,
+    VERSION,
+    unpack,
+)
 
 MODEL = testing.Model("shop")
 META = {
     "name": "maker",
-    "requires": {"manifests": {"interface": "kubernetes_manifests", "limit": 1}},
+    "requires": {"manifests": {"interface": "cluster_resources", "limit": 1}},
 }
 TEMPLATE = """
 apiVersion: v1
@@ -80,10 +87,11 @@ def test_the_leader_asks_and_waits(context):
     request = asked(out, relation)
     config_map, secret = unpack(request["manifests"])
     assert config_map["data"] == {"color": "green"}
-    assert request["service_account"] == "maker"
+    assert request["version"] == VERSION
     (kept,) = out.secrets
     assert secret == {**secret, SECRET_FIELD: kept.id}
     assert "sesame" not in json.dumps(unpack(request["manifests"]))
+    assert kept.latest_content[APPLICATION_KEY] == "maker"
     assert json.loads(kept.latest_content["content"]) == {"password": "green-sesame"}
     assert kept.remote_grants == {relation.id: {"broker"}}
 
@@ -124,3 +132,48 @@ def test_an_answer_to_an_older_request_does_not_count(context, monkeypatch):
     out = run(context, answered, secrets=first.secrets)
     assert isinstance(out.unit_status, ops.WaitingStatus)
     assert asked(out, answered)["hash"] != asked(first, relation)["hash"]
+
+
+def test_a_follower_takes_an_answer_to_another_revision_and_waits_without_any(context):
+    """While an application is refreshed its units differ: a new follower has to serve too."""
+    answered = relate(hash="of another revision", problems=[])
+    assert run(context, answered, leader=False).unit_status == ops.ActiveStatus()
+    assert isinstance(run(context, relate(), leader=False).unit_status, ops.WaitingStatus)
+
+
+def test_objects_for_tenants_travel_beside_the_others(context, tmp_path):
+    folder = tmp_path / "src" / "manifests" / "tenants"
+    folder.mkdir()
+    text = """
+        apiVersion: v1
+        kind: Secret
+        metadata: {name: key, namespace: $(tenant)}
+        stringData: {password: sesame}
+    """
+    (folder / "key.yaml.j2").write_text(textwrap.dedent(text))
+    relation = relate()
+    out = run(context, relation)
+    request = asked(out, relation)
+    (secret,) = unpack(request["tenants"])
+    assert secret["metadata"]["namespace"] == TENANT
+    assert len({each.id for each in out.secrets} & {secret[SECRET_FIELD]}) == 1
+    assert len(list(out.secrets)) == 2
+    answered = relate(hash=request["hash"], problems=[], tenants=["alice", "bob"])
+    with context(context.on.update_status(), testing.State(relations=[answered])) as manager:
+        assert manager.charm.cluster.tenants == ["alice", "bob"]
+
+
+def test_the_juju_secret_of_a_secret_that_is_no_longer_declared_goes(context, tmp_path):
+    relation = relate()
+    first = run(context, relation)
+    file = tmp_path / "src" / "manifests" / "objects.yaml.j2"
+    file.write_text(TEMPLATE.split("---")[0])
+    kept = first.get_relation(relation.id)
+    assert not list(run(context, kept, secrets=first.secrets).secrets)
+
+
+def test_a_secret_with_data_is_an_error_of_the_charm(context, tmp_path):
+    file = tmp_path / "src" / "manifests" / "objects.yaml.j2"
+    file.write_text(TEMPLATE.replace("stringData", "data"))
+    with pytest.raises(testing.errors.UncaughtCharmError, match="write its content as stringData"):
+        run(context, relate())

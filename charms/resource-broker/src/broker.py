@@ -1,4 +1,4 @@
-"""The provider's side of `kubernetes_manifests`: reads requests, applies, answers, removes."""
+"""The provider's side of `cluster_resources`: reads requests, applies, answers, removes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from policy import RULES, Policy
 
 from charmed_mlops import ActionFailed, Blocked, ServiceCharm, Waiting
 from charmed_mlops.interfaces.manifests import (
+    APPLICATION_KEY,
     CONTENT_KEY,
     SECRET_FIELD,
     Answer,
@@ -168,6 +169,8 @@ class Broker:
         application = relation.app.name
         manifests = unpack(request.manifests or "")
         namespace = self._charm.model.name
+        if request.tenants:
+            raise InvalidManifests("objects for tenants are not applied yet")
         # Juju gives each application a ServiceAccount of its name; what it claims counts not
         policy = Policy(application, application, namespace, allowed.get(application, ()))
         refused = [
@@ -177,18 +180,25 @@ class Broker:
         if refused:  # all or nothing: half of an application's objects is of no use to it
             return refused
         try:
-            resolved = [self._resolve(manifest) for manifest in manifests]
+            resolved = [self._resolve(manifest, application) for manifest in manifests]
+        except InvalidManifests:
+            raise
         except (ops.SecretNotFoundError, ops.ModelError, KeyError, ValueError):
             text = "its Juju secret cannot be read yet"
             return [Problem(object="Secret", reason=text, outcome="failed")]
         return apply.apply(self._cluster, self._book, application, resolved, force)
 
-    def _resolve(self, manifest: Manifest) -> Manifest:
-        """A Secret with the content of the Juju secret that it names."""
+    def _resolve(self, manifest: Manifest, application: str) -> Manifest:
+        """A Secret with the content of the Juju secret that it names, if that is its own."""
         if SECRET_FIELD not in manifest:
             return manifest
         secret = self._charm.model.get_secret(id=manifest[SECRET_FIELD])
-        content = json.loads(secret.get_content(refresh=True)[CONTENT_KEY])
+        given = secret.get_content(refresh=True)
+        if given.get(APPLICATION_KEY) != application:
+            raise InvalidManifests(
+                f"the Juju secret of {name_of(manifest)} is not {application}'s"
+            )
+        content = json.loads(given[CONTENT_KEY])
         rest = {key: value for key, value in manifest.items() if key != SECRET_FIELD}
         # not as stringData: server-side apply does not remove keys that were given that way
         data = {key: b64encode(value.encode()).decode() for key, value in content.items()}

@@ -1,8 +1,14 @@
-"""Interface `kubernetes_manifests`: an application asks for cluster objects, the broker answers.
+"""Interface `cluster_resources`: an application asks for cluster objects, the broker answers.
 
 Both sides write only their application databag. KServe's objects are some 100 kB of YAML, so
 they travel as gzip of JSON. The content of a Kubernetes Secret never does: the object carries
 the id of a Juju secret, granted to the relation, in its place.
+
+A request holds two lists. The broker applies `manifests` once, in the model's namespace or to
+the whole cluster. It applies `tenants` once for each tenant: a namespace that carries the label
+TENANT_LABEL. In these, every string `$(tenant)` stands for the name of the namespace. A tenant
+object whose metadata.namespace is a fixed name is applied in that tenant's namespace only, so an
+application can give each tenant a key of its own; the answer lists the tenants.
 """
 
 from __future__ import annotations
@@ -19,10 +25,18 @@ import pydantic
 
 Manifest = dict[str, Any]
 
-# Top-level field of a v1 Secret in the databag: the id of a Juju secret whose key CONTENT_KEY
-# holds the Secret's data as a JSON object of strings.
+VERSION = 1
+
+# Top-level field of a v1 Secret in the databag: the id of a Juju secret. Its key CONTENT_KEY
+# holds the Secret's data as a JSON object of strings, APPLICATION_KEY the application that owns
+# it: the broker may read the secrets of many, and must not hand one application another's.
 SECRET_FIELD = "jujuSecret"
 CONTENT_KEY = "content"
+APPLICATION_KEY = "application"
+
+# Namespaces with this label are tenants. The placeholder has the form of Kubernetes' own $(VAR).
+TENANT_LABEL = ("app.kubernetes.io/part-of", "kubeflow-profile")
+TENANT = "$(tenant)"
 _MAX_BYTES = 8 * 1024 * 1024
 
 
@@ -34,14 +48,16 @@ class Request(pydantic.BaseModel):
     """What the requirer writes.
 
     Attributes:
+        version: of this interface; a broker refuses one that it does not know.
         manifests: the objects, see `pack`.
-        hash: `digest` of the objects with the content of their Secrets.
-        service_account: the ServiceAccount that the application's pods run as.
+        tenants: the objects for each tenant's namespace, see `pack`; None when there are none.
+        hash: `digest` of both with the content of their Secrets.
     """
 
+    version: int = VERSION
     manifests: str | None = None
+    tenants: str | None = None
     hash: str | None = None
-    service_account: str | None = None
 
 
 class Problem(pydantic.BaseModel):
@@ -65,10 +81,12 @@ class Answer(pydantic.BaseModel):
     Attributes:
         hash: the request that this answers.
         problems: empty when everything in it is applied.
+        tenants: the namespaces of the tenants, for applications that declare objects for them.
     """
 
     hash: str | None = None
     problems: list[Problem] = pydantic.Field(default_factory=list)
+    tenants: list[str] = pydantic.Field(default_factory=list)
 
 
 def name_of(manifest: Mapping[str, Any]) -> str:
@@ -76,9 +94,11 @@ def name_of(manifest: Mapping[str, Any]) -> str:
     return f"{manifest.get('kind')}/{(manifest.get('metadata') or {}).get('name')}"
 
 
-def digest(manifests: Iterable[Manifest]) -> str:
+def digest(manifests: Iterable[Manifest], tenants: Iterable[Manifest] = ()) -> str:
     """A hash of the objects that does not depend on the order of keys."""
-    text = json.dumps(list(manifests), sort_keys=True, separators=(",", ":"))
+    parts = [list(manifests), list(tenants)]
+    # without objects for tenants, the hash is that of the list of manifests
+    text = json.dumps(parts if parts[1] else parts[0], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -103,22 +123,48 @@ def unpack(text: str) -> list[Manifest]:
             if inflate.unconsumed_tail or not inflate.eof:
                 raise InvalidManifests(f"more than {_MAX_BYTES} bytes, or cut short")
         manifests = json.loads(content)
-    except (ValueError, zlib.error) as error:
+        _require_json(manifests)
+    except InvalidManifests:
+        raise
+    except (ValueError, RecursionError, zlib.error) as error:
         raise InvalidManifests(f"not a list of Kubernetes objects: {error}") from None
     if not isinstance(manifests, list):
         raise InvalidManifests("not a list of Kubernetes objects")
     seen = set()
     for manifest in manifests:
+        metadata = manifest.get("metadata") if isinstance(manifest, dict) else None
         if not (
-            isinstance(manifest, dict)
-            and all(isinstance(manifest.get(key), str) for key in ("apiVersion", "kind"))
-            and isinstance(manifest.get("metadata"), dict)
-            and isinstance(manifest["metadata"].get("name"), str)
+            isinstance(metadata, dict)
+            and all(_is_text(manifest.get(key)) for key in ("apiVersion", "kind"))
+            and _is_text(metadata.get("name"))
         ):
             raise InvalidManifests("an object without apiVersion, kind or metadata.name")
-        metadata = manifest["metadata"]
+        if not isinstance(metadata.get("namespace"), (str, type(None))):
+            raise InvalidManifests(f"{name_of(manifest)}: its metadata.namespace is not a text")
         key = (manifest["apiVersion"], manifest["kind"], metadata.get("namespace"))
         if (*key, metadata["name"]) in seen:
             raise InvalidManifests(f"{name_of(manifest)} is declared twice")
         seen.add((*key, metadata["name"]))
     return manifests
+
+
+def for_tenant(manifest: Any, tenant: str) -> Any:
+    """The object with every `$(tenant)` in its keys and texts replaced by the namespace's name."""
+    if isinstance(manifest, str):
+        return manifest.replace(TENANT, tenant)
+    if isinstance(manifest, list):
+        return [for_tenant(item, tenant) for item in manifest]
+    if isinstance(manifest, dict):
+        return {
+            for_tenant(key, tenant): for_tenant(value, tenant) for key, value in manifest.items()
+        }
+    return manifest
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _require_json(value: Any) -> None:
+    """Refuses what JSON has no form for but Python takes: NaN, and halves of surrogate pairs."""
+    json.dumps(value, allow_nan=False, ensure_ascii=False).encode()

@@ -15,7 +15,13 @@ import pytest
 import yaml
 from ops import testing
 
-from charmed_mlops.interfaces.manifests import CONTENT_KEY, SECRET_FIELD, digest, pack
+from charmed_mlops.interfaces.manifests import (
+    APPLICATION_KEY,
+    CONTENT_KEY,
+    SECRET_FIELD,
+    digest,
+    pack,
+)
 
 CHARM = Path(__file__).parents[2]
 META = yaml.safe_load((CHARM / "charmcraft.yaml").read_text())
@@ -122,7 +128,7 @@ ALL = [POT, BINDING, ROLE, DEFINITION, thing("v1", "ConfigMap", "maker-settings"
 
 
 def relate(manifests: list[dict], application: str = "maker") -> testing.Relation:
-    request = {"manifests": pack(manifests), "hash": digest(manifests), "service_account": "x"}
+    request = {"manifests": pack(manifests), "hash": digest(manifests)}
     data = {key: json.dumps(value) for key, value in request.items()}
     return testing.Relation("manifests", remote_app_name=application, remote_app_data=data)
 
@@ -150,7 +156,7 @@ def test_what_is_declared_is_applied_and_answered(context, cluster):
     relation = relate(ALL)
     out = run(context, context.on.relation_changed(relation, remote_unit=0), relation)
     assert out.unit_status == ops.ActiveStatus()
-    assert answer(out, relation) == {"hash": digest(ALL), "problems": []}
+    assert answer(out, relation) == {"hash": digest(ALL), "problems": [], "tenants": []}
     declared = {f"{item['kind']}/{item['metadata']['name']}" for item in ALL}
     assert declared | {"Secret/resource-broker.maker"} == names(cluster)
 
@@ -201,7 +207,9 @@ def test_another_application_s_object_is_not_taken(context, cluster):
 
 @pytest.mark.engine
 def test_a_secret_s_content_comes_from_the_juju_secret(context, cluster):
-    secret = testing.Secret({CONTENT_KEY: json.dumps({"password": "sesame"})})
+    secret = testing.Secret(
+        {APPLICATION_KEY: "maker", CONTENT_KEY: json.dumps({"password": "sesame"})}
+    )
     relation = relate([{**thing("v1", "Secret", "maker-key"), SECRET_FIELD: secret.id}])
     run(context, context.on.update_status(), relation, secrets=[secret])
     (found,) = [item for item in objects(cluster) if item["metadata"]["name"] == "maker-key"]
