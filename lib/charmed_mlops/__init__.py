@@ -1,7 +1,7 @@
 """What all charms of this repository share: one reconciling base class and its helpers.
 
 Names are imported when first used, so a charm loads only what it needs: `import charmed_mlops`
-alone loads neither ops nor jinja2, lightkube or cryptography.
+alone loads neither ops nor jinja2, lightkube, pydantic or cryptography.
 """
 
 from __future__ import annotations
@@ -12,37 +12,53 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from charmed_mlops.certificates import WebhookCertificate as WebhookCertificate
     from charmed_mlops.charm import ServiceCharm as ServiceCharm
+    from charmed_mlops.checks import Exec as Exec
+    from charmed_mlops.checks import Http as Http
+    from charmed_mlops.checks import Tcp as Tcp
     from charmed_mlops.cluster import ClusterResources as ClusterResources
     from charmed_mlops.errors import ActionFailed as ActionFailed
     from charmed_mlops.errors import Blocked as Blocked
     from charmed_mlops.errors import CommandFailed as CommandFailed
     from charmed_mlops.errors import Waiting as Waiting
+    from charmed_mlops.interfaces.dashboard_links import DashboardLinks as DashboardLinks
+    from charmed_mlops.interfaces.dashboard_links import Link as Link
+    from charmed_mlops.interfaces.gateway_route import GatewayRoute as GatewayRoute
+    from charmed_mlops.interfaces.gateway_route import Route as Route
     from charmed_mlops.interfaces.mysql import DatabaseProvider as DatabaseProvider
     from charmed_mlops.interfaces.mysql import DatabaseRequirer as DatabaseRequirer
     from charmed_mlops.interfaces.s3 import S3Provider as S3Provider
     from charmed_mlops.interfaces.s3 import S3Requirer as S3Requirer
+    from charmed_mlops.interfaces.service import Address as Address
+    from charmed_mlops.interfaces.service import ServiceProvider as ServiceProvider
+    from charmed_mlops.interfaces.service import ServiceRequirer as ServiceRequirer
     from charmed_mlops.metrics import Metrics as Metrics
-    from charmed_mlops.workload import Exec as Exec
+    from charmed_mlops.options import Quantity as Quantity
     from charmed_mlops.workload import File as File
-    from charmed_mlops.workload import Http as Http
-    from charmed_mlops.workload import Tcp as Tcp
     from charmed_mlops.workload import Workload as Workload
 
 _HOME = {
     "ActionFailed": "errors",
+    "Address": "interfaces.service",
     "Blocked": "errors",
     "ClusterResources": "cluster",
     "CommandFailed": "errors",
+    "DashboardLinks": "interfaces.dashboard_links",
     "DatabaseProvider": "interfaces.mysql",
     "DatabaseRequirer": "interfaces.mysql",
-    "Exec": "workload",
+    "Exec": "checks",
     "File": "workload",
-    "Http": "workload",
+    "GatewayRoute": "interfaces.gateway_route",
+    "Http": "checks",
+    "Link": "interfaces.dashboard_links",
     "Metrics": "metrics",
+    "Quantity": "options",
+    "Route": "interfaces.gateway_route",
     "S3Provider": "interfaces.s3",
     "S3Requirer": "interfaces.s3",
     "ServiceCharm": "charm",
-    "Tcp": "workload",
+    "ServiceProvider": "interfaces.service",
+    "ServiceRequirer": "interfaces.service",
+    "Tcp": "checks",
     "Waiting": "errors",
     "WebhookCertificate": "certificates",
     "Workload": "workload",

@@ -1,4 +1,4 @@
-"""Certificates for admission webhooks: one authority and one leaf per application."""
+"""Certificates for admission webhooks: one CA and one leaf per application."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from charmed_mlops.errors import Waiting
 if TYPE_CHECKING:
     from cryptography import x509
 
+    from charmed_mlops.charm import ServiceCharm
+
 _LEAF_LIFE = datetime.timedelta(days=365)
-_AUTHORITY_LIFE = datetime.timedelta(days=3650)
+_CA_LIFE = datetime.timedelta(days=3650)
 _RENEW_AT = 2 / 3  # of the life; the rest is the time to notice that renewal does not work
 _BACKDATE = datetime.timedelta(hours=1)  # for nodes whose clock is behind
 
@@ -29,8 +31,8 @@ class Certificate:
     """PEM texts.
 
     Attributes:
-        ca: certificate of the authority; what webhook configurations trust.
-        chain: the server's certificate, then the authority's.
+        ca: certificate of the CA, and of the one before it; what webhook configurations trust.
+        chain: the server's certificate, then the CA's.
         key: the server's private key.
     """
 
@@ -42,11 +44,12 @@ class Certificate:
 class WebhookCertificate:
     """Kept in a secret of the application: the leader makes and renews it, all units read it."""
 
-    def __init__(self, charm: ops.CharmBase, service: str | None = None):
+    def __init__(self, charm: ServiceCharm, service: str | None = None):
         """Prepares.
 
         Args:
-            charm: whose application it is for.
+            charm: whose application it is for; one that scales declares `peers`, which wake the
+                followers when the leader has made the certificate.
             service: the Service that the API server calls; default the application's own.
         """
         self._charm = charm
@@ -66,14 +69,19 @@ class WebhookCertificate:
             if not leads:
                 raise Waiting("waiting for the leader to make the webhook certificate") from None
             content = self._issue({})
-            self._charm.app.add_secret(content, label=self._label)
+            secret = self._charm.app.add_secret(content, label=self._label)
         else:
-            content = secret.peek_content()
+            # refresh: an owner that peeks keeps the first revision in use for ever
+            content = secret.get_content(refresh=True)
             if leads and self._due(content):
                 content = self._issue(content)
                 secret.set_content(content)
+        self._charm.peers.announce(self._label, secret)
         return Certificate(
-            content["ca-cert"], content["server-cert"] + content["ca-cert"], content["server-key"]
+            # the CA of before too: a follower serves its leaf until it has read the new one
+            content["ca-cert"] + content.get("ca-before", ""),
+            content["server-cert"] + content["ca-cert"],
+            content["server-key"],
         )
 
     @property
@@ -89,7 +97,7 @@ class WebhookCertificate:
         return _old(leaf) or names.get_values_for_type(x509.DNSName) != self._names
 
     def _issue(self, content: dict[str, str]) -> dict[str, str]:
-        """A new leaf, from the authority at hand while that outlives it, else from a new one."""
+        """A new leaf, from the CA at hand while that outlives it, else from a new one."""
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
         from cryptography.hazmat.primitives.asymmetric import ec
@@ -120,15 +128,18 @@ class WebhookCertificate:
             )
 
         issuer = f"{self._charm.app.name} webhooks"
+        before = ""
         if content and not _old(x509.load_pem_x509_certificate(content["ca-cert"].encode())):
             ca_text, ca_key_text = content["ca-cert"], content["ca-key"]
+            before = content.get("ca-before", "")
             ca_key = serialization.load_pem_private_key(ca_key_text.encode(), None)
             assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
         else:
+            before = content.get("ca-cert", "")
             ca_key = ec.generate_private_key(ec.SECP256R1())
             ca_key_text = pem(ca_key)
             ca = (
-                builder(issuer, issuer, ca_key, _AUTHORITY_LIFE)
+                builder(issuer, issuer, ca_key, _CA_LIFE)
                 .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
                 .sign(ca_key, hashes.SHA256())
             )
@@ -148,6 +159,7 @@ class WebhookCertificate:
             "ca-key": ca_key_text,
             "server-cert": leaf.public_bytes(serialization.Encoding.PEM).decode(),
             "server-key": pem(key),
+            **({"ca-before": before} if before else {}),
         }
 
 

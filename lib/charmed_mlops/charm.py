@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import ops
 
 from charmed_mlops.errors import ActionFailed, Blocked, CommandFailed, Waiting
+from charmed_mlops.logs import LogForwarding
+from charmed_mlops.peers import Peers
 from charmed_mlops.workload import Workload
 
 logger = logging.getLogger(__name__)
+Model = TypeVar("Model")
+MANIFESTS = Path(__file__).parent / "manifests"
+"""Macros that the charms' manifest templates import."""
 
 
 class ServiceCharm(ops.CharmBase):
@@ -22,14 +29,26 @@ class ServiceCharm(ops.CharmBase):
     status is left to Juju, which derives it from its units.
 
     Actions are methods named `action_NAME` (underscores for hyphens): they get the parameters
-    as a dict, return the results as a dict (or None), and raise ActionFailed.
+    as the pydantic model that their parameter's annotation names, else as a dict, return the
+    results as a dict (or None), and raise ActionFailed.
+
+    Attributes:
+        workload: the service of the first container; not there if the charm has no container.
+        peers: values that the leader shares with the other units.
     """
 
     def __init__(self, framework: ops.Framework, container: str | None):
-        """`container` is the workload's; None for a charm without one, and without `workload`."""
+        """`container` is the workload's; None for a charm without one, and without `workload`.
+
+        Raises:
+            NotImplementedError: an action of charmcraft.yaml has no method.
+        """
         super().__init__(framework)
+        self.peers = Peers(self)
+        self._logs = LogForwarding(self)
+        self._workloads: list[Workload] = []
         if container is not None:
-            self.workload = Workload(self, container)
+            self.workload = self.add_workload(container)
         self._outcome: ops.StatusBase | None = None
         for event in self._reconciling_events():
             framework.observe(event, self._on_event)
@@ -37,8 +56,20 @@ class ServiceCharm(ops.CharmBase):
         framework.observe(self.on.collect_unit_status, self._on_collect_unit_status)
         for action in self.meta.actions:
             name = action.replace("-", "_")
-            if hasattr(self, f"action_{name}"):
-                framework.observe(self.on[name].action, self._on_action)
+            if not hasattr(self, f"action_{name}"):
+                raise NotImplementedError(f"action {action} has no method action_{name}")
+            framework.observe(self.on[name].action, self._on_action)
+
+    def add_workload(self, container: str, service: str | None = None) -> Workload:
+        """A further service, in a container of its own or beside another.
+
+        Args:
+            container: the container's name.
+            service: the service's name; the container's unless given.
+        """
+        workload = Workload(self, container, service, self._logs.targets)
+        self._workloads.append(workload)
+        return workload
 
     def reconcile(self) -> None:
         """Bring everything to the desired state.
@@ -51,18 +82,54 @@ class ServiceCharm(ops.CharmBase):
 
     # what a reconcile function asks for
 
+    def options(self, model: type[Model]) -> Model:
+        """The config as a pydantic model; `-` in an option's name is `_` in the field's.
+
+        Raises:
+            Blocked: options are wrong; the text names each.
+        """
+        from charmed_mlops.options import load_options  # here: pydantic takes long to load
+
+        return load_options(self, model)  # type: ignore[type-var]
+
     def render(self, template: str, **context: Any) -> str:
-        """The text of `src/templates/TEMPLATE` with the context; undefined names are errors."""
+        """The text of `src/templates/TEMPLATE` with the context; undefined names are errors.
+
+        Templates of manifests import the shared macros by `{% import "macros.j2" as lib %}`.
+        """
+        return self._templates.get_template(template).render(**context)
+
+    @functools.cached_property
+    def _templates(self) -> Any:
+        import base64
+        import json
+
         import jinja2  # here, as most hooks of most charms render nothing
 
+        folders = [self.charm_dir / "src" / name for name in ("templates", "manifests")]
         environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(
-                [self.charm_dir / "src" / name for name in ("templates", "manifests")]
-            ),
+            loader=jinja2.FileSystemLoader([*folders, MANIFESTS]),
             undefined=jinja2.StrictUndefined,
             keep_trailing_newline=True,
         )
-        return environment.get_template(template).render(**context)
+        environment.filters["b64encode"] = lambda text: base64.b64encode(text.encode()).decode()
+        # plain json.dumps: jinja2's own tojson escapes for HTML
+        environment.filters["to_json"] = lambda value: json.dumps(value, sort_keys=True)
+        return environment
+
+    def images(self) -> dict[str, str]:
+        """The images of `src/images.yaml`, as the options `images` and `registry` have them.
+
+        Raises:
+            Blocked: an option is wrong.
+        """
+        from charmed_mlops.images import resolve
+
+        return resolve(
+            self.charm_dir / "src",
+            str(self.config.get("images", "")),
+            str(self.config.get("registry", "")),
+        )
 
     def set_ports(self, *ports: int) -> None:
         """Open just these TCP ports of the application's Service."""
@@ -87,19 +154,51 @@ class ServiceCharm(ops.CharmBase):
         """The DNS name of the application's Service in the cluster."""
         return f"{self.app.name}.{self.model.name}.svc.cluster.local"
 
+    def unit_address(self, number: int) -> str:
+        """The DNS name of one unit's pod, which a new pod of the same unit keeps."""
+        return (
+            f"{self.app.name}-{number}.{self.app.name}-endpoints.{self.model.name}"
+            ".svc.cluster.local"
+        )
+
+    def require_single_unit(self, alternative: str) -> None:
+        """For a program that cannot run twice: units but the first get no traffic.
+
+        Clients must be given `unit_address(0)`: the Service may still name another pod.
+
+        Args:
+            alternative: what to use for high availability, such as "use mysql-k8s".
+
+        Raises:
+            Blocked: this is not unit 0.
+        """
+        if self.unit.name != f"{self.app.name}/0":
+            for workload in self._workloads:
+                workload.stand_aside()
+            name = self.app.name
+            raise Blocked(
+                f"{name} runs one unit: juju scale-application {name} 1; "
+                f"{alternative} for high availability"
+            )
+
     def app_secret(self, label: str, make: Callable[[], dict[str, str]]) -> dict[str, str]:
         """Content of the application's secret; made on first use, by the leader.
+
+        A charm that scales declares `peers`, so that the followers are woken when it is there.
 
         Raises:
             Waiting: it is not there yet and this unit does not lead.
         """
         try:
-            return self.model.get_secret(label=label).peek_content()
+            secret = self.model.get_secret(label=label)
+            # refresh: an owner that peeks keeps the first revision in use for ever
+            content = secret.get_content(refresh=True)
         except ops.SecretNotFoundError:
             if not self.unit.is_leader():
                 raise Waiting(f"waiting for the leader to create secret {label}") from None
-        content = make()
-        self.app.add_secret(content, label=label)
+            content = make()
+            secret = self.app.add_secret(content, label=label)
+        self.peers.announce(label, secret)
         return content
 
     def require_leader(self) -> None:
@@ -111,8 +210,8 @@ class ServiceCharm(ops.CharmBase):
         """Reconcile now, and keep what came of it as the unit's status."""
         try:
             self.reconcile()
-            if self.meta.containers:
-                self.workload.require_healthy()
+            for workload in self._workloads:
+                workload.require_healthy()
             self._outcome = ops.ActiveStatus()
         except Waiting as reason:
             self._outcome = ops.WaitingStatus(str(reason))
@@ -122,7 +221,7 @@ class ServiceCharm(ops.CharmBase):
             logger.warning("%s", reason)
             self._outcome = ops.WaitingStatus(f"will try again: {reason}")
         except ops.pebble.ConnectionError:
-            self._outcome = ops.WaitingStatus(f"waiting for container {self.workload.name}")
+            self._outcome = ops.WaitingStatus("waiting for the workload's container")
 
     # events
 
@@ -163,12 +262,20 @@ class ServiceCharm(ops.CharmBase):
 
     def _on_action(self, event: ops.ActionEvent) -> None:
         name = event.handle.kind.removesuffix("_action")
+        method = getattr(self, f"action_{name}")
         try:
-            event.set_results(getattr(self, f"action_{name}")(dict(event.params)) or {})
+            event.set_results(method(self._params(event, method)) or {})
         except (ActionFailed, Waiting, Blocked, CommandFailed) as reason:
             event.fail(str(reason))
         except ops.pebble.ConnectionError:
-            event.fail(f"container {self.workload.name} does not answer: try again later")
+            event.fail("the workload's container does not answer: try again later")
+
+    @staticmethod
+    def _params(event: ops.ActionEvent, method: Callable[..., Any]) -> Any:
+        from charmed_mlops.options import load_params, params_model
+
+        model = params_model(method)
+        return load_params(event, model) if model else dict(event.params)
 
     def _on_collect_unit_status(self, event: ops.CollectStatusEvent) -> None:
         if self._outcome:

@@ -1,20 +1,33 @@
-"""The workload of a charm: one service in one container, brought to its desired state by diff."""
+"""A service of a charm in one of its containers, brought to its desired state by diff."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import pathlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ops
 
+from charmed_mlops.checks import Check, Exec, Http, Tcp, duration
 from charmed_mlops.errors import Blocked, CommandFailed, Waiting
+
+__all__ = ["DIGEST", "PATHS", "Check", "Exec", "File", "Http", "Tcp", "Workload"]
+
+logger = logging.getLogger(__name__)
 
 # A change of the files has to restart the service. As a digest in the layer it does so even if
 # the hook was killed between the push of the files and the restart.
 DIGEST = "CHARMED_MLOPS_FILES"
+# The files that the last run declared: those that the next one does not are removed.
+PATHS = "CHARMED_MLOPS_PATHS"
+
+_START_PERIOD = 0.5
+# The start check has little time for each try; a slow machine may never make it. When it has
+# failed for this long and the lasting check has not failed meanwhile, the service works.
+_START_FAILURES = 50
 
 
 @dataclass(frozen=True)
@@ -25,11 +38,13 @@ class File:
         content: text or bytes.
         mode: permissions.
         user: owner's name, as the container's user database has it; None is Pebble's own user.
+        group: group's name; None is the owner's.
     """
 
     content: str | bytes
     mode: int = 0o644
     user: str | None = None
+    group: str | None = None
 
     @property
     def data(self) -> bytes:
@@ -37,60 +52,36 @@ class File:
         return self.content.encode() if isinstance(self.content, str) else self.content
 
 
-@dataclass(frozen=True)
-class Http:
-    """Healthy when GET http://localhost:PORT/PATH answers 2xx."""
-
-    port: int
-    path: str = "/"
-    scheme: str = "http"
-
-    def layer(self) -> dict[str, Any]:
-        """The check's part of a Pebble layer."""
-        return {"http": {"url": f"{self.scheme}://localhost:{self.port}{self.path}"}}
-
-
-@dataclass(frozen=True)
-class Tcp:
-    """Healthy when PORT accepts a connection."""
-
-    port: int
-
-    def layer(self) -> dict[str, Any]:
-        """The check's part of a Pebble layer."""
-        return {"tcp": {"port": self.port}}
-
-
-@dataclass(frozen=True)
-class Exec:
-    """Healthy when COMMAND ends with code 0. No secrets: the plan is readable."""
-
-    command: str
-    environment: Mapping[str, str] = field(default_factory=dict)
-
-    def layer(self) -> dict[str, Any]:
-        """The check's part of a Pebble layer."""
-        layer: dict[str, Any] = {"command": self.command}
-        if self.environment:
-            layer["environment"] = dict(self.environment)
-        return {"exec": layer}
-
-
-Check = Http | Tcp | Exec
-
-
 class Workload:
-    """One service, named as its container, and its health check of the same name.
+    """One service and its health checks.
 
-    Besides the lasting check there is `NAME-start`: it fails at once while the service comes up
-    and is stopped when it has succeeded. Its failure and its recovery are what wakes the charm,
-    so that no hook has to sit and poll.
+    Three checks may go with service NAME:
+
+    - NAME, level ready: decides whether the pod gets traffic.
+    - NAME-start: fails at once while the service comes up and is stopped when it has succeeded.
+      Its failure and its recovery wake the charm, so no hook has to sit and poll.
+    - NAME-alive: when it fails for long, Pebble restarts the service.
     """
 
-    def __init__(self, charm: ops.CharmBase, container: str):
+    def __init__(
+        self,
+        charm: ops.CharmBase,
+        container: str,
+        service: str | None = None,
+        log_targets: Callable[[], dict[str, Any]] | None = None,
+    ):
+        """Prepares.
+
+        Args:
+            charm: whose container it is.
+            container: its name.
+            service: the service's name; the container's unless given.
+            log_targets: what gives the layer's log targets, each for all services.
+        """
         self._charm = charm
         self.container = charm.unit.get_container(container)
-        self.name = container
+        self.name = service or container
+        self._log_targets = log_targets or (lambda: {})
         self._managed = False
 
     @property
@@ -101,7 +92,7 @@ class Workload:
     def require(self) -> None:
         """Raises Waiting until the container's Pebble answers."""
         if not self.can_connect:
-            raise Waiting(f"waiting for container {self.name}")
+            raise Waiting(f"waiting for container {self.container.name}")
 
     def run(
         self,
@@ -109,83 +100,150 @@ class Workload:
         files: Mapping[str, str | bytes | File] | None = None,
         check: Check | None = None,
         *,
+        alive: Check | None = None,
         environment: Mapping[str, str] | None = None,
         user: str | None = None,
         group: str | None = None,
         working_dir: str | None = None,
         version: str | None = None,
-        kill_delay: str | None = None,
+        kill_delay: float | None = None,
+        restart_on: str = "",
     ) -> None:
-        """Have the service run `command` with just these files, environment and check.
+        """Have the service run `command` with just these files, environment and checks.
 
         Writes only what differs and replans once; the service restarts when a file or its layer
         changed, and only then.
 
         Args:
             command: program and arguments; no secrets, they belong in environment or files.
-            files: absolute path to content; text and bytes get mode 0644.
-            check: how to know that it works; also decides whether the pod is ready.
+            files: absolute path to content; text and bytes get mode 0644. The image's user must
+                be able to write there: a path below /tmp serves every image.
+            check: how to know that it works; also decides whether the pod gets traffic.
+            alive: how to know that it hangs: Pebble restarts the service after a minute of it.
             environment: variables of the service.
             user: the account it runs as; None is the image's own.
             group: the group it runs as; None is the user's.
             working_dir: where it starts.
             version: workload version that `juju status` shows.
-            kill_delay: time between SIGTERM and SIGKILL, such as "30s".
+            kill_delay: seconds between SIGTERM and SIGKILL.
+            restart_on: any text; when it changes, the service restarts.
 
         Raises:
             Waiting: the container's Pebble does not answer yet.
-            Blocked: the service does not start.
+            Blocked: the service does not start, or a file cannot be written.
         """
         self.require()
         self._managed = True
-        digest = self.push(files or {})
+        plan = self.container.get_plan()
+        before = plan.services.get(self.name)
         service: dict[str, Any] = {
             "override": "replace",
             "summary": self.name,
             "command": command,
             "startup": "enabled",
-            "environment": dict(environment or {}) | ({DIGEST: digest} if files else {}),
+            "environment": dict(environment or {})
+            | self._push_all(files or {}, before, restart_on),
         }
         extra = {"user": user, "group": group, "working-dir": working_dir}
-        extra["kill-delay"] = kill_delay
+        extra["kill-delay"] = None if kill_delay is None else duration(kill_delay)
         service.update({key: value for key, value in extra.items() if value is not None})
+        if alive:
+            service["on-check-failure"] = {f"{self.name}-alive": "restart"}
         layer = ops.pebble.Layer(
-            {"services": {self.name: service}, "checks": self._checks(check)}  # type: ignore[arg-type]
+            {
+                "services": {self.name: service},
+                "checks": self._checks(check, alive),
+                "log-targets": self._targets(plan),
+            }  # type: ignore[arg-type]
         )
-        plan = self.container.get_plan()
-        if plan.services != layer.services or plan.checks != layer.checks:
+        if (
+            before != layer.services[self.name]
+            or {name: plan.checks.get(name) for name in layer.checks} != layer.checks
+            or plan.log_targets != layer.log_targets
+        ):
             self.container.add_layer(self.name, layer, combine=True)
         running = self.container.get_services(self.name)
-        starts = (
-            plan.services.get(self.name) != layer.services[self.name]
+        if (
+            before != layer.services[self.name]
             or not running
             or not running[self.name].is_running()
-        )
-        if starts:
-            if check:
-                self.container.start_checks(f"{self.name}-start")
-            try:
-                self.container.replan()
-            except ops.pebble.ChangeError as error:
-                # the error carries the program's last lines, which may hold a secret
-                raise Blocked(
-                    f"{self.name} does not start: see its output in the container's log"
-                ) from error
+        ):
+            self._start(bool(check))
         if version:
             self._charm.unit.set_workload_version(version)
 
-    def push(self, files: Mapping[str, str | bytes | File]) -> str:
-        """Write those files that differ in content; return the digest of them all."""
-        digest = hashlib.sha256()
-        for path, given in sorted(files.items()):
-            file = given if isinstance(given, File) else File(given)
-            digest.update(f"{path}\0{file.mode}\0{file.user}\0{len(file.data)}\0".encode())
+    def _targets(self, plan: ops.pebble.Plan) -> dict[str, Any]:
+        """The log targets; one that has gone takes no service, as a layer cannot be shortened."""
+        off = {
+            name: {"override": "replace", "type": each.type, "location": each.location}
+            for name, each in plan.log_targets.items()
+        }
+        return {**off, **self._log_targets()}
+
+    def _start(self, checked: bool) -> None:
+        try:
+            if checked:
+                self.container.start_checks(f"{self.name}-start")
+            self.container.replan()
+        except ops.pebble.APIError as error:
+            if error.code != 404:
+                raise
+            raise Blocked("Juju's Pebble is too old: upgrade Juju to 3.6.4 or newer") from error
+        except ops.pebble.ChangeError as error:
+            # the error carries the program's last lines, which may hold a secret
+            raise Blocked(
+                f"{self.name} does not start: see its output in the container's log"
+            ) from error
+
+    def _push_all(
+        self,
+        files: Mapping[str, str | bytes | File],
+        before: ops.pebble.Service | None,
+        restart_on: str,
+    ) -> dict[str, str]:
+        """Bring the files to their state; the variables that remember them in the layer."""
+        was = before.environment if before else {}
+        digest = hashlib.sha256(restart_on.encode())
+        for path, file in self._given(files):
+            head = f"{path}\0{file.mode}\0{file.user}\0{file.group}\0{len(file.data)}\0"
+            digest.update(head.encode())
             digest.update(file.data)
-            if self.read(path) != file.data:
-                self.container.push(
-                    path, file.data, make_dirs=True, permissions=file.mode, user=file.user
-                )
-        return digest.hexdigest()
+        # the digest also tells that a mode or an owner changed, which the content does not
+        self.push(files, every=was.get(DIGEST, "") != digest.hexdigest())
+        for path in set(was.get(PATHS, "").split(":")) - set(files) - {""}:
+            self.container.remove_path(path, recursive=True)  # recursive: no error if it is gone
+        if not files and not restart_on:
+            return {}
+        return {DIGEST: digest.hexdigest(), PATHS: ":".join(sorted(files))}
+
+    @staticmethod
+    def _given(files: Mapping[str, str | bytes | File]) -> list[tuple[str, File]]:
+        return [
+            (path, given if isinstance(given, File) else File(given))
+            for path, given in sorted(files.items())
+        ]
+
+    def push(self, files: Mapping[str, str | bytes | File], *, every: bool = False) -> None:
+        """Write the files that differ in content, or `every` one.
+
+        Raises:
+            Blocked: the image's user may not write there.
+        """
+        for path, file in self._given(files):
+            if every or self.read(path) != file.data:
+                try:
+                    self.container.push(
+                        path,
+                        file.data,
+                        make_dirs=True,
+                        permissions=file.mode,
+                        user=file.user,
+                        group=file.group,
+                    )
+                except ops.pebble.PathError as error:
+                    raise Blocked(
+                        f"cannot write {path} in container {self.container.name}: {error.kind}"
+                    ) from error
 
     def read(self, path: str | pathlib.PurePath) -> bytes | None:
         """The file's content, None when there is no such file."""
@@ -245,27 +303,53 @@ class Workload:
         """Stop and start the service."""
         self.container.restart(self.name)
 
+    def stand_aside(self) -> None:
+        """Have this unit's pod get no traffic: a unit that runs nothing must not be asked."""
+        if not self.can_connect:
+            return
+        never = {
+            "override": "replace",
+            "level": "ready",
+            "startup": "enabled",
+            "period": "1m0s",
+            "timeout": "1s",
+            "threshold": 1,
+            "exec": {"command": "/nothing-runs-here"},
+        }
+        name = f"{self.name}-aside"
+        layer = ops.pebble.Layer({"checks": {name: never}})  # type: ignore[arg-type]
+        if self.container.get_plan().checks.get(name) != layer.checks[name]:
+            self.container.add_layer(name, layer, combine=True)
+            self.container.replan()
+
     def require_healthy(self) -> None:
         """Raises Waiting unless the service that `run` declared runs and answers."""
         if not self._managed:
             return
         checks = self.container.get_checks()
         start, lasting = checks.get(f"{self.name}-start"), checks.get(self.name)
-        if start and start.status == ops.pebble.CheckStatus.DOWN:
-            raise Waiting(f"waiting for {self.name} to answer")
-        if start and start.status == ops.pebble.CheckStatus.UP and start.successes:
+        down = ops.pebble.CheckStatus.DOWN
+        if start and start.status == down:
+            slow = start.failures >= _START_FAILURES
+            if not (slow and lasting and lasting.status != down and not lasting.failures):
+                raise Waiting(f"waiting for {self.name} to answer")
+        # Pebble before 1.23 does not count successes: there, up is all that is known
+        if (
+            start
+            and start.status != ops.pebble.CheckStatus.INACTIVE
+            and (start.status == down or start.successes is None or start.successes)
+        ):
             self.container.stop_checks(f"{self.name}-start")
-        if lasting and lasting.status == ops.pebble.CheckStatus.DOWN:
+        if lasting and lasting.status == down:
             raise Waiting(f"{self.name} does not answer its health check")
         services = self.container.get_services(self.name)
         if services and not services[self.name].is_running():
             raise Waiting(f"waiting for {self.name} to be restarted")
 
-    def _checks(self, check: Check | None) -> dict[str, Any]:
-        if not check:
-            return {}
-        return {
-            self.name: {
+    def _checks(self, check: Check | None, alive: Check | None) -> dict[str, Any]:
+        checks: dict[str, Any] = {}
+        if check:
+            checks[self.name] = {
                 "override": "replace",
                 "level": "ready",
                 "startup": "enabled",
@@ -273,13 +357,22 @@ class Workload:
                 "timeout": "5s",
                 "threshold": 3,
                 **check.layer(),
-            },
-            f"{self.name}-start": {
+            }
+            checks[f"{self.name}-start"] = {
                 "override": "replace",
                 "startup": "disabled",
-                "period": "500ms",
-                "timeout": "400ms" if not isinstance(check, Exec) else "450ms",
+                "period": duration(_START_PERIOD),
+                "timeout": "450ms",
                 "threshold": 1,
                 **check.layer(),
-            },
-        }
+            }
+        if alive:
+            checks[f"{self.name}-alive"] = {
+                "override": "replace",
+                "startup": "enabled",
+                "period": "15s",
+                "timeout": "10s",
+                "threshold": 4,
+                **alive.layer(),
+            }
+        return checks

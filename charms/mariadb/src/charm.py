@@ -7,7 +7,7 @@ import ops
 from actions import Actions
 from server import PORT, Server, new_password
 
-from charmed_mlops import Blocked, DatabaseProvider, Exec
+from charmed_mlops import DatabaseProvider, Exec
 
 
 class MariaDB(Actions):
@@ -19,8 +19,7 @@ class MariaDB(Actions):
         self.server = Server(self.workload)
 
     def reconcile(self) -> None:
-        if self.unit.name != f"{self.app.name}/0":
-            raise Blocked("mariadb runs one unit; use mysql-k8s for high availability")
+        self.require_single_unit("use mysql-k8s")
         settings = {
             "max_connections": self.number("max-connections", 10, 10_000),
             "buffer_pool": self.number("buffer-pool-size", 16, 65_536),
@@ -32,7 +31,7 @@ class MariaDB(Actions):
             command=self.server.command,
             files={self.server.config: self.render("my.cnf.j2", account=account, **settings)},
             check=Exec(self.server.ping),
-            kill_delay="60s",  # InnoDB writes its cache back first
+            kill_delay=60,  # InnoDB writes its cache back first
         )
         self.set_ports(PORT)
         self.server.set_root_password(root["password"])
@@ -44,10 +43,13 @@ class MariaDB(Actions):
             password = self.database.password(request) or new_password()
             self.server.grant(request.username, password, request.database)
             user = {"username": request.username, "password": password}
-            self.database.answer(request, user, f"{self.address}:{PORT}", self.server.version())
+            self.database.answer(
+                request, user, f"{self.unit_address(0)}:{PORT}", self.server.version()
+            )
         for user in self.database.gone(self.server.relation_users()):
             self.server.drop(user, databases=bool(self.config["delete-databases"]))
             self.database.forget(user)
+        self.database.require_valid()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import ops
 from actions import Actions
 from gateway import DATA, HEALTH, PORT, Gateway, new_keys
 
-from charmed_mlops import Blocked, Http, S3Provider
+from charmed_mlops import Http, S3Provider
 from charmed_mlops.interfaces.s3 import Bucket
 
 
@@ -21,8 +21,7 @@ class ObjectStore(Actions):
         self.s3 = S3Provider(self, "s3")
 
     def reconcile(self) -> None:
-        if self.unit.name != f"{self.app.name}/0":
-            raise Blocked("object-store runs one unit; use s3-integrator for a distributed store")
+        self.require_single_unit("use s3-integrator")
         region = str(self.config["region"])
         root = self.app_secret("root", lambda: new_keys("root"))
         self.workload.require()
@@ -65,13 +64,14 @@ class ObjectStore(Actions):
             gateway.keep_account(access, secret, exists=access in accounts)
             accounts.add(access)
             gateway.keep_bucket(request.bucket, access)
-            endpoint = f"http://{self.address}:{PORT}"
+            endpoint = f"http://{self.unit_address(0)}:{PORT}"
             self.s3.answer(request, Bucket(endpoint, request.bucket, region, access, secret))
         for account in sorted(self.s3.gone(accounts)):
             gateway.remove_account(account)
             self.s3.forget(account)
         if requests:
             gateway.let_read(reading)
+        self.s3.require_valid()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@
 | requirer | bucket | name it asks for; the provider chooses one if there is none |
 | requirer | requested-secrets | JSON list `["access-key", "secret-key"]`: wants them in a secret |
 | provider | bucket, endpoint (URL), region, s3-uri-style (`path` or `host`) | where |
+| provider | path | prefix of the keys in the bucket |
+| provider | tls-ca-chain | JSON list of PEM texts |
 | provider | secret-extra | URI of a Juju secret with `access-key` and `secret-key` (version 1) |
 | provider | access-key, secret-key | in plain, version 0 (s3-integrator): read, never written |
 
@@ -20,16 +22,8 @@ from dataclasses import dataclass
 
 import ops
 
-from charmed_mlops.errors import Blocked, Waiting
-from charmed_mlops.interfaces.mysql import (
-    _one,
-    _write,
-    forget_secret,
-    gone,
-    keep_secret,
-    peek_secret,
-    read_secret,
-)
+from charmed_mlops.errors import Waiting
+from charmed_mlops.interfaces import _common
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
@@ -42,6 +36,8 @@ class Bucket:
     Attributes:
         endpoint: URL of the S3 service, empty for AWS itself.
         path_style: whether the bucket's name belongs in the path instead of the host name.
+        path: prefix of the keys in the bucket, without slashes at its ends; empty for none.
+        ca: PEM of the CA chain of the endpoint; empty for a publicly trusted one.
     """
 
     endpoint: str
@@ -50,6 +46,8 @@ class Bucket:
     access_key: str
     secret_key: str
     path_style: bool = True
+    path: str = ""
+    ca: str = ""
 
 
 class S3Requirer:
@@ -68,15 +66,15 @@ class S3Requirer:
             Blocked: there is no relation.
             Waiting: the provider has not answered yet.
         """
-        relation = _one(self._charm, self._endpoint)
+        relation = _common.one(self._charm, self._endpoint)
         if self._charm.unit.is_leader():
             mine = relation.data[self._charm.app]
-            _write(mine, "bucket", self._bucket)
-            _write(mine, "requested-secrets", json.dumps(["access-key", "secret-key"]))
+            _common.write(mine, "bucket", self._bucket)
+            _common.write(mine, "requested-secrets", json.dumps(["access-key", "secret-key"]))
         theirs = relation.data[relation.app]
         keys: Mapping[str, str] = theirs
         if uri := theirs.get("secret-extra"):
-            keys = read_secret(self._charm, uri, relation.app.name)
+            keys = _common.read_secret(self._charm, uri, relation.app.name)
         access, secret = keys.get("access-key"), keys.get("secret-key")
         if not access or not secret or not theirs.get("bucket"):
             raise Waiting(f"waiting for {relation.app.name} to give a bucket")
@@ -87,7 +85,22 @@ class S3Requirer:
             access_key=access,
             secret_key=secret,
             path_style=theirs.get("s3-uri-style", "path") != "host",
+            path=theirs.get("path", "").strip("/"),
+            ca=_chain(theirs.get("tls-ca-chain", "")),
         )
+
+    def get_or_none(self) -> Bucket | None:
+        """The same, None where there is no relation."""
+        return self.get() if _common.find(self._charm, self._endpoint) else None
+
+
+def _chain(text: str) -> str:
+    """The PEM texts of a JSON list; empty unless it is one."""
+    try:
+        chain = json.loads(text or "[]")
+    except ValueError:
+        return ""
+    return "\n".join(each for each in chain if isinstance(each, str)) if chain else ""
 
 
 @dataclass(frozen=True)
@@ -100,12 +113,8 @@ class Request:
     label: str
 
 
-class S3Provider:
+class S3Provider(_common.Provider):
     """Reads what is asked for and answers, keys in a Juju secret per relation."""
-
-    def __init__(self, charm: ops.CharmBase, endpoint: str):
-        self._charm = charm
-        self._endpoint = endpoint
 
     def requests(self) -> Iterator[Request]:
         """Every live relation, with the bucket its requirer asks for.
@@ -113,9 +122,9 @@ class S3Provider:
         A requirer that names none gets `relation-ID`; one that has written nothing yet is passed
         over, as it would get a second bucket once it names one.
 
-        Raises:
-            Blocked: a requirer asks for a name that no bucket can have.
+        One that asks for a name that no bucket can have goes to `problems`.
         """
+        self.problems = []
         if not self._charm.unit.is_leader():  # only the leader can answer
             return
         for relation in self._charm.model.relations[self._endpoint]:
@@ -126,38 +135,39 @@ class S3Provider:
                 continue
             asked = theirs.get("bucket") or f"relation-{relation.id}"
             if not BUCKET.fullmatch(asked):
-                raise Blocked(
-                    f"{relation.app.name} asks for bucket {asked!r}: 3 to 63 lower-case "
+                self.problems.append(
+                    f"{relation.app.name} asks for bucket {asked[:64]!r}: 3 to 63 lower-case "
                     "letters, digits, dots and hyphens only"
                 )
+                continue
             yield Request(
                 relation, relation.app.name, asked, f"{self._endpoint}.{relation.id}.keys"
             )
 
     def keys(self, request: Request) -> dict[str, str] | None:
         """What `answer` published as `access-key` and `secret-key`, None before."""
-        return peek_secret(self._charm, request.label)
+        return _common.own_secret(self._charm, request.label)
 
     def gone(self, accounts: Iterable[str]) -> set[str]:
         """Those of the accounts whose relation is gone; none if this unit does not lead."""
-        return gone(self._charm, self._endpoint, accounts)
+        return _common.gone(self._charm, self._endpoint, accounts)
 
     def forget(self, account: str) -> None:
         """Remove the secret of a relation that is gone."""
         relation_id = account.removeprefix("relation-")
-        forget_secret(self._charm, f"{self._endpoint}.{relation_id}.keys")
+        _common.forget_secret(self._charm, f"{self._endpoint}.{relation_id}.keys")
 
     def answer(self, request: Request, bucket: Bucket) -> None:
         """Publish a bucket; to be called by the leader."""
-        secret = keep_secret(
+        secret = _common.keep_secret(
             self._charm,
             request.label,
             request.relation,
             {"access-key": bucket.access_key, "secret-key": bucket.secret_key},
         )
         mine = request.relation.data[self._charm.app]
-        _write(mine, "bucket", bucket.bucket)
-        _write(mine, "endpoint", bucket.endpoint)
-        _write(mine, "region", bucket.region)
-        _write(mine, "s3-uri-style", "path" if bucket.path_style else "host")
-        _write(mine, "secret-extra", secret)
+        _common.write(mine, "bucket", bucket.bucket)
+        _common.write(mine, "endpoint", bucket.endpoint)
+        _common.write(mine, "region", bucket.region)
+        _common.write(mine, "s3-uri-style", "path" if bucket.path_style else "host")
+        _common.write(mine, "secret-extra", secret)

@@ -159,7 +159,10 @@ def test_second_unit_is_blocked(charm_type, tmp_path):
         unit_id=1,
     )
     out, _ = run(context, context.on.config_changed(), tmp_path, leader=False)
-    message = "mariadb runs one unit; use mysql-k8s for high availability"
+    message = (
+        "mariadb runs one unit: juju scale-application mariadb 1; "
+        "use mysql-k8s for high availability"
+    )
     assert out.unit_status == testing.BlockedStatus(message)
     assert not out.get_container("mariadb").plan.services
 
@@ -183,7 +186,7 @@ def test_relation_gets_database_user_and_secret(context, tmp_path):
     )
     data = out.get_relation(3).local_app_data
     assert data["database"] == "mlflow"
-    assert data["endpoints"].startswith("mariadb.")
+    assert data["endpoints"].startswith("mariadb-0.mariadb-endpoints.")
     assert data["endpoints"].endswith(".svc.cluster.local:3306")
     secret = out.get_secret(label="database.3.user")
     assert data["secret-user"] == secret.id

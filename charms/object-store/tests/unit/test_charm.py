@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import ops
 import pytest
 import yaml
 from ops import testing
@@ -75,8 +76,14 @@ def test_runs(context):
 def test_second_unit_is_blocked(module):
     context = make_context(module, unit=1)
     out = context.run(context.on.config_changed(), state(leader=False))
-    message = "object-store runs one unit; use s3-integrator for a distributed store"
+    message = (
+        "object-store runs one unit: juju scale-application object-store 1; "
+        "use s3-integrator for high availability"
+    )
     assert out.unit_status == testing.BlockedStatus(message)
+    # its pod must not get a part of the Service's traffic
+    (check,) = out.get_container("object-store").plan.checks.values()
+    assert (check.level, check.threshold) == (ops.pebble.CheckLevel.READY, 1)
 
 
 def test_gateway_that_does_not_answer(context, module, monkeypatch):
@@ -93,7 +100,7 @@ def test_relation_gets_account_bucket_and_secret(context, memory):
     secret = out.get_secret(label="s3.3.keys")
     assert data == {
         "bucket": "models",
-        "endpoint": "http://object-store.mlops.svc.cluster.local:7070",
+        "endpoint": "http://object-store-0.object-store-endpoints.mlops.svc.cluster.local:7070",
         "region": "us-east-1",
         "s3-uri-style": "path",
         "secret-extra": secret.id,

@@ -1,0 +1,56 @@
+"""Forwards the workloads' output to Loki, over interface `loki_push_api`.
+
+Each unit of the provider writes `endpoint` into its unit databag: JSON with key `url`, the URL of
+the push API. Source: library loki_push_api v1 (loki-k8s).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import ops
+
+ENDPOINT = "logging"
+
+
+class LogForwarding:
+    """What a Pebble layer needs to send its services' output to every related Loki."""
+
+    def __init__(self, charm: ops.CharmBase, endpoint: str = ENDPOINT):
+        self._charm = charm
+        self._endpoint = endpoint
+
+    def targets(self) -> dict[str, Any]:
+        """The `log-targets` of a layer; a Loki that is gone is left without services."""
+        charm = self._charm
+        if self._endpoint not in charm.meta.requires:
+            return {}
+        found = {}
+        for relation in charm.model.relations[self._endpoint]:
+            for unit in relation.units if relation.active else ():
+                url = _url(relation.data[unit].get("endpoint", ""))
+                if url:
+                    found[f"loki-{relation.id}-{unit.name.replace('/', '-')}"] = {
+                        "override": "replace",
+                        "type": "loki",
+                        "location": url,
+                        "services": ["all"],
+                        "labels": {
+                            "juju_model": charm.model.name,
+                            "juju_model_uuid": charm.model.uuid,
+                            "juju_application": charm.app.name,
+                            "juju_unit": charm.unit.name,
+                            "juju_charm": charm.meta.name,
+                        },
+                    }
+        return found
+
+
+def _url(text: str) -> str:
+    """The URL of a databag's endpoint, empty unless it is one."""
+    try:
+        url = json.loads(text)["url"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return url if isinstance(url, str) and url.startswith(("http://", "https://")) else ""
