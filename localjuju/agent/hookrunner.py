@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from localjuju.agent import effects, environment
 from localjuju.agent.context import ActionResult, CommandError, Context
@@ -15,18 +17,45 @@ from localjuju.agent.resources import resource_file
 from localjuju.agent.services import CHARM_CONTAINER, Services, agent_folder
 from localjuju.agent.state import AgentState
 from localjuju.agent.statistics import Statistics
-from localjuju.agent.view import View
+from localjuju.agent.view import View, pod_name
 from localjuju.model import clock, statuses, tasks
 from localjuju.model.errors import ModelError
 
 # Called with (point, unit, hook) at each of `faults.POINTS`; may raise HookFault.
 Fault = Callable[[str, str, Hook], Awaitable[None]]
 _RETRY_SECONDS, _RETRY_MAX_SECONDS = 5.0, 300.0
+_OPERATION = "juju.worker.uniter.operation"
 _KILLED = (-9, -15, 137, 143)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """When an interrupted hook is run again, twice as late each time, and when it failed."""
+
+    first_seconds: float
+    tries: int
+
+    def seconds(self, tries: int) -> float:
+        """Until the next try."""
+        return min(self.first_seconds * 2 ** (tries - 1), _RETRY_MAX_SECONDS)
+
+
+# The node learns within a second that a container has ended: what cannot be run then is no error.
+_NO_POD = Patience(0.5, 5)
+# Somebody killed the program, e.g. the kernel for want of memory: running it at once would
+# only make that worse. The third time in a minute is no accident.
+_KILL = Patience(_RETRY_SECONDS, 3)
+# A mistake of the engine's own.
+_FAULTY = Patience(_RETRY_SECONDS, 3)
 
 
 class Interrupted(Exception):  # noqa: N818  (it is no error)
-    """The dispatch was killed, or its pod went: the hook is still to be run."""
+    """The dispatch did not come to its end: the hook is still to be run."""
+
+    def __init__(self, message: str, patience: Patience):
+        super().__init__(message)
+        self.patience = patience
 
 
 class HookRunner:
@@ -39,11 +68,7 @@ class HookRunner:
         self.statistics = Statistics()
 
     async def run(self, model: str, view: View, hook: Hook) -> None:
-        """Runs one hook and commits it, or records that it failed.
-
-        Raises:
-            Interrupted: it has to be run again.
-        """
+        """Runs one hook and commits it, or records that it failed or is to be run again."""
         if hook.kind == "action":
             await self._action(model, view, hook)
         else:
@@ -64,22 +89,25 @@ class HookRunner:
             await self._fault("dispatched", unit, hook)
         except HookFault:
             code = 1
+        except Interrupted as interrupted:
+            self._put_off(model, unit, state, hook, interrupted)
+            return
         if code == 0:
             try:
                 with db.transaction(model):
                     context.flush()
                     effects.after(db, model, unit, hook, state, view.config_hash)
-                    state.pending = state.error = None
+                    state.pending = state.again = state.error = None
                     save(self._services, model, unit, state, keep_resolved=True)
             except (CommandError, ModelError) as error:
                 context.write_log("ERROR", "juju.worker.uniter", f"cannot commit: {error}")
                 code = 1
                 state = view.state = AgentState.from_json(context.row["agent"])
         if code:
-            self._failed(model, unit, state, hook, code)
+            self._failed(model, unit, state, hook, f"exit status {code}")
         else:
             context.write_log(
-                "INFO", "juju.worker.uniter.operation",
+                "INFO", _OPERATION,
                 f'ran "{hook.name}" hook (via hook dispatching script: dispatch)',
             )  # fmt: skip
         await self._fault("committed", unit, hook)
@@ -107,9 +135,10 @@ class HookRunner:
             await self._fault("dispatched", unit, hook)
         except HookFault:
             code = 1
-        except Interrupted:
-            tasks.end_interrupted(db, model, unit)
-            raise
+        except Interrupted as interrupted:
+            context.write_log("ERROR", _OPERATION, f"{hook.title} ended: {interrupted}")
+            tasks.end_interrupted(db, model, unit)  # an action is not run twice
+            return
         results = dict(context.action.results) if context.action else {}
         for stream, lines in output.items():
             if lines:
@@ -168,36 +197,68 @@ class HookRunner:
                     env=environment.build(context, self._services.environment),
                     cwd=f"{agent_folder(context.unit)}/charm", on_line=line,
                 )  # fmt: skip
+            except OSError as error:
+                raise Interrupted(f"cannot run in pod {pod}: {error}", _NO_POD) from error
             except Exception as error:
-                raise Interrupted(f"cannot run in pod {pod}: {error}") from error
+                _log.exception("%s of %s", name, context.unit)
+                text = f"the engine failed: {type(error).__name__}: {error}; see engine.log"
+                raise Interrupted(text, _FAULTY) from error
         seconds = time.monotonic() - begin
         self.statistics.add(model, context.unit, name, seconds, result.cpu_seconds)
         if result.code in _KILLED:
-            raise Interrupted(f"{name} was killed")
+            raise Interrupted(f"it was killed, exit status {result.code}", _KILL)
         return result.code
 
-    def _failed(self, model: str, unit: str, state: AgentState, hook: Hook, code: int) -> None:
-        tries = state.error["tries"] + 1 if state.error else 1
+    def _put_off(
+        self, model: str, unit: str, state: AgentState, hook: Hook, interrupted: Interrupted
+    ) -> None:
+        """Runs it again later; after some tries in the same pod it is a failed hook."""
+        patience = interrupted.patience
+        tries = state.again["tries"] if state.again else 0
+        pod = self._services.cluster.pod(model, pod_name(unit))
+        if pod is None or pod.terminating or not pod.charm_running or pod.uid != state.pod:
+            seconds = 0.0  # it ended with its pod; that there is a pod again is waited for anyway
+        elif state.error or tries + 1 >= patience.tries:
+            self._failed(model, unit, state, hook, str(interrupted))
+            return
+        else:
+            tries += 1
+            seconds = patience.seconds(tries)
+        state.again = {"tries": tries, "at": clock.text(_in(seconds))}
+        with self._services.db.transaction(model):
+            save(self._services, model, unit, state)
+        self._services.log.write(
+            model, f"unit-{unit.replace('/', '-')}", "WARNING", _OPERATION,
+            f'hook "{hook.name}" is run again in {seconds:g} s: {interrupted}',
+        )  # fmt: skip
+
+    def _failed(self, model: str, unit: str, state: AgentState, hook: Hook, why: str) -> None:
+        before = state.error or state.again
+        tries = before["tries"] + 1 if before else 1
         delay = min(_RETRY_SECONDS * 2 ** (tries - 1), _RETRY_MAX_SECONDS)
-        at = clock.now() + datetime.timedelta(seconds=delay * random.uniform(0.9, 1.1))
+        at = _in(delay * random.uniform(0.9, 1.1))
         message = f'hook failed: "{hook.name}"'
         data: dict[str, object] = {"hook": hook.name}
         if hook.relation is not None:
             data["relation-id"] = hook.relation
         if hook.remote_unit:
             data["remote-unit"] = hook.remote_unit
-        state.pending = None
+        state.pending = state.again = None
         state.error = {"hook": hook.to_json(), "tries": tries, "retry_at": clock.text(at)}
         with self._services.db.transaction(model):
             save(self._services, model, unit, state, keep_resolved=True)
             statuses.set_agent(self._services.db, model, unit, "error", message, data)
         self._services.log.write(
-            model, f"unit-{unit.replace('/', '-')}", "ERROR", "juju.worker.uniter.operation",
-            f'hook "{hook.name}" failed: exit status {code}',
+            model, f"unit-{unit.replace('/', '-')}", "ERROR", _OPERATION,
+            f'hook "{hook.name}" failed: {why}',
         )  # fmt: skip
 
     async def _fault(self, point: str, unit: str, hook: Hook) -> None:
         await self.fault(point, unit, hook)
+
+
+def _in(seconds: float) -> datetime.datetime:
+    return clock.now() + datetime.timedelta(seconds=seconds)
 
 
 def save(

@@ -13,6 +13,7 @@ import aiohttp
 
 from localjuju.agent.hooks import Hook
 from localjuju.model import clock
+from localjuju.model.changes import end
 
 _FIRST_SECONDS, _LAST_SECONDS = 0.1, 5.0
 _LONG_POLL_SECONDS = 600
@@ -30,9 +31,7 @@ class PebbleWatch:
         self._task = asyncio.create_task(self._run(), name=f"pebble {container}")
 
     async def stop(self) -> None:
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await end([self._task])
 
     async def _run(self) -> None:
         delay = _FIRST_SECONDS

@@ -66,7 +66,7 @@ def choose(view: View) -> Step:
     if state.error:
         return _in_error(view)
     if state.pending:
-        return Hook.from_json(state.pending)
+        return _pending(view, Hook.from_json(state.pending))
     if state.upgrade:
         return Hook("upgrade-charm")
     return next(_due(view), None) or _wait(view)
@@ -80,6 +80,13 @@ def _replace(view: View) -> Step:
     if view.pod.uid == state.pod and state.started and not state.stopped and not state.error:
         return Hook("stop")
     return Replace()
+
+
+def _pending(view: View, hook: Hook) -> Step:
+    if view.state.again is None:
+        return hook
+    at = clock.parse(view.state.again["at"])
+    return hook if view.now >= at else Wait(until=at)
 
 
 def _in_error(view: View) -> Step:

@@ -26,7 +26,8 @@ class AgentState:
 
     `pod` is the uid of the pod the charm was put into; `charm` and `modified` say which charm and
     which counter of its application; `upgrade` that `upgrade-charm` is due; `pending` is a hook
-    that began and was not committed; `error` a hook that failed; `updated` when the unit last told
+    that began and was not committed; `again` how often its dispatch was interrupted and when it is
+    run again; `error` a hook that failed; `updated` when the unit last told
     its status because it was time.
     """
 
@@ -41,6 +42,7 @@ class AgentState:
     leader: bool | None = None
     queued: list[str] = field(default_factory=list)
     pending: dict[str, Any] | None = None
+    again: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
     resolved: str = ""
     config_hash: str = ""

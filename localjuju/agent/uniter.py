@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from pathlib import Path
 
 from localjuju.agent import effects
-from localjuju.agent.hookrunner import HookRunner, Interrupted, save
+from localjuju.agent.hookrunner import HookRunner, save
 from localjuju.agent.hooks import Hook
 from localjuju.agent.pebble import PebbleWatch
 from localjuju.agent.resolver import Adopt, Bury, Replace, Skip, Step, Wait, choose
 from localjuju.agent.services import Services
 from localjuju.agent.view import View, load, pod_name
 from localjuju.model import applications, clock, relations, statuses, tasks
+from localjuju.model.changes import Changes
 
 _log = logging.getLogger(__name__)
 _FIRST_SECONDS, _LAST_SECONDS = 0.5, 30.0
+_SHOWN_AFTER = 5  # tries, until what the engine cannot do is an error of the unit
 
 
 class Uniter:
@@ -26,21 +27,21 @@ class Uniter:
     def __init__(self, services: Services, runner: HookRunner, model: str, unit: str):
         self._services, self._runner = services, runner
         self.model, self.unit = model, unit
-        self._changed = asyncio.Event()
+        self._changes = Changes()
         self._boots: dict[str, str] = {}
         self._events: list[Hook] = []
         self._watches: dict[str, PebbleWatch] = {}
         self._watched_pod = ""
 
     def wake(self) -> None:
-        self._changed.set()
+        self._changes.tell()
 
     async def run(self) -> None:
         tasks.end_interrupted(self._services.db, self.model, self.unit)
-        delay = _FIRST_SECONDS
+        tries = 0
         try:
             while True:
-                self._changed.clear()
+                seen = self._changes.count
                 try:
                     view = load(self._services.db, self._services.cluster, self.model, self.unit,
                                 self._boots, self._events)  # fmt: skip
@@ -48,20 +49,26 @@ class Uniter:
                         return
                     await self._watch_pebbles(view)
                     self._drop_stale(view)
-                    await self._do(view, choose(view))
-                    delay = _FIRST_SECONDS
-                except Interrupted as error:
-                    _log.info("%s: %s", self.unit, error)
-                    await self._sleep(delay)
-                    delay = min(delay * 2, _LAST_SECONDS)
-                except Exception:
+                    await self._do(view, choose(view), seen)
+                    tries = 0
+                except Exception as error:
                     _log.exception("agent of %s", self.unit)
-                    await asyncio.sleep(delay)
-                    delay = min(delay * 2, _LAST_SECONDS)
+                    tries += 1
+                    if tries >= _SHOWN_AFTER:
+                        self._show_error(error)
+                    await asyncio.sleep(min(_FIRST_SECONDS * 2 ** (tries - 1), _LAST_SECONDS))
         finally:
             await self._watch_none()
 
-    async def _do(self, view: View, step: Step) -> None:
+    def _show_error(self, error: Exception) -> None:
+        message = f"the engine failed: {type(error).__name__}: {error}; see engine.log"
+        try:
+            statuses.set_agent(self._services.db, self.model, self.unit, "error",
+                               " ".join(message.split()))  # fmt: skip
+        except Exception:
+            _log.exception("status of %s", self.unit)
+
+    async def _do(self, view: View, step: Step, seen: int) -> None:
         if isinstance(step, Hook) and not self._charm_folder().joinpath("dispatch").exists():
             await self._adopt(view)  # the pod is the same, what was in it is not
         elif isinstance(step, Hook):
@@ -73,33 +80,31 @@ class Uniter:
         elif isinstance(step, Replace):
             assert view.pod is not None
             await self._services.cluster.replace_pod(self.model, pod_name(self.unit), view.pod.uid)
-            await self._sleep(_LAST_SECONDS)
+            await self._changes.after(seen, _LAST_SECONDS)
         elif isinstance(step, Bury):
             with self._services.db.transaction(self.model):
                 applications.bury_unit(self._services.db, self.model, self.unit)
         elif isinstance(step, Skip):
             self._skip(view, step.hook)
         else:
-            await self._wait(view, step)
+            await self._wait(view, step, seen)
 
-    async def _wait(self, view: View, step: Wait) -> None:
+    async def _wait(self, view: View, step: Wait, seen: int) -> None:
         if step.idle and view.unit["agent_status"] != "idle":
             statuses.set_agent(self._services.db, self.model, self.unit, "idle")
+        elif view.unit["agent_status"] == "error" and not view.state.error:
+            statuses.set_agent(self._services.db, self.model, self.unit, "allocating")
         self._show_problem(view)
         seconds = None
         if step.until is not None:
             seconds = max(0.05, (step.until - clock.now()).total_seconds())
-        await self._sleep(seconds)
+        await self._changes.after(seen, seconds)
 
     def _show_problem(self, view: View) -> None:
         """A pod that cannot start says why, as Juju's status does."""
         if view.pod and view.pod.problem and not view.state.installed:
             statuses.set_unit(self._services.db, self.model, self.unit, "waiting",
                               view.pod.problem)  # fmt: skip
-
-    async def _sleep(self, seconds: float | None) -> None:
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), seconds)
 
     def _drop_stale(self, view: View) -> None:
         """Forgets relations that were removed by force, and hooks that were for them."""
@@ -112,6 +117,7 @@ class Uniter:
             number = (hook or {}).get("relation")
             if number is not None and relations.get(db, self.model, number) is None:
                 setattr(state, name, None)
+                state.again = None
 
     def _charm_folder(self) -> Path:
         return self._services.agent_folder(self.model, self.unit) / "charm"
@@ -127,6 +133,9 @@ class Uniter:
         state.upgrade = state.installed and (state.upgrade or changed)
         if changed:  # the hook that failed was another charm's
             state.error = state.pending = None
+        state.again = None
+        if state.error:  # it may have failed for want of the old pod
+            state.error |= {"tries": 0, "retry_at": clock.text()}
         state.pod, state.charm, state.modified = (
             view.pod.uid, application["charm"], application["modified"],
         )  # fmt: skip
@@ -140,7 +149,7 @@ class Uniter:
         state = view.state
         with self._services.db.transaction(self.model):
             effects.after(self._services.db, self.model, self.unit, hook, state, view.config_hash)
-            state.error, state.resolved = None, ""
+            state.error, state.again, state.resolved = None, None, ""
             save(self._services, self.model, self.unit, state)
 
     # Pebble ----------------------------------------------------------------------------------

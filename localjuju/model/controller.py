@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from localjuju.agent.services import Services
 from localjuju.agent.uniter import Uniter
 from localjuju.agent.view import pod_name
 from localjuju.model.api import Api
+from localjuju.model.changes import end, within
 from localjuju.model.charm import CharmFolder
 from localjuju.model.db import Database
 from localjuju.model.kubernetes import KubernetesCluster
@@ -34,6 +34,7 @@ _KUBERNETES = {
     "KUBERNETES_PORT_443_TCP_ADDR": "10.152.183.1",
 }
 _TERMINATING_SECONDS = 25.0
+_STOP_SECONDS = 5.0
 
 
 class _Runs(Protocol):
@@ -81,17 +82,12 @@ class ModelController:
         await self._server.start()
 
     async def stop(self) -> None:
-        """Hooks that run are cut off; they run again after the next start."""
+        """Hooks that run are cut off; they run again after the next start. Ends in any case."""
         self._stopping = True
-        await self._server.stop()
-        tasks = [task for _, task in self._running.values()]
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        await self.cluster.stop()
-        await self._socket.stop()
+        await end([task for _, task in self._running.values()])
+        await within(_STOP_SECONDS, self._server.stop(), "the end of the API")
+        await within(_STOP_SECONDS, self.cluster.stop(), "the end of the watches")
+        await within(_STOP_SECONDS, self._socket.stop(), "the end of the agents' socket")
         self.log.close()
         self.db.close()
 

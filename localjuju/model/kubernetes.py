@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from lightkube.resources import apps_v1, core_v1
 from lightkube.resources import rbac_authorization_v1 as rbac
 
 from localjuju.model import provision
+from localjuju.model.changes import Changes, end
 from localjuju.model.substrate import ApplicationSpec, Pod
 
 _log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class KubernetesCluster:
         self._pods: dict[tuple[str, str], Pod] = {}
         self._addresses: dict[tuple[str, str], str] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._changed = asyncio.Event()
+        self._changes = Changes()
 
     def on_change(self, listener: Callable[[str], None]) -> None:
         self._listeners.append(listener)
@@ -56,11 +56,7 @@ class KubernetesCluster:
         ]
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await end(self._tasks)
         if self._tasks:
             await self._client.close()
 
@@ -91,7 +87,7 @@ class KubernetesCluster:
                 await asyncio.sleep(_RETRY_SECONDS)
 
     def _tell(self, models: set[str]) -> None:
-        self._changed.set()
+        self._changes.tell()
         for model in models:
             for listener in self._listeners:
                 listener(model)
@@ -143,9 +139,7 @@ class KubernetesCluster:
     async def remove(self, model: str, application: str, destroy_storage: bool) -> None:
         await self._delete(apps_v1.StatefulSet, application, model)
         while any(key[0] == model and self._is_pod_of(key[1], application) for key in self._pods):
-            self._changed.clear()
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), 5)
+            await self._changes.after(self._changes.count, 5)
         for kind in (core_v1.Service, rbac.RoleBinding, rbac.Role, core_v1.ServiceAccount):
             await self._delete(kind, application, model)
         await self._delete(core_v1.Service, f"{application}-endpoints", model)

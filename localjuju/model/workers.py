@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 
 from localjuju.model import applications, clock, models
+from localjuju.model.changes import Changes
 from localjuju.model.charm import CharmFolder
 from localjuju.model.db import Database
 from localjuju.model.logs import ModelLog
@@ -24,11 +24,11 @@ class Worker:
     name = "worker"
 
     def __init__(self) -> None:
-        self._changed = asyncio.Event()
+        self._changes = Changes()
         self.again: float | None = None  # seconds until `step` is due without being woken
 
     def wake(self) -> None:
-        self._changed.set()
+        self._changes.tell()
 
     async def step(self) -> bool:
         """Returns False when there is nothing more to do, ever."""
@@ -37,13 +37,12 @@ class Worker:
     async def run(self) -> None:
         delay = _FIRST_SECONDS
         while True:
-            self._changed.clear()
+            seen = self._changes.count
             try:
                 if not await self.step():
                     return
                 delay = _FIRST_SECONDS
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), self.again)
+                await self._changes.after(seen, self.again)
             except Exception as error:
                 _log.warning("%s: %s; again in %.0f s", self.name, error, delay)
                 await asyncio.sleep(delay)

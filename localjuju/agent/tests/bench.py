@@ -35,16 +35,20 @@ shift 4
 mount -t tmpfs tmpfs "$new"
 for path in /*; do
   name=${path#/}
-  case $name in var|run|charm) continue;; esac
+  case $name in var|run|charm|proc) continue;; esac
   if [ -L "$path" ]; then ln -s "$(readlink "$path")" "$new/$name"
   elif [ -d "$path" ]; then mkdir "$new/$name"; mount --rbind "$path" "$new/$name"; fi
 done
-mkdir -p "$new/var/lib/juju" "$new/run/juju" "$new/charm/containers"
+mkdir -p "$new/proc" "$new/var/lib/juju" "$new/run/juju" "$new/charm/containers"
 mount --bind "$data/var/lib/juju" "$new/var/lib/juju"
 mount --bind "$data/charm/containers" "$new/charm/containers"
 mount --bind "$state/agent" "$new/run/juju"
-exec chroot "$new" /bin/sh -c 'cd "$1"; shift; exec "$@"' sh "$directory" "$@"
+mount -t proc proc "$new/proc"
+chroot "$new" /bin/sh -c 'cd "$1"; shift; exec "$@"' sh "$directory" "$@"
+exit $?
 """
+# A process namespace: whatever a program started ends with it, and it ends with the tests.
+_OWN_PROCESSES = ["setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child"]
 
 
 @dataclass
@@ -64,7 +68,9 @@ class LocalNode:
         self._pebbles: dict[str, list[subprocess.Popen[bytes]]] = {}
         self._listeners: list[Callable[[str], None]] = []
         self.specs: dict[tuple[str, str], ApplicationSpec] = {}
-        self.running: set[asyncio.subprocess.Process] = set()
+        self._running: dict[asyncio.subprocess.Process, str] = {}
+        self.broken: Exception | None = None  # what running a program in a pod ends with
+        self.dispatches = 0
 
     # Cluster ---------------------------------------------------------------------------------
 
@@ -138,7 +144,16 @@ class LocalNode:
             "PEBBLE_SOCKET": "pebble.socket",  # a unix socket's path has 107 bytes at most
         }  # fmt: skip
         return subprocess.Popen(
-            [sys.executable, "-m", "localjuju.pebble", "run", "--create-dirs", "--hold"],
+            [
+                *_OWN_PROCESSES,
+                "--mount-proc",
+                sys.executable,
+                "-m",
+                "localjuju.pebble",
+                "run",
+                "--create-dirs",
+                "--hold",
+            ],
             env=environment,
             cwd=folder,
         )
@@ -151,6 +166,8 @@ class LocalNode:
 
     def _remove(self, model: str, name: str) -> None:
         del self._pods[model, name]
+        for process in [process for process, pod in self._running.items() if pod == name]:
+            process.kill()
         self._stop_pebbles(name)
         shutil.rmtree(self._folder(model, name))
         self._tell(model)
@@ -179,17 +196,20 @@ class LocalNode:
     ) -> Result:  # fmt: skip
         assert container == "charm"
         assert env is not None
+        self.dispatches += 1
+        if self.broken:
+            raise self.broken
         root = self._state / "root"
         root.mkdir(exist_ok=True)
         environment = {**env, "PATH": f"{self._tools}:{env['PATH']}"}
         data = self.volume_path(namespace, pod, "charm-data")
         process = await asyncio.create_subprocess_exec(
-            "unshare", "-m", "--propagation", "private", "sh", "-c", _ENTER, "sh", root,
-            self._state, data, cwd or "/", *argv, env=environment,
+            *_OWN_PROCESSES, "--mount", "--propagation", "private", "sh", "-c", _ENTER, "sh",
+            root, self._state, data, cwd or "/", *argv, env=environment,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        self.running.add(process)
+        self._running[process] = pod
         try:
             await asyncio.gather(*(
                 self._lines(reader, stream, on_line)
@@ -200,7 +220,7 @@ class LocalNode:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-            self.running.discard(process)
+            del self._running[process]
 
     async def _lines(self, reader: Any, stream: str, on_line: Any) -> None:
         async for line in reader:
