@@ -152,7 +152,8 @@ class HookRunner:
         with db.transaction(model):
             if code == 0:
                 try:
-                    context.flush()
+                    with db.transaction(model):  # none of it, should some not be allowed
+                        context.flush()
                 except (CommandError, ModelError) as error:
                     status, message = "failed", str(error)
             self._finish(model, hook, status, message, results)

@@ -12,29 +12,24 @@ from pathlib import Path
 
 from localjuju.agent.commands import Answer, execute
 from localjuju.agent.context import Context
+from localjuju.sockets import PrivateSocket
 
 _log = logging.getLogger(__name__)
 _LIMIT = 64 << 20  # a relation's data may be large; Juju's own limit on it is 16 MB per document
 
 
-class AgentSocket:
+class AgentSocket(PrivateSocket):
     """Serves `agent.sock`; a context id, known only to its dispatch, is what lets a call in."""
 
     def __init__(self, path: Path, terminating: Callable[[str], Awaitable[None]]):
-        self._path, self._terminating = path, terminating
+        # A charm may run as another user: 0666, see the context id.
+        super().__init__(path, self._serve_one, mode=0o666, limit=_LIMIT)
+        self._terminating = terminating
         self._contexts: dict[str, Context] = {}
-        self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, self._path, limit=_LIMIT)
-        self._path.chmod(0o666)  # a charm may run as another user; see the context id
-
-    async def stop(self) -> None:
-        if self._server:
-            self._server.close()
-            self._path.unlink(missing_ok=True)
+        await super().start()
 
     @contextlib.contextmanager
     def open(self, context: Context) -> Iterator[None]:
@@ -45,7 +40,7 @@ class AgentSocket:
         finally:
             del self._contexts[context.id]
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             answer = await self._answer(json.loads(await reader.readline()))
             writer.write(json.dumps(asdict(answer)).encode() + b"\n")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from localjuju.engine.sockets import PrivateSocket
+from localjuju.sockets import PrivateSocket
 
 _CHUNK = 1 << 16
 

@@ -11,9 +11,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from localjuju.engine.sockets import PrivateSocket
 from localjuju.errors import EngineError
 from localjuju.images import Image
+from localjuju.sockets import PrivateSocket
 
 _LIMIT = 1 << 20
 

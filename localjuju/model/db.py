@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from localjuju.errors import EngineError
 from localjuju.model.schema import SCHEMA, VERSION
 
 Row = dict[str, Any]
@@ -35,7 +36,14 @@ class Database:
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
         self._connection.execute("PRAGMA foreign_keys=ON")
-        if self._connection.execute("PRAGMA user_version").fetchone()["user_version"] == 0:
+        version = self._connection.execute("PRAGMA user_version").fetchone()["user_version"]
+        if version not in (0, VERSION):
+            self._connection.close()
+            raise EngineError(
+                f"{path} is of another version of the engine ({version}, this one reads "
+                f"{VERSION}): use that one, or remove its models with ./mlops down"
+            )
+        if version == 0:
             self._connection.executescript(
                 f"BEGIN; {SCHEMA} PRAGMA user_version={VERSION}; COMMIT;"
             )
@@ -52,26 +60,38 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self, model: str) -> Iterator[None]:
-        """All or nothing; inner ones join the outermost. Says afterwards that `model` changed."""
+        """All or nothing, each by itself; what an inner one did counts when the outermost commits.
+
+        Listeners are told afterwards that `model` changed.
+        """
         outermost = self._depth == 0
-        if outermost:
-            self._connection.execute("BEGIN IMMEDIATE")
+        point = f"inner{self._depth}"
+        self._connection.execute("BEGIN IMMEDIATE" if outermost else f"SAVEPOINT {point}")
         self._depth += 1
         self._touched.add(model)
         try:
             yield
+            # A COMMIT that fails, e.g. for want of room, may leave the transaction open.
+            self._connection.execute("COMMIT" if outermost else f"RELEASE {point}")
         except BaseException:
-            self._depth -= 1
-            if outermost:
-                self._connection.execute("ROLLBACK")
-                self._touched.clear()
+            self._undo("" if outermost else point)
             raise
-        self._depth -= 1
+        finally:
+            self._depth -= 1
         if outermost:
-            self._connection.execute("COMMIT")
             touched, self._touched = self._touched, set()
             for listener in self._listeners:
                 listener(touched)
+
+    def _undo(self, point: str) -> None:
+        if not self._connection.in_transaction:
+            return  # SQLite has rolled it back by itself
+        if point:
+            self._connection.execute(f"ROLLBACK TO {point}")
+            self._connection.execute(f"RELEASE {point}")
+        else:
+            self._connection.execute("ROLLBACK")
+            self._touched.clear()
 
     def run(self, sql: str, *values: Any) -> int:
         """Runs a writing statement; returns the number of rows it changed."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+from localjuju import sockets
 from localjuju.errors import EngineError
 from localjuju.model import models
 from localjuju.model.api import Api
@@ -32,14 +32,9 @@ class Server:
         application = web.Application(client_max_size=16 << 20)
         application.router.add_post("/v1/call", self._call)
         application.router.add_get("/v1/log", self._follow)
-        self._path.unlink(missing_ok=True)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
         await runner.setup()
-        mask = os.umask(0o177)
-        try:
-            await web.UnixSite(runner, str(self._path)).start()
-        finally:
-            os.umask(mask)
+        await web.SockSite(runner, sockets.listen(self._path)).start()
         self._runner = runner
 
     async def stop(self) -> None:

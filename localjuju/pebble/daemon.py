@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from aiohttp import web
 
+from localjuju import sockets
 from localjuju.pebble import layers
 from localjuju.pebble.api import Api
 from localjuju.pebble.changes import Change, Changes
@@ -113,9 +114,7 @@ class Daemon:
         local = web.AppRunner(api.application(), access_log=None, shutdown_timeout=0.5)
         await local.setup()
         self._socket.parent.mkdir(parents=True, exist_ok=True)
-        self._socket.unlink(missing_ok=True)
-        await web.UnixSite(local, str(self._socket)).start()
-        self._socket.chmod(0o666)
+        await web.SockSite(local, sockets.listen(self._socket, 0o666)).start()
         if not self._options.http:
             return [local]
         host, _, port = self._options.http.rpartition(":")

@@ -56,6 +56,26 @@ async def test_exit_status_drops_what_it_did(bench: Bench):
     await bench.idle()  # the unit is not in error
 
 
+async def test_an_action_that_may_not_all_it_asks_for_does_none_of_it(bench: Bench):
+    gate = bench.state / "gate"
+    script = f"""if [ -n "$JUJU_ACTION_NAME" ]; then
+      relation-set -r cluster:0 u=1; relation-set -r cluster:0 --app a=1; open-port 44
+      while ! test -e {gate}; do sleep 0.02; done; fi"""
+    peers = {"cluster": {"interface": "c"}}
+    await bench.deploy(bench.charm("plain", script, actions={"write": {}}, peers=peers), units=2)
+    await bench.idle()
+    number = bench.api.run(MODEL, "plain/leader", "write")["task"]
+    unit = bench.api.task(MODEL, number)["unit"]
+    await bench.until(lambda: bench.hooks(unit)[-1] == "write")
+    assert bench.api.move_leader(MODEL, "plain") != unit
+    gate.touch()
+    task = await bench.finished(number)
+    assert (task["status"], task["message"]) == ("failed", "cannot write relation settings")
+    shown = bench.api.show_unit(MODEL, unit)[unit]["relation-info"][0]
+    assert "u" not in shown["local-unit"]["data"]
+    assert bench.unit(unit)["ports"] == []
+
+
 @pytest.mark.parametrize(
     "params, message",
     [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 
 from localjuju.agent.statistics import Statistics
 from localjuju.agent.tests.bench import pack
+from localjuju.errors import EngineError
 from localjuju.model import charm, models, relations, storage, tasks
 from localjuju.model.api import Api
 from localjuju.model.charm import CharmFolder
@@ -236,6 +239,35 @@ async def test_a_transaction_is_all_or_nothing(api: Api, db: Database, tmp_path:
     assert api.status("m")["applications"]["plain"]["scale"] == 1
     assert "version" not in api.status("m")["applications"]["plain"]
     assert oct((tmp_path / "model.db").stat().st_mode & 0o777) == "0o600"
+
+
+async def test_an_inner_transaction_that_failed_leaves_nothing(api: Api, db: Database):
+    with db.transaction("m"):
+        db.run("UPDATE models SET next_task = 40")
+        with pytest.raises(RuntimeError), db.transaction("m"):  # noqa: PT012
+            db.run("UPDATE models SET next_task = 50")
+            raise RuntimeError
+    row = db.one("SELECT next_task FROM models")
+    assert row == {"next_task": 40}
+
+
+async def test_a_commit_that_fails_leaves_the_database_usable(api: Api, db: Database):
+    """A deferred constraint fails in the COMMIT, as a full disk does."""
+    with pytest.raises(sqlite3.IntegrityError), db.transaction("m"):  # noqa: PT012
+        db.run("PRAGMA defer_foreign_keys=ON")
+        db.insert("secret_grants", secret="none", target="plain")
+    with db.transaction("m"):
+        db.run("UPDATE models SET next_task = 60")
+    assert db.one("SELECT next_task FROM models") == {"next_task": 60}
+
+
+def test_a_database_of_another_version_is_not_opened(tmp_path: Path):
+    path = tmp_path / "model.db"
+    Database(path).close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version=99")
+    with pytest.raises(EngineError, match=r"another version of the engine \(99, this one reads"):
+        Database(path)
 
 
 def test_parameters_get_their_defaults():
