@@ -176,7 +176,11 @@ def _staged(root: Path, name: str, project: Mapping[str, Any]) -> dict[str, byte
     files = {f"src/{path}": data for path, data in _tree(charm / "src").items()}
     if "src/charm.py" not in files:
         raise EngineError(f"charms/{name}/src/charm.py is missing")
-    files |= {f"lib/{path}": data for path, data in _tree(root / "lib").items()}
+    files |= {
+        f"lib/{path}": data
+        for path, data in _tree(root / "lib").items()
+        if path != "charmed_mlops/testing.py"
+    }
     files["dispatch"] = (root / "installer" / "dispatch").read_bytes()
     for extra, source in (("README.md", charm), ("icon.svg", charm), ("LICENSE", root)):
         if (source / extra).exists():

@@ -1,0 +1,212 @@
+"""What holds for every charm: how it is declared, how it settles, that a second run is quiet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from ops import testing
+
+from charmed_mlops.testing import ROOT, Charm, loaded, merged
+
+FOLDERS = sorted(path.parent for path in ROOT.glob("charms/*/charmcraft.yaml"))
+NAMES = [folder.name for folder in FOLDERS]
+# These run a program of theirs in the container before they settle: their own tests play it.
+PLAYED = {"mariadb", "object-store", "resource-broker"}
+SETTLING = [folder for folder in FOLDERS if folder.name not in PLAYED]
+KUBERNETES = "1.35"
+
+
+@pytest.fixture(params=SETTLING, ids=[folder.name for folder in SETTLING])
+def any_charm(request: pytest.FixtureRequest) -> Iterator[Charm]:
+    with loaded(request.param) as charm_type:
+        yield Charm(request.param, charm_type)
+
+
+@pytest.fixture(params=FOLDERS, ids=NAMES)
+def folder(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+def sources(folder: Path) -> str:
+    return "\n".join(path.read_text() for path in sorted(folder.glob("src/**/*.py")))
+
+
+# how it is declared
+
+
+def test_it_has_what_a_charm_needs(folder):
+    meta = merged(folder)
+    assert meta["charm-user"] == "non-root"
+    assert (folder / "icon.svg").read_text().lstrip().startswith(("<svg", "<?xml"))
+    assert len((folder / "README.md").read_text().splitlines()) >= 10
+    assert len(meta["summary"]) <= 79
+
+
+def test_every_endpoint_says_whether_it_is_optional(folder):
+    meta = merged(folder)
+    for section in ("requires", "provides", "peers"):
+        for endpoint, spec in (meta.get(section) or {}).items():
+            assert "optional" in spec, f"{endpoint} does not say optional"
+
+
+def test_every_option_is_read_and_described(folder):
+    text = sources(folder)
+    for option, spec in ((merged(folder).get("config") or {}).get("options") or {}).items():
+        assert spec["description"].strip()
+        names = (f'"{option}"', f"{option.replace('-', '_')}:", f"'{option}'")
+        shared = option in ("images", "registry") and "self.images()" in text
+        grouped = re.sub(r"-[a-z]+-[a-z]+$", "-", option) in text
+        assert shared or grouped or any(name in text for name in names), f"{option} is not read"
+
+
+def test_every_action_is_described_in_a_short_sentence_and_takes_nothing_unknown(folder):
+    for action, spec in (merged(folder).get("actions") or {}).items():
+        first = spec["description"].strip().splitlines()[0]
+        assert len(first) <= 100, f"{action}: {first}"
+        assert first.endswith("."), f"{action}: {first}"
+        assert spec["additionalProperties"] is False, action
+
+
+def test_images_have_a_tag_and_the_bundle_names_the_same(folder):
+    meta = merged(folder)
+    for name, spec in (meta.get("resources") or {}).items():
+        image = spec["upstream-source"]
+        assert re.search(r":[\w.-]*\d[\w.-]*$|@sha256:", image), f"{image} has no version"
+        for bundle in (ROOT / "bundle").rglob("*.yaml"):
+            entry = (yaml.safe_load(bundle.read_text()).get("applications") or {}).get(folder.name)
+            if entry and name in entry.get("resources", {}):
+                assert entry["resources"][name] == image, bundle.name
+
+
+# how it settles
+
+
+def test_it_settles_when_its_required_relations_have_answered(any_charm):
+    out = any_charm.settled()
+    assert out.unit_status == testing.ActiveStatus()
+
+
+def test_without_a_required_relation_it_names_the_command_that_brings_it(any_charm):
+    required, secrets = any_charm.required()
+    for missing in required:
+        others = [each for each in required if each is not missing]
+        out = any_charm.run(*others, secrets=secrets)
+        assert out.unit_status.name == "blocked"
+        assert f"juju integrate {any_charm.name}:{missing.endpoint}" in out.unit_status.message
+
+
+def test_it_waits_for_its_containers(any_charm):
+    containers = [testing.Container(name) for name in any_charm.meta.get("containers") or {}]
+    out = any_charm.settled(containers=containers)
+    assert out.unit_status.name == "waiting"
+
+
+def test_a_second_run_writes_nothing_and_restarts_nothing(any_charm):
+    before = any_charm.settled()
+    after = any_charm.again(before)
+    assert after.unit_status == before.unit_status
+    for container in before.containers:
+        assert after.get_container(container.name).layers == container.layers
+    for each in before.relations:
+        same = after.get_relation(each.id)
+        assert same.local_unit_data == each.local_unit_data
+        if isinstance(each, testing.Relation):
+            assert same.local_app_data == each.local_app_data
+    assert {(s.label, str(s.latest_content)) for s in after.secrets} == {
+        (s.label, str(s.latest_content)) for s in before.secrets
+    }
+
+
+def test_no_secret_shows_in_a_databag_a_command_or_a_check(any_charm):
+    out = any_charm.settled()
+    hidden = {
+        value
+        for secret in out.secrets
+        for value in (secret.latest_content or secret.tracked_content).values()
+        if len(value) > 8 and not value.startswith("-----BEGIN CERTIFICATE")
+    }
+    shown = [str(dict(each.local_unit_data)) for each in out.relations]
+    shown += [
+        str(dict(each.local_app_data)) for each in out.relations if hasattr(each, "local_app_data")
+    ]
+    for container in out.containers:
+        plan = container.plan.to_dict()
+        shown += [service["command"] for service in plan.get("services", {}).values()]
+        shown += [str(check) for check in plan.get("checks", {}).values()]
+    for text in shown:
+        assert not [value for value in hidden if value in text]
+
+
+def test_a_follower_gets_there_with_what_the_leader_made(any_charm):
+    out = any_charm.settled()
+    for unit in (1, 2):
+        context = any_charm.context(unit)
+        state = testing.State(
+            leader=False,
+            model=out.model,
+            config=out.config,
+            relations=out.relations,
+            secrets=out.secrets,
+            containers=any_charm.containers() if any_charm.meta.get("containers") else [],
+            planned_units=3,
+        )
+        after = context.run(context.on.config_changed(), state)
+        one = "runs one unit" in after.unit_status.message
+        assert one or after.unit_status == testing.ActiveStatus()
+
+
+def test_every_kubernetes_object_fits_its_schema(any_charm):
+    out = any_charm.settled()
+    for manifest in [*any_charm.manifests(out), *any_charm.tenant_manifests(out)]:
+        body = {key: value for key, value in manifest.items() if key != "jujuSecret"}
+        if _built_in(body):
+            kubernetes_validate.validate(body, KUBERNETES, strict=True)
+
+
+def test_every_crd_is_structural(any_charm):
+    for manifest in any_charm.manifests(any_charm.settled()):
+        if manifest["kind"] == "CustomResourceDefinition":
+            names = manifest["spec"]["names"]
+            assert manifest["metadata"]["name"] == f"{names['plural']}.{manifest['spec']['group']}"
+            assert [v["storage"] for v in manifest["spec"]["versions"]].count(True) == 1
+            for version in manifest["spec"]["versions"]:
+                where = f"{names['kind']}/{version['name']}"
+                _structural(version["schema"]["openAPIV3Schema"], where)
+
+
+def _built_in(manifest: dict[str, Any]) -> bool:
+    group = manifest["apiVersion"].rpartition("/")[0]
+    return "." not in group or (group.endswith(".k8s.io") and "." not in group[: -len(".k8s.io")])
+
+
+def _structural(schema: dict[str, Any], where: str) -> None:
+    """https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema"""
+    free = schema.get("x-kubernetes-preserve-unknown-fields") is True
+    either = schema.get("x-kubernetes-int-or-string") is True
+    assert "type" in schema or either or free, f"{where} has no type"
+    assert not ("properties" in schema and "additionalProperties" in schema), where
+    known = {
+        "type", "properties", "items", "additionalProperties", "required", "enum", "default",
+        "description", "format", "pattern", "minimum", "maximum", "minLength", "maxLength",
+        "minItems", "maxItems", "nullable", "oneOf", "anyOf", "allOf", "not", "uniqueItems",
+        "minProperties", "maxProperties", "multipleOf", "exclusiveMinimum", "exclusiveMaximum",
+        "title", "example", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string",
+        "x-kubernetes-embedded-resource", "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
+        "x-kubernetes-map-type", "x-kubernetes-validations",
+    }  # fmt: skip
+    assert set(schema) <= known, f"{where}: {set(schema) - known}"
+    for name, part in (schema.get("properties") or {}).items():
+        _structural(part, f"{where}.{name}")
+    if schema.get("type") == "array":
+        assert "items" in schema, f"{where} has no items"
+        _structural(schema["items"], f"{where}[]")
+    if isinstance(schema.get("additionalProperties"), dict):
+        _structural(schema["additionalProperties"], f"{where}{{}}")
+    for name in schema.get("required") or ():
+        assert free or name in (schema.get("properties") or {}), f"{where} requires {name}"
