@@ -168,7 +168,8 @@ def test_the_juju_secret_of_a_secret_that_is_no_longer_declared_goes(context, tm
     first = run(context, relation)
     file = tmp_path / "src" / "manifests" / "objects.yaml.j2"
     file.write_text(TEMPLATE.split("---")[0])
-    kept = relate(**asked(first, relation))
+    data = first.get_relation(relation.id).local_app_data
+    kept = testing.Relation("manifests", remote_app_name="broker", local_app_data=data)
     assert not list(run(context, kept, secrets=first.secrets).secrets)
 
 
