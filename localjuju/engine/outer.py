@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Coroutine
@@ -13,7 +15,7 @@ from typing import Any, TextIO, TypeVar
 
 from localjuju import ownership, paths
 from localjuju.controlplane import ensure_programs
-from localjuju.engine import running
+from localjuju.engine import environment, running
 from localjuju.engine.pulls import PullServer
 from localjuju.images import Catalogue
 from localjuju.progress import Progress
@@ -36,8 +38,16 @@ def run(owner: int | None = None) -> int:
     ownership.claim_state()
     state = paths.state()
     state.chmod(0o700)
+    _allow_open_files()
     with running.hold(state) as lock:
         return asyncio.run(_supervise(state, lock, owner))
+
+
+def _allow_open_files() -> None:
+    """Raises the soft limit to the hard one: pipes, logs, watches, two sockets a connection."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # more than the kernel allows anybody
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _supervise(state: Path, lock: TextIO, owner: int | None) -> int:
@@ -61,7 +71,7 @@ async def _supervise(state: Path, lock: TextIO, owner: int | None) -> int:
         await sockets.start()
         inner = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "localjuju.engine", "inner", str(programs), str(state),
-            str(state / "images.sock"),
+            str(state / "images.sock"), env=environment.scrubbed(os.environ),
         )  # fmt: skip
         ended = asyncio.create_task(inner.wait())
         await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)

@@ -78,6 +78,17 @@ async def until_done(call: Callable[[], Awaitable[_T]], what: str) -> _T | None:
         await asyncio.sleep(_RETRY_SECONDS)
 
 
+async def delete_exactly(api: AsyncClient, kind: Any, item: Any) -> None:
+    """Deletes this very object at once, never a later one of its name.
+
+    Looked at first, because lightkube's delete takes no preconditions.
+    """
+    meta = item.metadata
+    now = await api.get(kind, meta.name, namespace=meta.namespace)
+    if now.metadata.uid == meta.uid:
+        await api.delete(kind, meta.name, namespace=meta.namespace, grace_period=0)
+
+
 async def patch_status(api: AsyncClient, kind: Any, item: Any, status: dict[str, Any]) -> None:
     """Writes a status until it is written or the object has gone."""
     where = {"namespace": item.metadata.namespace} if item.metadata.namespace else {}

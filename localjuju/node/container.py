@@ -64,7 +64,7 @@ class Container:
         self._environment: dict[str, str] = {}
         self._user: tuple[int | None, int | None] = (None, None)
         self._killed_for = ""
-        self._run_task: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self.name: str = spec.name
         self.pid: int | None = None
         self.restarts = restarts
@@ -149,6 +149,9 @@ class Container:
         finally:
             probing.cancel()
             hook.cancel()
+            if self._ending is not None:
+                self._ending.cancel()
+                self._ending = None
             self.pid = None
             self.ready = self.started = False
         await self._log.finish()
@@ -274,12 +277,31 @@ class Container:
             elif hook and hook.sleep:
                 await asyncio.sleep(hook.sleep.seconds)
 
-    def _kill(self, reason: str) -> None:
-        if self.pid is not None:
-            _log.info("container %s killed: %s", self.name, reason)
-            self._killed_for = reason
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+    def _kill(self, reason: str, grace: int | None = None) -> None:
+        """Has it stopped as the kubelet does: preStop, SIGTERM, and SIGKILL after the grace.
+
+        Args:
+            reason: shown in the container's status.
+            grace: seconds; the probe's own, None for the pod's.
+        """
+        if self.pid is None or self._ending is not None:
+            return
+        _log.info("container %s stopped: %s", self.name, reason)
+        self._killed_for = reason
+        if grace is None:
+            grace = self._sandbox.pod.spec.terminationGracePeriodSeconds
+        self._ending = asyncio.create_task(self._stop(self.pid, 30 if grace is None else grace))
+
+    async def _stop(self, pid: int, grace: float) -> None:
+        begin = time.monotonic()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.before_stop(), grace)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        # Cancelled when the container has ended: see `_run_once`.
+        await asyncio.sleep(max(0.0, grace - (time.monotonic() - begin)))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
     async def _probe(self) -> None:
         spec = self._spec
@@ -287,6 +309,9 @@ class Container:
 
         def probe(wanted: Any) -> Probe:
             return Probe(wanted, self._sandbox.ip, ports, self.exec)
+
+        def own_grace(wanted: Any) -> int | None:
+            return wanted.terminationGracePeriodSeconds
 
         if spec.startupProbe is not None:
 
@@ -296,7 +321,7 @@ class Container:
                     self.ready = spec.readinessProbe is None
                     self._sandbox.changed()
                 else:
-                    self._kill("the startup probe failed")
+                    self._kill("the startup probe failed", own_grace(spec.startupProbe))
 
             await probe(spec.startupProbe).run(start_changed, once=True)
 
@@ -306,10 +331,10 @@ class Container:
 
         def alive_changed(good: bool) -> None:
             if not good:
-                self._kill("the liveness probe failed")
+                self._kill("the liveness probe failed", own_grace(spec.livenessProbe))
 
         running = [
-            probe(wanted).run(changed)
+            probe(wanted).run(changed, eager=wanted is spec.readinessProbe)
             for wanted, changed in (
                 (spec.readinessProbe, ready_changed),
                 (spec.livenessProbe, alive_changed),

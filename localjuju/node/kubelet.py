@@ -11,13 +11,13 @@ import contextlib
 import datetime
 import json
 import os
-import signal
 import ssl
 from collections.abc import Callable
 from pathlib import Path
 
 from aiohttp import WSMsgType, web
 
+from localjuju import system
 from localjuju.controlplane.pki import Authority
 from localjuju.node import logs
 from localjuju.node.container import Container
@@ -149,8 +149,7 @@ class Kubelet:
         try:
             await asyncio.wait({receiving, ending}, return_when=asyncio.FIRST_COMPLETED)
             if not ending.done():  # the client went away
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                system.kill_group(pid)
             end = await ending
             await asyncio.gather(*copying)
             await _say(socket, _success() if end.code == 0 else _exit_status(end.code))

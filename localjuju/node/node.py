@@ -27,7 +27,15 @@ from localjuju import paths, pebble
 from localjuju.errors import EngineError
 from localjuju.images import Image
 from localjuju.node import dns, proxy, spawn, volumes
-from localjuju.node.cluster import UNREACHABLE, Tokens, client, follow, patch_status, until_done
+from localjuju.node.cluster import (
+    UNREACHABLE,
+    Tokens,
+    client,
+    delete_exactly,
+    follow,
+    patch_status,
+    until_done,
+)
 from localjuju.node.hostpaths import HostPaths
 from localjuju.node.kubelet import PORT, Kubelet
 from localjuju.node.network import NODE_IP, Addresses, Network
@@ -237,13 +245,14 @@ class Node:
                 except (EngineError, OSError) as error:
                     _log.warning("a pod that has gone: %s", error)
 
-    async def _forget(self, pod: Any) -> None:
+    async def _forget(self, pod: Any, delete: bool = True) -> None:
+        """Lets go of a pod that has ended; its object goes too, unless another has its name."""
         meta = pod.metadata
         self._tokens.forget(pod)
-        await until_done(
-            lambda: self._api.delete(Pod, meta.name, namespace=meta.namespace, grace_period=0),
-            f"deletion of pod {meta.name}",
-        )
+        if delete:
+            await until_done(
+                lambda: delete_exactly(self._api, Pod, pod), f"deletion of pod {meta.name}"
+            )
         self._workers.pop(meta.uid, None)
 
     async def _read(self, namespace: str, kind: str, name: str) -> Mapping[str, bytes] | None:

@@ -43,7 +43,8 @@ class Services:
     token: Callable[[Any, str, int], Awaitable[str]]
     claim: Callable[[str, str], Awaitable[Path]]
     report: Callable[[Any, dict[str, Any]], Awaitable[None]]
-    forget: Callable[[Any], Awaitable[None]]
+    forget: Callable[[Any, bool], Awaitable[None]]
+    """`forget(pod, delete)`: lets go of a pod that has ended; deletes its object if told to."""
     builtin_binds: Mapping[str, Sequence[str]]
     host_paths: HostPaths
 
@@ -71,6 +72,7 @@ class PodWorker:
         self.reported = asyncio.Event()
         """Set once the API server has been told how the pod is in this run of the engine."""
         self._problem = ""
+        self._vanished = False
         self._start_time = now()
         self._sidecars: list[asyncio.Task[None]] = []
         self.init: list[Container] = []
@@ -86,7 +88,11 @@ class PodWorker:
             self._deleted.set()
 
     def vanished(self) -> None:
-        """The object is gone without our doing (force): ends at once."""
+        """The object is gone without our doing (force): ends at once.
+
+        There is nothing left to delete: a pod of that name is another one by now.
+        """
+        self._vanished = True
         self.pod.metadata.deletionGracePeriodSeconds = 0
         self._deleted.set()
 
@@ -130,7 +136,7 @@ class PodWorker:
         # A last status: Jobs count a pod by the phase it had.
         with contextlib.suppress(asyncio.CancelledError):
             await reporting
-        await self._services.forget(self.pod)
+        await self._services.forget(self.pod, not self._vanished)
 
     async def _live(self) -> None:
         sandbox = await self._prepare()

@@ -11,6 +11,7 @@ import aiohttp
 
 Exec = Callable[[list[str], float], Awaitable[int]]
 """`exec(argv, timeout)` in the container: the exit code."""
+Sleep = Callable[[float], Awaitable[None]]
 
 
 _UNVERIFIED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -24,8 +25,16 @@ class Probe:
     Defaults are those of Kubernetes: every 10 s, 1 s for an answer, three failures, one success.
     """
 
-    def __init__(self, spec: Any, pod_ip: str, ports: dict[str, int], execute: Exec):
+    def __init__(
+        self,
+        spec: Any,
+        pod_ip: str,
+        ports: dict[str, int],
+        execute: Exec,
+        sleep: Sleep = asyncio.sleep,
+    ):
         """Args: spec: lightkube's Probe; ports: the container's named ports."""
+        self._sleep = sleep
         self._spec = spec
         self._pod_ip = pod_ip
         self._ports = ports
@@ -35,15 +44,19 @@ class Probe:
         self._failures = 0
         self._successes = 0
 
-    async def run(self, changed: Callable[[bool], None], *, once: bool = False) -> None:
+    async def run(
+        self, changed: Callable[[bool], None], *, once: bool = False, eager: bool = False
+    ) -> None:
         """Probes until cancelled; calls `changed` when a threshold is crossed.
 
         Args:
             changed: told True for success and False for failure, on each change of result.
             once: end after the first success (a startup probe).
+            eager: ask each second until the first success. For readiness only: a failure does
+                nothing but wait there, while the others end the container after so many.
         """
         if self._spec.initialDelaySeconds:
-            await asyncio.sleep(self._spec.initialDelaySeconds)
+            await self._sleep(self._spec.initialDelaySeconds)
         result: bool | None = None
         while True:
             good = await self._check()
@@ -63,7 +76,7 @@ class Probe:
                 result = False
                 changed(False)
             # What is not ready yet is asked more often: a second lost here is one for everybody.
-            await asyncio.sleep(self._period if result is True else min(self._period, 1.0))
+            await self._sleep(min(self._period, 1.0) if eager and not result else self._period)
 
     async def _check(self) -> bool:
         spec = self._spec

@@ -7,12 +7,12 @@ import contextlib
 import itertools
 import json
 import os
-import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from localjuju import system
 from localjuju.node import spawn
 
 
@@ -202,10 +202,11 @@ class Runtime:
 
         Args:
             on_line: called with `stdout` or `stderr` and each line as it comes.
-            timeout: seconds; then the program is killed and its code is 137.
+            timeout: seconds; then the program and what it started are killed.
 
         Raises:
             OSError: it cannot be started.
+            asyncio.TimeoutError: it was not done in time.
         """
         pipes = [os.pipe() for _ in range(3)]
         theirs = [pipes[0][0], pipes[1][1], pipes[2][1]]
@@ -227,8 +228,7 @@ class Runtime:
             end = await asyncio.wait_for(self.wait(pid), timeout)
             stdout, stderr = await reading
         except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            system.kill_group(pid)  # what it started, too: the spawner gave it a group
             reading.cancel()
             raise
         finally:

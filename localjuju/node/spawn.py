@@ -23,6 +23,8 @@ from localjuju.node import rootfs
 
 LARGEST_MESSAGE = 1 << 18
 _MOST_FILES = 4
+# Every container inherits it: when memory runs out, a container goes before the user's editor.
+_OOM_SCORE = 500
 _OWN_PIDS = "/proc/self/ns/pid"
 
 Builtin = Callable[[Sequence[str]], int]
@@ -46,6 +48,7 @@ def fork(builtins: Mapping[str, Builtin]) -> socket.socket:
     system.die_with_parent()
     if os.getppid() != parent:
         os._exit(1)
+    system.prefer_to_kill(_OOM_SCORE)
     code = 1
     try:
         _Spawner(theirs, builtins).serve()

@@ -1,0 +1,162 @@
+"""How a pod ends: which object is deleted, and how a container is asked to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightkube import codecs
+from lightkube.resources.core_v1 import Pod
+
+from localjuju.images import Image
+from localjuju.node.cluster import delete_exactly
+from localjuju.node.container import Container, Sandbox
+from localjuju.node.hostpaths import HostPaths
+from localjuju.node.pod import PodWorker, Services
+from localjuju.node.runtime import Ended
+
+
+def pod(uid: str = "u1", **spec: Any) -> Any:
+    return codecs.from_dict(
+        {
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "app-0", "namespace": "m", "uid": uid},
+            "spec": {"containers": [{"name": "c", "image": "i"}], **spec},
+        }
+    )  # fmt: skip
+
+
+class Cluster:
+    """An API server that has one pod."""
+
+    def __init__(self, there: Any):
+        self.there = there
+        self.deleted: list[str] = []
+
+    async def get(self, kind: Any, name: str, namespace: str) -> Any:
+        return self.there
+
+    async def delete(self, kind: Any, name: str, namespace: str, grace_period: int) -> None:
+        self.deleted.append(self.there.metadata.uid)
+
+
+async def test_a_pod_s_successor_of_the_same_name_is_not_deleted():
+    cluster: Any = Cluster(pod("u2"))
+    await delete_exactly(cluster, Pod, pod("u1"))
+    assert cluster.deleted == []
+    await delete_exactly(cluster, Pod, pod("u2"))
+    assert cluster.deleted == ["u2"]
+
+
+def services(folder: Path, forgotten: asyncio.Future[bool]) -> Services:
+    """What a pod works with whose volume cannot be made."""
+    anything: Any = None
+
+    async def nothing(*_: Any) -> Any:
+        return None
+
+    async def forget(pod: Any, delete: bool) -> None:
+        forgotten.set_result(delete)
+
+    return Services(
+        folder, folder / "logs", anything, anything, anything, nothing, anything, anything,
+        nothing, forget, {}, HostPaths([]),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("forced", [True, False])
+async def test_a_pod_deleted_by_force_has_no_object_left_to_delete(tmp_path: Path, forced: bool):
+    forgotten: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    made = pod(volumes=[{"name": "v", "configMap": {"name": "none"}}])
+    worker = PodWorker(made, services(tmp_path, forgotten))
+    if forced:
+        worker.vanished()
+    else:
+        made.metadata.deletionTimestamp = "2026-01-01T00:00:00Z"
+        made.metadata.deletionGracePeriodSeconds = 0
+        worker.update(made)
+    assert await asyncio.wait_for(forgotten, 10) is not forced
+    await worker.task
+
+
+class Processes:
+    """A runtime whose containers are processes of this test."""
+
+    def __init__(self, script: str):
+        self.script = script
+        self.process: subprocess.Popen[bytes] | None = None
+
+    async def container(self, spec: Mapping[str, Any], output: int) -> int:
+        reading, writing = os.pipe()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", self.script], stdout=writing, stderr=output
+        )
+        os.close(writing)
+        await asyncio.to_thread(os.read, reading, 1)  # its signal handler is in place
+        os.close(reading)
+        return self.process.pid
+
+    async def wait(self, pid: int) -> Ended:
+        assert self.process is not None
+        return Ended(await asyncio.to_thread(self.process.wait), 0.0, 0)
+
+    async def exec(self, *_: Any, **__: Any) -> Any:
+        raise OSError("no such probe")
+
+
+_UNTIL_TERMINATED = """
+import os, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+os.write(1, b"r")
+signal.pause()
+"""
+_DEAF = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.write(1, b"r")
+time.sleep(60)
+"""
+
+
+async def run(tmp_path: Path, script: str, grace: int) -> Container:
+    """A container whose liveness probe fails, until it has ended."""
+    probe = {
+        "exec": {"command": ["x"]}, "failureThreshold": 1, "terminationGracePeriodSeconds": grace,
+    }  # fmt: skip
+    made = pod(containers=[{"name": "c", "image": "i", "command": ["x"], "livenessProbe": probe}])
+    runtime: Any = Processes(script)
+
+    async def pull(reference: str) -> Image:
+        return Image(reference, "path", tmp_path)
+
+    async def lookup(kind: str, name: str) -> None:
+        return None
+
+    sandbox = Sandbox(
+        made, tmp_path, tmp_path / "logs", 1, "10.1.0.2", runtime, pull, lookup, {}, {},
+        lambda: None,
+    )  # fmt: skip
+    container = Container(sandbox, made.spec.containers[0], init=False, restarts=0)
+    try:
+        await asyncio.wait_for(container.run("Never"), 30)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            runtime.process.kill()
+    return container
+
+
+async def test_a_failed_liveness_probe_lets_the_container_shut_down(tmp_path: Path):
+    container = await run(tmp_path, _UNTIL_TERMINATED, grace=30)
+    assert container.finished == 3
+    assert container.state["terminated"]["message"] == "the liveness probe failed"
+
+
+async def test_a_container_that_does_not_listen_is_killed_after_the_grace(tmp_path: Path):
+    assert (await run(tmp_path, _DEAF, grace=1)).finished == -9
