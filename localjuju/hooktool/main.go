@@ -36,6 +36,7 @@ type answer struct {
 	Stdout string `json:"stdout"`
 	Stderr string `json:"stderr"`
 	Code   int    `json:"code"`
+	File   string `json:"file"` // takes Stdout, where one was asked for
 }
 
 func fail(text string) {
@@ -147,7 +148,11 @@ func main() {
 	if err != nil {
 		fail("the unit agent does not answer: " + err.Error())
 	}
-	fmt.Print(reply.Stdout)
+	if reply.File == "" {
+		fmt.Print(reply.Stdout)
+	} else if err := os.WriteFile(reply.File, []byte(reply.Stdout), 0o644); err != nil {
+		fail(err.Error())
+	}
 	fmt.Fprint(os.Stderr, reply.Stderr)
 	os.Exit(reply.Code)
 }

@@ -26,6 +26,9 @@ HOOK_COMMANDS = (
     "secret-get", "secret-grant", "secret-ids", "secret-info-get", "secret-remove",
     "secret-revoke", "secret-set", "state-delete", "state-get", "state-set", "status-get",
     "status-set", "storage-add", "storage-get", "storage-list", "unit-get",
+    # Juju's, and refused with a reason
+    "add-metric", "leader-get", "leader-set", "payload-register", "payload-status-set",
+    "payload-unregister", "pod-spec-get", "pod-spec-set",
 )  # fmt: skip
 TOOLS = "usr/lib/juju/tools"
 

@@ -21,16 +21,18 @@ def _action(context: Context) -> ActionResult:
     return context.action
 
 
-@command("action-get", format=str)
+@command("action-get", "[KEY[.KEY…]]", format=str)
 def action_get(context: Context, arguments: Arguments) -> str:
+    """Prints the action's parameters."""
     value: Any = _action(context).parameters
     for segment in arguments.words[0].split(".") if arguments.words else ():
         value = value.get(segment) if isinstance(value, dict) else None
     return output(value, arguments.text("format"))
 
 
-@command("action-set")
+@command("action-set", "KEY=VALUE…")
 def action_set(context: Context, arguments: Arguments) -> None:
+    """Sets results of the action; dots in a key nest."""
     action = _action(context)
     for word in arguments.words:
         key, equals, value = word.partition("=")
@@ -54,14 +56,16 @@ def action_set(context: Context, arguments: Arguments) -> None:
         place[segments[-1]] = value
 
 
-@command("action-fail")
+@command("action-fail", "[MESSAGE]")
 def action_fail(context: Context, arguments: Arguments) -> None:
+    """Marks the action as failed."""
     action = _action(context)
     action.failed, action.message = True, " ".join(arguments.words) or _NO_REASON
 
 
-@command("action-log")
+@command("action-log", "MESSAGE")
 def action_log(context: Context, arguments: Arguments) -> None:
+    """Writes to the action's log, at once."""
     _action(context)
     assert context.hook is not None
     with context.db.transaction(context.model):

@@ -33,6 +33,8 @@ class Arguments:
 def parse(argv: Sequence[str], spec: Mapping[str, type], stdin: str | None = None) -> Arguments:
     """Flags may follow words; `--` ends flags; a bool takes its value only after `=`.
 
+    `--help` or `-h` is every command's, as flag `help`; what follows it does not matter.
+
     Raises:
         CommandError: an unknown flag or one without its value; exit code 2.
     """
@@ -48,6 +50,8 @@ def parse(argv: Sequence[str], spec: Mapping[str, type], stdin: str | None = Non
             words.append(word)
             continue
         name, equals, value = word.lstrip("-").partition("=")
+        if name in ("help", "h") and name not in spec:
+            return Arguments(words, {"help": True}, "")
         if name not in spec:
             raise CommandError(f"option provided but not defined: {word.partition('=')[0]}", 2)
         if spec[name] is bool:

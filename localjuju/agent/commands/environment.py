@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from localjuju.agent.commands.arguments import Arguments, output, pairs
-from localjuju.agent.commands.registry import command
+from localjuju.agent.commands.registry import DEFAULTS, command
 from localjuju.agent.context import CommandError, Context
 from localjuju.agent.view import pod_name
 from localjuju.model import config, storage
@@ -13,18 +13,20 @@ from localjuju.model import config, storage
 _PORT = re.compile(r"(\d+)(?:-(\d+))?(?:/(tcp|udp))?")
 
 
-@command("config-get", format=str, a=bool, all=bool)
+@command("config-get", "[KEY]", format=str, a=bool, all=bool)
 def config_get(context: Context, arguments: Arguments) -> str:
+    """Prints the application's configuration, or one option of it."""
     values = config.effective(context.charm, context.application_row["config"])
     value = values.get(arguments.words[0]) if arguments.words else values
     return output(value, arguments.text("format"))
 
 
 @command(
-    "network-get", format=str, r=str, relation=str, bind_address=bool, ingress_address=bool,
-    egress_subnets=bool, primary_address=bool,
+    "network-get", "BINDING", format=str, r=str, relation=str, bind_address=bool,
+    ingress_address=bool, egress_subnets=bool, primary_address=bool,
 )  # fmt: skip
 def network_get(context: Context, arguments: Arguments) -> str:
+    """Prints the addresses of the unit for an endpoint."""
     if len(arguments.words) != 1:
         raise CommandError("no arguments specified", 2)
     binding = arguments.words[0]
@@ -53,8 +55,9 @@ def network_get(context: Context, arguments: Arguments) -> str:
     return output(found, arguments.text("format"))
 
 
-@command("resource-get")
+@command("resource-get", "NAME")
 def resource_get(context: Context, arguments: Arguments) -> str:
+    """Prints the path of a resource's file."""
     if len(arguments.words) != 1:
         raise CommandError("missing required resource name", 2)
     name = arguments.words[0]
@@ -85,14 +88,16 @@ def _ports(arguments: Arguments) -> set[str]:
     return found
 
 
-@command("open-port", endpoints=str, format=str)
+@command("open-port", "PORT[/PROTOCOL]…", endpoints=str, format=str)
 def open_port(context: Context, arguments: Arguments) -> None:
+    """Opens ports on the application's Service when the hook commits."""
     ports = _ports(arguments)
     context.later(lambda: _set_ports(context, {*context.row["ports"]} | ports))
 
 
-@command("close-port", endpoints=str, format=str)
+@command("close-port", "PORT[/PROTOCOL]…", endpoints=str, format=str)
 def close_port(context: Context, arguments: Arguments) -> None:
+    """Closes ports on the application's Service when the hook commits."""
     ports = _ports(arguments)
     context.later(lambda: _set_ports(context, {*context.row["ports"]} - ports))
 
@@ -104,11 +109,13 @@ def _set_ports(context: Context, ports: set[str]) -> None:
 
 @command("opened-ports", format=str, endpoints=bool)
 def opened_ports(context: Context, arguments: Arguments) -> str:
+    """Prints the ports that the unit has open."""
     return output(context.row["ports"], arguments.text("format"))
 
 
-@command("storage-list", format=str)
+@command("storage-list", "[NAME]", format=str)
 def storage_list(context: Context, arguments: Arguments) -> str:
+    """Prints the unit's storage instances."""
     names = [
         row["id"]
         for row in storage.of_unit(context.db, context.model, context.unit)
@@ -117,9 +124,10 @@ def storage_list(context: Context, arguments: Arguments) -> str:
     return output(names, arguments.text("format"))
 
 
-@command("storage-get", format=str, s=str)
+@command("storage-get", "[KEY]", format=str, s=str)
 def storage_get(context: Context, arguments: Arguments) -> str:
-    identity = arguments.text("s") or (context.hook.storage if context.hook else "")
+    """Prints a storage instance's kind and location."""
+    identity = arguments.text("s") or _own_storage(context)
     for row in storage.of_unit(context.db, context.model, context.unit):
         if row["id"] == identity:
             found = {"kind": row["kind"], "location": row["location"]}
@@ -128,15 +136,17 @@ def storage_get(context: Context, arguments: Arguments) -> str:
     raise CommandError(f'invalid value "{identity}" for option -s: storage not found', 2)
 
 
-@command("storage-add")
-def storage_add(context: Context, arguments: Arguments) -> None:
-    del context, arguments
-    # A StatefulSet's volume claims are fixed when it is made.
-    raise CommandError("storage-add: adding storage to a Kubernetes unit is not supported")
+def _own_storage(context: Context) -> str:
+    return context.hook.storage if context.hook else ""
 
 
-@command("state-get", format=str)
+# ops 2 learns from the help which storage its hook is of.
+DEFAULTS["storage-get", "s"] = _own_storage
+
+
+@command("state-get", "[KEY]", format=str)
 def state_get(context: Context, arguments: Arguments) -> str:
+    """Prints the unit's stored state, or one key of it."""
     state = _state(context)
     if not arguments.words or arguments.words[0] == "-":
         return output(state, arguments.text("format"))
@@ -147,15 +157,17 @@ def _state(context: Context) -> dict[str, str]:
     return dict(context.row["state"] if context.unit_state is None else context.unit_state)
 
 
-@command("state-set", file=str)
+@command("state-set", "KEY=VALUE…", file=str)
 def state_set(context: Context, arguments: Arguments) -> None:
+    """Stores state of the unit when the hook commits."""
     changes = pairs(arguments.stdin) if arguments.text("file") else {}
     changes |= dict(word.split("=", 1) for word in arguments.words if "=" in word)
     context.unit_state = _state(context) | changes
 
 
-@command("state-delete")
+@command("state-delete", "KEY…")
 def state_delete(context: Context, arguments: Arguments) -> None:
+    """Deletes stored state of the unit when the hook commits."""
     state = _state(context)
     for key in arguments.words:
         state.pop(key, None)
@@ -164,13 +176,8 @@ def state_delete(context: Context, arguments: Arguments) -> None:
 
 @command("credential-get", format=str)
 def credential_get(context: Context, arguments: Arguments) -> None:
+    """Would print the cloud's credential; Juju refuses it on Kubernetes."""
     del context, arguments
     raise CommandError(
         'cannot access cloud credentials: credential-get on a "caas" model not supported'
     )
-
-
-@command("juju-reboot", now=bool)
-def juju_reboot(context: Context, arguments: Arguments) -> None:
-    del context, arguments
-    raise CommandError("juju-reboot: not supported on a Kubernetes model")

@@ -8,8 +8,9 @@ from localjuju.agent.context import CommandError, Context
 from localjuju.model import models, relations
 
 
-@command("relation-ids", format=str)
+@command("relation-ids", "[ENDPOINT]", format=str)
 def relation_ids(context: Context, arguments: Arguments) -> str:
+    """Prints the ids of an endpoint's relations."""
     if arguments.words:
         name = arguments.words[0]
     elif context.hook and context.hook.endpoint:
@@ -32,6 +33,7 @@ def _known(context: Context, relation: int, life: str) -> bool:
 
 @command("relation-list", format=str, r=str, relation=str, app=bool)
 def relation_list(context: Context, arguments: Arguments) -> str:
+    """Prints the units, or the application, at the other side of a relation."""
     relation = context.relation(_id(arguments))
     if arguments.on("app"):
         remote = relations.other(relation, context.application)
@@ -39,8 +41,9 @@ def relation_list(context: Context, arguments: Arguments) -> str:
     return output(context.members(relation), arguments.text("format"))
 
 
-@command("relation-get", format=str, r=str, relation=str, app=bool)
+@command("relation-get", "[KEY|-] [MEMBER]", format=str, r=str, relation=str, app=bool)
 def relation_get(context: Context, arguments: Arguments) -> str:
+    """Prints what a unit or an application put into a relation."""
     relation = context.relation(_id(arguments))
     key = arguments.words[0] if arguments.words else "-"
     member = arguments.words[1] if len(arguments.words) > 1 else _remote(context)
@@ -70,8 +73,9 @@ def _remote(context: Context) -> str:
     raise CommandError("no unit id specified", 2)
 
 
-@command("relation-set", r=str, relation=str, app=bool, file=str, format=str)
+@command("relation-set", "KEY=VALUE…", r=str, relation=str, app=bool, file=str, format=str)
 def relation_set(context: Context, arguments: Arguments) -> None:
+    """Writes into a relation when the hook commits; an empty value deletes."""
     relation = context.relation(_id(arguments))
     changes = pairs(arguments.stdin) if arguments.text("file") else {}
     for word in arguments.words:
@@ -88,6 +92,7 @@ def relation_set(context: Context, arguments: Arguments) -> None:
 
 @command("relation-model-get", format=str, r=str, relation=str)
 def relation_model_get(context: Context, arguments: Arguments) -> str:
+    """Prints the uuid of the model at the other side of a relation."""
     context.relation(_id(arguments))
     uuid = models.get(context.db, context.model)["uuid"]
     return output({"uuid": uuid}, arguments.text("format"))

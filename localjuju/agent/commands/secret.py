@@ -53,8 +53,9 @@ def _time(text: str) -> str:
         raise CommandError(f'expire time or duration "{text}" not valid', 2) from None
 
 
-@command("secret-add", **_FLAGS)
+@command("secret-add", "KEY[#file]=VALUE…", **_FLAGS)
 def secret_add(context: Context, arguments: Arguments) -> str:
+    """Adds a secret and prints its id; it is stored when the hook commits."""
     content = _content(arguments, arguments.words)
     if content is None:
         raise CommandError("missing secret value or filename", 2)
@@ -109,8 +110,9 @@ def _bare(text: str) -> str:
         raise CommandError(str(error), 2) from None
 
 
-@command("secret-get", format=str, label=str, refresh=bool, peek=bool)
+@command("secret-get", "[ID] [KEY]", format=str, label=str, refresh=bool, peek=bool)
 def secret_get(context: Context, arguments: Arguments) -> str:
+    """Prints a secret's content."""
     label = arguments.text("label")
     refresh, peek = arguments.on("refresh"), arguments.on("peek")
     if refresh and peek:
@@ -189,8 +191,9 @@ def _managed(context: Context, text: str) -> Row | None:
     return row
 
 
-@command("secret-info-get", format=str, label=str)
+@command("secret-info-get", "[ID]", format=str, label=str)
 def secret_info_get(context: Context, arguments: Arguments) -> str:
+    """Prints what is known of an own secret, without its content."""
     label = arguments.text("label")
     if label and not arguments.words:
         identity = _owned_by_label(context, label)
@@ -254,8 +257,9 @@ def _access(context: Context, grant: Row) -> dict[str, str]:
     return shown
 
 
-@command("secret-set", **_FLAGS)
+@command("secret-set", "ID [KEY[#file]=VALUE…]", **_FLAGS)
 def secret_set(context: Context, arguments: Arguments) -> None:
+    """Changes an own secret when the hook commits; content makes a revision."""
     if not arguments.words:
         raise CommandError("missing secret URI", 2)
     identity = _bare(arguments.words[0])
@@ -285,8 +289,9 @@ def _update(context: Context, identity: str) -> None:
         )  # fmt: skip
 
 
-@command("secret-grant", relation=str, r=str, unit=str)
+@command("secret-grant", "ID", relation=str, r=str, unit=str)
 def secret_grant(context: Context, arguments: Arguments) -> None:
+    """Lets the other side of a relation read a secret."""
     if not arguments.words:
         raise CommandError("missing secret URI", 2)
     identity = _bare(arguments.words[0])
@@ -310,8 +315,9 @@ def secret_grant(context: Context, arguments: Arguments) -> None:
     context.later(give)
 
 
-@command("secret-revoke", relation=str, r=str, app=str, application=str, unit=str)
+@command("secret-revoke", "ID", relation=str, r=str, app=str, application=str, unit=str)
 def secret_revoke(context: Context, arguments: Arguments) -> None:
+    """Takes back a grant."""
     if not arguments.words:
         raise CommandError("missing secret URI", 2)
     identity = _bare(arguments.words[0])
@@ -323,8 +329,9 @@ def secret_revoke(context: Context, arguments: Arguments) -> None:
         context.later(lambda: secrets.revoke(context.db, identity, target))
 
 
-@command("secret-remove", revision=str)
+@command("secret-remove", "ID", revision=str)
 def secret_remove(context: Context, arguments: Arguments) -> None:
+    """Removes a secret or one revision of it when the hook commits."""
     if not arguments.words:
         raise CommandError("missing secret URI", 2)
     identity = _bare(arguments.words[0])
@@ -345,6 +352,7 @@ def secret_remove(context: Context, arguments: Arguments) -> None:
 
 @command("secret-ids", format=str)
 def secret_ids(context: Context, arguments: Arguments) -> str:
+    """Prints the ids of the secrets that the unit manages."""
     rows = context.db.all(
         "SELECT id FROM secrets WHERE model = ? AND ((owner_kind = 'unit' AND owner = ?) OR "
         "(owner_kind = 'application' AND owner = ? AND ?)) ORDER BY created",

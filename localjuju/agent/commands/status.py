@@ -15,8 +15,9 @@ _SETTABLE = ("maintenance", "blocked", "waiting", "active")
 _NOT_LEADER = "finding application status: this unit is not the leader"
 
 
-@command("status-set", application=bool)
+@command("status-set", "STATUS [MESSAGE]", application=bool)
 def status_set(context: Context, arguments: Arguments) -> None:
+    """Sets the unit's or the application's status, at once."""
     if not arguments.words:
         raise CommandError("invalid args, require <status> [message]", 2)
     status, message = arguments.words[0], " ".join(arguments.words[1:])
@@ -34,6 +35,7 @@ def status_set(context: Context, arguments: Arguments) -> None:
 
 @command("status-get", format=str, application=bool, include_data=bool)
 def status_get(context: Context, arguments: Arguments) -> str:
+    """Prints the unit's or the application's status."""
     style = arguments.text("format")
     if not arguments.on("application"):
         own = _status(context.row["status"], context.row["message"], context.row["status_data"])
@@ -56,8 +58,9 @@ def _status(status: str, message: str, data: dict[str, Any]) -> dict[str, Any]:
     return {"status": status, "message": message, "status-data": data}
 
 
-@command("application-version-set")
+@command("application-version-set", "VERSION")
 def application_version_set(context: Context, arguments: Arguments) -> None:
+    """Sets the workload's version that `juju status` shows, at once."""
     if len(arguments.words) != 1:
         raise CommandError("no version specified", 2)
     with context.db.transaction(context.model):
@@ -67,11 +70,13 @@ def application_version_set(context: Context, arguments: Arguments) -> None:
 
 @command("is-leader", format=str)
 def is_leader(context: Context, arguments: Arguments) -> str:
+    """Prints whether the unit leads its application."""
     return output(context.leader, arguments.text("format"))
 
 
 @command("goal-state", format=str)
 def goal_state(context: Context, arguments: Arguments) -> str:
+    """Prints the units and relations that are there or will be."""
     found: dict[str, dict[str, Any]] = {}
     for row in relations.of(context.db, context.model, context.application):
         remote = relations.other(row, context.application)
@@ -96,8 +101,9 @@ def _since(time: str) -> str:
     return clock.parse(time).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-@command("juju-log", log_level=str, l=str, debug=bool, format=str)
+@command("juju-log", "MESSAGE", log_level=str, l=str, debug=bool, format=str)
 def juju_log(context: Context, arguments: Arguments) -> None:
+    """Writes to the model's log, at once."""
     level = (arguments.text("log-level") or arguments.text("l") or "INFO").upper()
     if arguments.on("debug"):
         level = "DEBUG"

@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from localjuju.agent.commands import COMMANDS
+from localjuju.agent.commands import COMMANDS, REFUSED
 from localjuju.model.controller import ModelController
 from localjuju.model.substrate import ApplicationSpec, Pod
 
@@ -235,7 +235,7 @@ def build_tools(folder: Path) -> Path:
         ["go", "build", "-o", binary, "."], cwd=_REPOSITORY / "localjuju/hooktool", check=True,
         env={**os.environ, "CGO_ENABLED": "0"},
     )  # fmt: skip
-    for name in [*COMMANDS, "add-metric"]:
+    for name in [*COMMANDS, *REFUSED]:
         (folder / name).symlink_to(binary)
     return folder
 

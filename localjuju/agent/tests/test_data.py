@@ -100,8 +100,9 @@ async def test_leadership_moves_when_the_leader_goes(bench: Bench):
 
 async def test_what_kubernetes_lacks_and_what_is_not_there(bench: Bench):
     await _pair(bench)
-    unknown = await _sh(bench, "giver/0", "add-metric a=1")
-    assert unknown == (2, "", "ERROR add-metric: not supported by localjuju\n")
+    refused = await _sh(bench, "giver/0", "storage-add data=1")
+    assert refused[:2] == (1, "")
+    assert refused[2].startswith("ERROR storage-add is not supported: a StatefulSet's volume")
     credential = await _sh(bench, "giver/0", "credential-get --format=json")
     assert credential[2].endswith('credential-get on a "caas" model not supported\n')
     flag = await _sh(bench, "giver/0", "config-get --nonsense")

@@ -257,7 +257,7 @@ async def test_a_pod_that_is_told_to_go_waits_for_stop(bench: Bench):
     uid = bench.unit("plain/0")["agent"]["pod"]
     bench.node.terminate("plain-0")
     answer = await _ask(bench, ["container-agent", uid])
-    assert answer == {"stdout": "", "stderr": "", "code": 0}
+    assert answer == {"stdout": "", "stderr": "", "code": 0, "file": ""}
     assert done.read_text() == "stopped\n"
     assert await _ask(bench, ["container-agent", "no-such-pod"]) == answer
     intruder = await _ask(bench, ["is-leader"])

@@ -84,8 +84,8 @@ def test_a_missing_folder_is_named(tmp_path: Path):
 
 def test_every_hook_command_that_the_agent_knows_is_in_the_charms_image():
     import localjuju.agent.commands  # registers them
-    from localjuju.agent.commands.registry import COMMANDS
+    from localjuju.agent.commands.registry import COMMANDS, REFUSED
 
     assert localjuju.agent.commands
     assert len(COMMANDS) > 20
-    assert set(COMMANDS) <= set(HOOK_COMMANDS)
+    assert {*COMMANDS, *REFUSED} <= set(HOOK_COMMANDS)
