@@ -12,6 +12,5 @@ from charmed_mlops.testing import Charm, loaded
 @pytest.fixture
 def charm(request: pytest.FixtureRequest) -> Iterator[Charm]:
     """The charm whose folder the test file lies in: charms/NAME/tests/unit/test_….py."""
-    folder = request.path.parents[2]
-    with loaded(folder) as charm_type:
-        yield Charm(folder, charm_type)
+    with loaded(request.path.parents[2]) as found:
+        yield found

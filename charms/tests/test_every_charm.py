@@ -24,8 +24,8 @@ KUBERNETES = "1.35"
 
 @pytest.fixture(params=SETTLING, ids=[folder.name for folder in SETTLING])
 def any_charm(request: pytest.FixtureRequest) -> Iterator[Charm]:
-    with loaded(request.param) as charm_type:
-        yield Charm(request.param, charm_type)
+    with loaded(request.param) as charm:
+        yield charm
 
 
 @pytest.fixture(params=FOLDERS, ids=NAMES)

@@ -16,6 +16,7 @@ import dataclasses
 import importlib
 import json
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,8 @@ def merged(folder: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def loaded(folder: Path) -> Iterator[type[ops.CharmBase]]:
-    """The charm's class, its modules importable by their bare names as in its own dispatch.
+def loaded(folder: Path) -> Iterator[Charm]:
+    """The charm, its modules importable by their bare names as in its own dispatch.
 
     Several charms have a module `server` or `actions`: they are forgotten afterwards.
     """
@@ -63,13 +64,17 @@ def loaded(folder: Path) -> Iterator[type[ops.CharmBase]]:
     sys.path.insert(0, str(source))
     try:
         module = importlib.import_module("charm")
-        yield next(
+        charm_type = next(
             value
             for value in vars(module).values()
             if isinstance(value, type)
             and issubclass(value, ops.CharmBase)
             and value.__module__ == "charm"
         )
+        # ops.testing writes into the charm's folder: tests that run side by side must not meet
+        with tempfile.TemporaryDirectory() as root:
+            (Path(root) / "src").symlink_to(source)
+            yield Charm(folder, charm_type, Path(root))
     finally:
         sys.path.remove(str(source))
         forget()
@@ -124,8 +129,9 @@ class Charm:
         type: its class, while `loaded`.
     """
 
-    def __init__(self, folder: Path, charm_type: type[ops.CharmBase]):
+    def __init__(self, folder: Path, charm_type: type[ops.CharmBase], root: Path):
         self.folder = folder
+        self._root = root
         self.meta = merged(folder)
         self.name: str = self.meta["name"]
         self.type = charm_type
@@ -140,7 +146,7 @@ class Charm:
                 meta={key: self.meta[key] for key in keys if key in self.meta},
                 config=self.meta.get("config") or {},
                 actions=self.meta.get("actions") or {},
-                charm_root=self.folder,
+                charm_root=self._root,
                 unit_id=unit,
             )
         return self._contexts[unit]

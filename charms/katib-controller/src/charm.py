@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""Katib's controller: tunes hyperparameters. https://www.kubeflow.org/docs/components/katib/"""
+
+from __future__ import annotations
+
+import experiments
+import ops
+import pydantic
+
+from charmed_mlops import (
+    ClusterResources,
+    File,
+    Http,
+    Metrics,
+    Quantity,
+    ServiceCharm,
+    ServiceRequirer,
+    WebhookCertificate,
+)
+
+VERSION = "0.19.0"
+CONFIG = "/tmp/katib-config.yaml"  # the image's user may not write to /
+CERTIFICATES = "/tmp/cert"  # fixed in Katib
+_KIND = r"[A-Z]\w*\.v\w+\.[a-z0-9.-]+"
+
+
+class Options(pydantic.BaseModel):
+    """The charm's options."""
+
+    trial_resources: str = pydantic.Field(pattern=rf"^\s*{_KIND}(\s+{_KIND})*\s*$")
+    suggestion_cpu_limit: Quantity
+    suggestion_memory_limit: Quantity
+
+
+class KatibController(ServiceCharm):
+    """All units answer webhooks; the one that Katib elects runs experiments."""
+
+    def __init__(self, framework: ops.Framework):
+        super().__init__(framework, container="katib-controller")
+        self.db_manager = ServiceRequirer(self, "db-manager")
+        self.certificate = WebhookCertificate(self)
+        self.cluster = ClusterResources(self, "manifests")
+        self.metrics = Metrics(self, port=8080)
+
+    def reconcile(self) -> None:
+        options = self.options(Options)
+        images = self.images()
+        database = self.db_manager.get()
+        certificate = self.certificate.current()
+        self.cluster.apply(ca=certificate.ca, images=images)
+        # Katib puts the name together as IP.NAMESPACE:PORT
+        name, _, namespace = database.host.removesuffix(".svc.cluster.local").partition(".")
+        self.workload.run(
+            command=f"./katib-controller --katib-config={CONFIG}",
+            working_dir="/app",
+            files={
+                CONFIG: self.render(
+                    "katib-config.yaml.j2",
+                    images=images,
+                    kinds=options.trial_resources.split(),
+                    cpu=options.suggestion_cpu_limit,
+                    memory=options.suggestion_memory_limit,
+                ),
+                f"{CERTIFICATES}/tls.crt": certificate.chain,
+                f"{CERTIFICATES}/tls.key": File(certificate.key, mode=0o600),
+            },
+            environment={
+                "KATIB_CORE_NAMESPACE": self.model.name,
+                "KATIB_DB_MANAGER_SERVICE_NAMESPACE": namespace or self.model.name,
+                "KATIB_DB_MANAGER_SERVICE_IP": name,
+                "KATIB_DB_MANAGER_SERVICE_PORT": str(database.port),
+            },
+            check=Http(18080, "/readyz"),
+            alive=Http(18080, "/healthz"),
+            version=VERSION,
+        )
+        self.set_ports(8080, 8443)
+        self.metrics.publish()
+
+    def action_list_experiments(self, params: experiments.Where) -> dict[str, str]:
+        """What runs, what has ended, with what result."""
+        return experiments.listed(params)
+
+    def action_resume(self, params: experiments.Resume) -> dict[str, str]:
+        """Give an experiment further trials."""
+        return experiments.resume(params)
+
+    def action_purge(self, params: experiments.Purge) -> dict[str, str]:
+        """Delete old experiments, or list them."""
+        return experiments.purge(params)
+
+
+if __name__ == "__main__":
+    ops.main(KatibController)

@@ -1,0 +1,91 @@
+"""Katib's controller: its configuration, its certificate, its objects and its actions."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from charmed_mlops.testing import address
+
+CONFIG = "/tmp/katib-config.yaml"
+
+
+def config(charm, out) -> dict:
+    return yaml.safe_load(charm.file(out, CONFIG))
+
+
+def test_it_runs_with_the_configuration_that_upstream_documents(charm):
+    out = charm.settled()
+    assert charm.service(out).command == f"./katib-controller --katib-config={CONFIG}"
+    found = config(charm, out)
+    assert found["init"]["controller"]["webhookPort"] == 8443
+    assert found["init"]["controller"]["enableLeaderElection"] is True
+    assert found["init"]["certGenerator"] == {"enable": False}
+    assert (
+        "TrainJob.v1alpha1.trainer.kubeflow.org" in found["init"]["controller"]["trialResources"]
+    )
+    algorithms = {each["algorithmName"]: each["image"] for each in found["runtime"]["suggestions"]}
+    assert algorithms["cmaes"] == "ghcr.io/kubeflow/katib/suggestion-goptuna:v0.19.0"
+    assert len(algorithms) == 11
+    kinds = [each["kind"] for each in found["runtime"]["metricsCollectors"]]
+    assert kinds == ["StdOut", "File", "TensorFlowEvent"]
+
+
+def test_it_finds_the_database_manager_by_the_names_that_katib_puts_together(charm):
+    manager = address("db-manager", 6789, "grpc")
+    out = charm.settled(manager)
+    environment = charm.environment(out)
+    assert environment["KATIB_DB_MANAGER_SERVICE_IP"] == "db-manager"
+    assert environment["KATIB_DB_MANAGER_SERVICE_NAMESPACE"] == "shop"
+    assert environment["KATIB_DB_MANAGER_SERVICE_PORT"] == "6789"
+
+
+def test_the_webhooks_trust_the_certificate_that_the_program_serves(charm):
+    out = charm.settled()
+    webhooks = charm.manifest(out, "MutatingWebhookConfiguration")["webhooks"]
+    assert [each["clientConfig"]["service"]["path"] for each in webhooks] == [
+        "/mutate-experiment",
+        "/mutate-pod",
+    ]
+    assert {each["clientConfig"]["service"]["port"] for each in webhooks} == {8443}
+    assert charm.file(out, "/tmp/cert/tls.crt").startswith("-----BEGIN CERTIFICATE-----")
+
+
+def test_pods_reach_the_webhook_only_from_namespaces_that_want_it(charm):
+    (_, pods) = charm.manifest(charm.settled(), "MutatingWebhookConfiguration")["webhooks"]
+    assert pods["namespaceSelector"] == {
+        "matchLabels": {"katib.kubeflow.org/metrics-collector-injection": "enabled"}
+    }
+
+
+@pytest.mark.parametrize(
+    "given, image",
+    [
+        (
+            {"registry": "r.local:5000/k"},
+            "r.local:5000/k/kubeflow/katib/suggestion-goptuna:v0.19.0",
+        ),
+        ({"images": "{suggestion-goptuna: r.local/g:1}"}, "r.local/g:1"),
+    ],
+)
+def test_an_image_can_come_from_a_registry_of_ones_own(charm, given, image):
+    out = charm.settled(config=given)
+    suggestions = config(charm, out)["runtime"]["suggestions"]
+    assert image in [each["image"] for each in suggestions]
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"trial-resources": "Job"}, "config trial-resources=Job: must match"),
+        ({"suggestion-memory-limit": "lots"}, "config suggestion-memory-limit=lots: must be a"),
+        ({"images": "{nosuch: x}"}, "config images: no image 'nosuch'"),
+        ({"registry": "a b"}, "config registry=a b: must be HOST"),
+    ],
+)
+def test_a_wrong_option_blocks_and_the_service_goes_on(charm, given, message):
+    before = charm.settled()
+    out = charm.again(before, event="config_changed", config=given)
+    assert out.unit_status.name == "blocked"
+    assert out.unit_status.message.startswith(message)
+    assert charm.service(out) == charm.service(before)

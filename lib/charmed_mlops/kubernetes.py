@@ -1,0 +1,72 @@
+"""The Kubernetes API with the unit's own ServiceAccount, for actions; no client library needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from charmed_mlops.errors import ActionFailed
+
+Object = dict[str, Any]
+_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_TIMEOUT_SECONDS = 10
+
+
+def get(path: str) -> Object:
+    """An object or a list by its path, such as `/api/v1/namespaces/x/pods`.
+
+    Raises:
+        ActionFailed: the API server says no or nothing.
+    """
+    return _call("GET", path)
+
+
+def items(path: str) -> list[Object]:
+    """The objects of a list."""
+    return get(path)["items"]
+
+
+def patch(path: str, body: Object) -> Object:
+    """Merge `body` into an object."""
+    return _call("PATCH", path, body, "application/merge-patch+json")
+
+
+def delete(path: str) -> None:
+    """Delete an object, its dependents in the background; what is gone is fine."""
+    options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
+    try:
+        _call("DELETE", path, options)
+    except NotFound:
+        return
+
+
+class NotFound(ActionFailed):
+    """There is no such object."""
+
+
+def _call(method: str, path: str, body: Object | None = None, kind: str = "application/json"):
+    request = urllib.request.Request(
+        f"https://{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ['KUBERNETES_SERVICE_PORT']}"
+        f"{path}",
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={
+            "Authorization": f"Bearer {(_ACCOUNT / 'token').read_text().strip()}",
+            "Content-Type": kind,
+        },
+    )
+    context = ssl.create_default_context(cafile=str(_ACCOUNT / "ca.crt"))
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS, context=context) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            raise NotFound(f"there is no {path.rpartition('/')[2]}") from None
+        raise ActionFailed(f"the Kubernetes API answers {error.code} to {method} {path}") from None
+    except OSError as error:
+        raise ActionFailed(f"the Kubernetes API does not answer: {error}") from None
