@@ -110,9 +110,16 @@ class Context:
         row = None
         if number.isdigit():
             row = relations.get(self.db, self.model, int(number))
-        if row is None or self.application not in (row["provider"], row["requirer"]):
+        if row is None or not self.knows(row["id"]):
             raise CommandError(f'invalid value "{text}" for option -r: relation not found', 2)
         return row
+
+    def knows(self, relation: int) -> bool:
+        """From `relation-created` on, and until it broke: only so long the unit has a databag."""
+        told = self.state.relations.get(str(relation))
+        hook = self.hook
+        created = hook and (hook.kind, hook.relation) == ("relation-created", relation)
+        return bool(created or (told and told.created))
 
     def members(self, relation: Row) -> list[str]:
         """Remote units this unit was told of, the one that departs left out."""

@@ -13,6 +13,7 @@ from localjuju.cli.settings import pairs, read_mapping
 from localjuju.client import ApiError
 from localjuju.errors import EngineError
 
+_EXEC = "juju-exec"  # what a command that `exec` ran is called
 _OVER = ("completed", "failed", "cancelled", "aborted", "error")
 
 
@@ -95,7 +96,7 @@ def _follow(
     context.wait(done, options.wait, "the action to end")
     shown = {task.get("unit", unit): _shown(task) for unit, task in results.items()}
     show(options, shown, lambda: _plain(list(shown.values())))
-    failed = [name for name, task in shown.items() if task["status"] != "completed"]
+    failed = [name for name, task in shown.items() if _has_failed(task)]
     if failed:
         say("ERROR the following task failed:\n" + "\n".join(
             f' - id "{shown[name]["id"]}" with return code {_code(shown[name])}'
@@ -103,6 +104,11 @@ def _follow(
         ) + "\n\nUse 'juju show-task' to inspect the failure\n")  # fmt: skip
         return 1
     return 0
+
+
+def _has_failed(task: dict[str, Any]) -> bool:
+    """A command that `exec` ran is completed even so; an action's own code is its affair."""
+    return task["status"] != "completed" or (task.get("action") == _EXEC and _code(task) != 0)
 
 
 def _code(task: dict[str, Any]) -> Any:

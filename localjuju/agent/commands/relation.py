@@ -20,15 +20,9 @@ def relation_ids(context: Context, arguments: Arguments) -> str:
     found = [
         f"{name}:{row['id']}"
         for row in relations.of(context.db, context.model, context.application)
-        if name in relations.endpoints_of(row, context.application)
-        and _known(context, row["id"], row["life"])
+        if name in relations.endpoints_of(row, context.application) and context.knows(row["id"])
     ]
     return output(sorted(found), arguments.text("format"))
-
-
-def _known(context: Context, relation: int, life: str) -> bool:
-    """A relation that broke for this unit is no longer there; nor one it never was told of."""
-    return life == "alive" or str(relation) in context.state.relations
 
 
 @command("relation-list", format=str, r=str, relation=str, app=bool)

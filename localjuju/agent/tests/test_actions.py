@@ -57,16 +57,16 @@ async def test_exit_status_drops_what_it_did(bench: Bench):
 
 
 async def test_an_action_that_may_not_all_it_asks_for_does_none_of_it(bench: Bench):
-    gate = bench.state / "gate"
+    gate, asked = bench.state / "gate", bench.state / "asked"
     script = f"""if [ -n "$JUJU_ACTION_NAME" ]; then
       relation-set -r cluster:0 u=1; relation-set -r cluster:0 --app a=1; open-port 44
-      while ! test -e {gate}; do sleep 0.02; done; fi"""
+      touch {asked}; while ! test -e {gate}; do sleep 0.02; done; fi"""
     peers = {"cluster": {"interface": "c"}}
     await bench.deploy(bench.charm("plain", script, actions={"write": {}}, peers=peers), units=2)
     await bench.idle()
     number = bench.api.run(MODEL, "plain/leader", "write")["task"]
     unit = bench.api.task(MODEL, number)["unit"]
-    await bench.until(lambda: bench.hooks(unit)[-1] == "write")
+    await bench.until(asked.exists)
     assert bench.api.move_leader(MODEL, "plain") != unit
     gate.touch()
     task = await bench.finished(number)

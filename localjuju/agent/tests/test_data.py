@@ -59,6 +59,24 @@ async def test_databag_rules(bench: Bench):
     assert gone == (2, "", 'ERROR invalid value "39" for option -r: relation not found\n')
 
 
+async def test_a_relation_is_there_from_relation_created_on(bench: Bench):
+    told = bench.state / "told"
+    script = f"""case $JUJU_HOOK_NAME in install|cluster-relation-created)
+      {{ relation-ids cluster --format=json
+         relation-set -r cluster:0 from=$JUJU_HOOK_NAME 2>&1 || echo refused
+      }} >> {told};; esac"""
+    await bench.deploy(bench.charm("plain", script, peers={"cluster": {"interface": "c"}}))
+    await bench.idle()
+    assert told.read_text().splitlines() == [
+        "[]",
+        'ERROR invalid value "cluster:0" for option -r: relation not found',
+        "refused",
+        '["cluster:0"]',
+    ]
+    shown = bench.api.show_unit(MODEL, "plain/0")["plain/0"]["relation-info"][0]
+    assert shown["local-unit"]["data"]["from"] == "cluster-relation-created"
+
+
 async def test_own_writes_are_seen_in_the_hook_and_an_empty_value_deletes(bench: Bench):
     await _pair(bench)
     script = """relation-set -r db:2 a=1 b=2
