@@ -18,6 +18,7 @@ from pathlib import Path
 
 from installer import target
 from localjuju import paths, pythons
+from localjuju.engine import limits
 
 # Kubeflow-sized stacks watch many files: the figures that MicroK8s guides for them ask for
 _INOTIFY = {"max_user_instances": 2280, "max_user_watches": 1255360}
@@ -73,8 +74,8 @@ def findings(chosen: target.Target) -> list[Finding]:
 def local() -> list[Finding]:
     """What the local engine needs of this machine."""
     checks: tuple[Callable[[], Finding], ...] = (
-        architecture, python, namespaces, memory, processors, disk, *inotify_checks(),
-        open_files, loopback, debian_packages,
+        architecture, python, namespaces, memory, memory_bound, processors, disk,
+        *inotify_checks(), open_files, loopback, debian_packages,
     )  # fmt: skip
     return [check() for check in checks]
 
@@ -176,6 +177,16 @@ def _group_limit(base: Path = Path("/sys/fs/cgroup")) -> int | None:
     except (OSError, ValueError):
         return None
     return None if most == "max" else max(0, int(most) - used)
+
+
+def memory_bound() -> Finding:
+    """What keeps a stack that grows too large from taking the machine down."""
+    bounds = [value for files in limits.places().values() for value in files.values()]
+    if bounds:
+        size = int(bounds[0]) / _GIB
+        return Finding("ok", "memory bound", f"{size:.1f} GiB, by a control group of the engine's")
+    text = "no control group can be made here: when memory runs out, containers are ended first"
+    return Finding("ok", "memory bound", text)
 
 
 def processors() -> Finding:

@@ -53,7 +53,7 @@ def remove_engine() -> list[str]:
     Raises:
         EngineError: it does not stop, or another program has mounted something in its folder.
     """
-    from localjuju.engine import lifecycle
+    from localjuju.engine import lifecycle, limits
 
     removed: list[str] = []
     number = lifecycle.pid()
@@ -70,6 +70,7 @@ def remove_engine() -> list[str]:
             )
         return removed
     size = _size(state)
+    limits.remove(state)
     ownership.remove(state)
     if size:
         removed.append(f"{state} ({size / 1e6:.0f} MB: models, volumes, cluster objects)")

@@ -6,13 +6,25 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 import subprocess
+import sys
+import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
-from localjuju import ownership, paths
+from localjuju import ownership, paths, system
 from localjuju.errors import EngineError
 from localjuju.trees import remove_tree
+
+_CONTAINED = Path(__file__).with_name("contained.py")
+_POLL_SECONDS = 0.2
+_STOPPING = "the engine is stopping"
+_guard = threading.Lock()
+_running: set[subprocess.Popen[bytes]] = set()
+_ended = threading.Event()
 
 
 def make_once(folder: Path, make: Callable[[Path], None]) -> Path:
@@ -54,8 +66,69 @@ def make_once(folder: Path, make: Callable[[Path], None]) -> Path:
 @contextlib.contextmanager
 def _locked(file: Path) -> Iterator[None]:
     with file.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                # Not left to the kernel: a thread that waits there could not be ended.
+                if _ended.wait(_POLL_SECONDS):
+                    raise EngineError(_STOPPING) from None
         yield
+
+
+@contextlib.contextmanager
+def heavy() -> Iterator[None]:
+    """One at a time on this machine's cache: builds that take all cores and most memory."""
+    folder = paths.cache() / "builds"
+    ownership.claim_part(folder)
+    with _locked(folder / ".heavy.lock"):
+        yield
+
+
+def end() -> None:
+    """Ends every build of this process, and keeps new ones from beginning."""
+    _ended.set()
+    with _guard:
+        for process in _running:
+            if process.returncode is None:
+                system.kill_group(process.pid)
+
+
+def _contained(
+    command: Sequence[str],
+    cwd: Path | None,
+    environment: Mapping[str, str] | None,
+    output: IO[bytes],
+    errors: IO[bytes],
+) -> int:
+    """Runs a program that ends with this process and stays in the background."""
+    if shutil.which(command[0]) is None:
+        raise EngineError(f"{command[0]} is not installed")
+    scratch = paths.cache() / "builds" / "tmp"
+    ownership.claim_part(scratch.parent)
+    scratch.mkdir(exist_ok=True)
+    with _guard:
+        if _ended.is_set():
+            raise EngineError(_STOPPING)
+        process = subprocess.Popen(
+            [sys.executable, "-S", str(_CONTAINED), str(os.getpid()), *command],
+            cwd=cwd,
+            env={**os.environ, "TMPDIR": str(scratch), **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+        )
+        _running.add(process)
+    try:
+        return process.wait()
+    finally:
+        if process.poll() is None:  # Ctrl-C: it has a session of its own, the terminal's does not
+            system.kill_group(process.pid)
+            process.wait()
+        with _guard:
+            _running.discard(process)
 
 
 def run(
@@ -79,21 +152,33 @@ def run(
     code = 0
     for _ in range(tries):
         with file.open("wb") as output:
-            try:
-                code = subprocess.run(
-                    command,
-                    cwd=cwd,
-                    env={**os.environ, **(environment or {})},
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    check=False,
-                ).returncode
-            except FileNotFoundError:
-                raise EngineError(f"{command[0]} is not installed") from None
+            code = _contained(command, cwd, environment, output, output)
         if code == 0:
             return
+        if _ended.is_set():
+            raise EngineError(_STOPPING)
     said = [line.strip() for line in file.read_text(errors="replace").splitlines() if line.strip()]
     if any("no space left" in line.lower() for line in said[-20:]):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     raise EngineError(f"{log}: {said[-1] if said else f'exit code {code}'} (all of it: {file})")
+
+
+def output(
+    arguments: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[int, str, str]:
+    """Runs a program of a build once; its exit code, and what it printed on each stream.
+
+    Raises:
+        EngineError: it cannot be run.
+    """
+    command = [str(argument) for argument in arguments]
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as errors:
+        code = _contained(command, cwd, environment, said, errors)
+        streams = []
+        for stream in (said, errors):
+            stream.seek(0)
+            streams.append(stream.read().decode(errors="replace"))
+    return code, streams[0], streams[1]

