@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from jsonschema import Draft4Validator
+from jsonschema.exceptions import SchemaError, UnknownType
+from referencing.exceptions import Unresolvable
+
 from localjuju.model import applications, clock
 from localjuju.model.db import Database, Row
 from localjuju.model.errors import ModelError, NotFound
 
 EXEC = "juju-exec"
-_TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,),
-    "object": (dict,), "array": (list,),
-}  # fmt: skip
+# What of an action's declaration belongs to the schema of its parameters.
+_SCHEMA_KEYS = ("required", "additionalProperties", "definitions")
 
 
 def unit_of(db: Database, model: str, text: str) -> str:
@@ -69,36 +71,48 @@ def checked(action: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
     """The parameters with the schema's defaults.
 
     Raises:
-        ModelError: a required one is missing, a type is wrong, or one is not declared where
-            `additionalProperties` is false.
+        ModelError: they do not fit the schema, a JSON schema of draft 4 as Juju reads it.
     """
-    schema = action.get("params") or {}
-    parameters = {
-        name: spec["default"]
-        for name, spec in schema.items()
-        if isinstance(spec, dict) and "default" in spec
-    } | dict(given)
-    for name in action.get("required") or []:
-        if name not in parameters:
-            raise ModelError(
-                f'validation failed: (root) : "{name}" property is missing and required'
-            )
-    for name, value in parameters.items():
-        if name not in schema:
-            if action.get("additionalProperties") is False:
-                raise ModelError(
-                    f'validation failed: (root) : additional property "{name}" is not allowed'
-                )
-            continue
-        kind = schema[name].get("type") if isinstance(schema[name], dict) else None
-        wrong = kind in _TYPES and (
-            not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "boolean")
-        )
-        if wrong:
-            raise ModelError(
-                f"validation failed: (root).{name} : must be of type {kind}, given {value!r}"
-            )
+    schema = {"type": "object", "properties": action.get("params") or {}}
+    schema |= {name: action[name] for name in _SCHEMA_KEYS if action.get(name) not in (None, [])}
+    try:
+        Draft4Validator.check_schema(schema)
+        parameters = _with_defaults(schema, given)
+        errors = sorted(Draft4Validator(schema).iter_errors(parameters), key=lambda e: str(e.path))
+    except (SchemaError, UnknownType, Unresolvable) as error:
+        text = " ".join(str(getattr(error, "message", error)).split())
+        raise ModelError(f"the charm's schema of the action is not valid: {text}") from None
+    if errors:
+        raise ModelError("validation failed: " + "; ".join(_told(error) for error in errors))
     return parameters
+
+
+def _with_defaults(schema: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(given)
+    for name, spec in (schema.get("properties") or {}).items():
+        if name not in found and "default" in spec:
+            found[name] = spec["default"]
+        elif spec.get("properties") and isinstance(found.get(name, {}), Mapping):
+            inner = _with_defaults(spec, found.get(name, {}))
+            if inner or name in found:
+                found[name] = inner
+    return found
+
+
+def _told(error: Any) -> str:
+    """In Juju's words where they are known."""
+    place = "".join(f".{part}" for part in ["(root)", *error.path])[1:]
+    text = error.message
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if name not in error.instance)
+        text = f'"{missing}" property is missing and required'
+    elif error.validator == "type":
+        text = f"must be of type {error.validator_value}, given {error.instance!r}"
+    elif error.validator == "additionalProperties":
+        known = error.schema.get("properties") or {}
+        more = next(name for name in error.instance if name not in known)
+        text = f'additional property "{more}" is not allowed'
+    return f"{place} : {' '.join(text.split())}"
 
 
 def get(db: Database, model: str, task: str) -> Row:

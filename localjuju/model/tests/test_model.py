@@ -277,6 +277,42 @@ def test_parameters_get_their_defaults():
         tasks.checked(schema, {"b": True})
 
 
+_SCHEMA = {
+    "params": {
+        "kind": {"type": "string", "enum": ["full", "fast"]},
+        "keep": {"type": "integer", "minimum": 1},
+        "names": {"type": "array", "items": {"type": "string"}},
+        "where": {"type": "object", "properties": {"port": {"type": "integer", "default": 80}}},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"kind": "slow"}, r"\(root\)\.kind : 'slow' is not one of \['full', 'fast'\]"),
+        ({"keep": 0}, r"\(root\)\.keep : 0 is less than the minimum of 1"),
+        ({"names": ["a", 1]}, r"\(root\)\.names\.1 : must be of type string, given 1"),
+        ({"where": {"port": "x"}}, r"\(root\)\.where\.port : must be of type integer"),
+        ({"kind": "slow", "keep": 0}, r"kind : .*; \(root\)\.keep : |keep : .*; \(root\)\.kind"),
+    ],
+)
+def test_the_whole_schema_of_an_action_is_checked(given: dict[str, Any], message: str):
+    with pytest.raises(ModelError, match=f"validation failed: .*{message}"):
+        tasks.checked(_SCHEMA, given)
+
+
+def test_defaults_within_objects():
+    assert tasks.checked(_SCHEMA, {}) == {"where": {"port": 80}}
+    assert tasks.checked(_SCHEMA, {"where": {"port": 1}}) == {"where": {"port": 1}}
+
+
+@pytest.mark.parametrize("params", [{"a": {"type": "text"}}, {"a": {"minimum": "x"}}])
+def test_a_schema_that_is_none_is_told(params: dict[str, Any]):
+    with pytest.raises(ModelError, match="the charm's schema of the action is not valid"):
+        tasks.checked({"params": params}, {"a": 1})
+
+
 async def test_user_secrets(api: Api, tmp_path: Path):
     with pytest.raises(ModelError, match='key "A" not valid'):
         api.add_secret("m", "s", {"A": "1"})
