@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
+import os
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from installer import bundle as bundles
 from installer import doctor, target
 from installer.pack import ROOT, merge, pack
-from localjuju import paths
+from localjuju import ownership, paths
 from localjuju.errors import EngineError
 from localjuju.progress import Progress
 
@@ -48,6 +50,11 @@ def main(arguments: list[str]) -> int:
     for file in overlays:
         if not file.is_file():
             raise EngineError(f"no overlay at {file}")
+    with alone():
+        return _up(options, bundle, overlays)
+
+
+def _up(options: argparse.Namespace, bundle: bundles.Bundle, overlays: list[Path]) -> int:
     chosen = target.choose(options.engine, options.model)
     progress = Progress()
     _check(chosen)
@@ -65,6 +72,41 @@ def main(arguments: list[str]) -> int:
     wait(chosen, list(bundle.applications), options.timeout * 60)
     print_table(chosen)
     return 0
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Has one `./mlops up` at a time work on a state folder; the next one says so and waits.
+
+    Raises:
+        EngineError: the state folder that the user named holds other things.
+    """
+    ownership.claim_state()
+    file = paths.state() / "up.lock"
+    while True:
+        with file.open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                other = lock.read().strip() or "of another user"
+                print(f"another ./mlops up (process {other}) is at work: waiting", file=sys.stderr)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _is_named(lock, file):  # removed by ./mlops down meanwhile
+                ownership.claim_state()
+                continue
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
+            yield
+            return
+
+
+def _is_named(lock: TextIO, file: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(lock.fileno()), file.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _check(chosen: target.Target) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import select
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from installer import bundle as bundles
-from installer import target, up
+from installer import down, target, up
+from installer.pack import ROOT
 from localjuju.errors import EngineError
 
 BUNDLE = """\
@@ -162,3 +167,50 @@ def test_juju_s_own_error_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(EngineError, match=r"^juju status: model gone$"):
         target.Target("juju").run("status")
+
+
+_HOLD = """
+import sys
+from installer import up
+with up.alone():
+    print("at work", flush=True)
+    sys.stdin.read()
+"""
+
+
+def _holder() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", _HOLD],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_second_up_says_so_in_one_line_and_waits(state: Path):
+    first, second = _holder(), _holder()
+    with first, second:
+        assert first.stdout
+        assert second.stdout
+        working = select.select([first.stdout, second.stdout], [], [], 30)[0][0]
+        one, other = (first, second) if working is first.stdout else (second, first)
+        assert one.stdout
+        assert one.stdin
+        assert other.stderr
+        assert other.stdout
+        assert one.stdout.readline() == "at work\n"
+        line = f"another ./mlops up (process {one.pid}) is at work: waiting\n"
+        assert other.stderr.readline() == line
+        one.stdin.close()
+        assert other.stdout.readline() == "at work\n"
+        out, errors = other.communicate("")
+        assert (out, errors) == ("", "")
+
+
+def test_an_up_that_waited_while_down_removed_the_folder_begins_anew(state: Path):
+    with up.alone():
+        down.remove_engine()
+    with up.alone():
+        assert (state / "up.lock").read_text() == f"{os.getpid()}\n"
