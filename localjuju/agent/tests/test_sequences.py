@@ -199,7 +199,7 @@ async def test_pod_churn(bench: Bench):
     await bench.idle()
     bench.forget()
     bench.node.terminate("plain-0")
-    await bench.until(lambda: bench.hooks("plain/0") == ["stop"])
+    await bench.until(lambda: bench.unit("plain/0")["agent"]["stopped"])
     bench.node.churn("plain-0")
     await bench.until(lambda: "start" in bench.hooks("plain/0"))
     await bench.idle()
