@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,17 +30,19 @@ class Application:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle file.
+    """A bundle with its overlays.
 
     Attributes:
-        file: where it is.
+        file: where the bundle is.
         applications: by name.
         relations: pairs of `application` or `application:endpoint`.
+        digest: of the files' content: another one has to be deployed again.
     """
 
     file: Path
     applications: Mapping[str, Application]
     relations: tuple[tuple[str, str], ...]
+    digest: str = ""
 
     def charms(self, folder: Path) -> list[str]:
         """Names of the charms that it takes from a folder of packed ones."""
@@ -67,41 +70,61 @@ class Bundle:
         return absent
 
 
-def read(file: Path) -> Bundle:
-    """Reads a bundle.
+def read(file: Path, overlays: Sequence[Path] = ()) -> Bundle:
+    """Reads a bundle with overlays laid over it, as far as the installer needs them.
 
     Raises:
-        EngineError: it does not exist or is no bundle; one line says where.
+        EngineError: a file does not exist or is no bundle; one line says where.
     """
+    applications: dict[str, Application] = {}
+    relations: list[tuple[str, str]] = []
+    digest = hashlib.sha256()
+    for each in (file, *overlays):
+        document = _document(each, "bundle" if each == file else "overlay")
+        digest.update(each.read_bytes())
+        for name, spec in (document.get("applications") or {}).items():
+            if spec is None and each != file:  # an overlay takes an application away
+                applications.pop(name, None)
+                relations = [pair for pair in relations if not _names(pair, name)]
+                continue
+            applications[name] = _application(each, name, spec or {}, applications.get(name))
+        relations += [(pair[0], pair[1]) for pair in document.get("relations") or []]
+    if not applications:
+        raise EngineError(f"{file} is no bundle: it has no applications")
+    return Bundle(file, applications, tuple(relations), digest.hexdigest())
+
+
+def _document(file: Path, what: str) -> Mapping[str, Any]:
     try:
         document = next(iter(yaml.safe_load_all(file.read_text())))
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise EngineError(f"no bundle at {file}: name one with --bundle FILE") from None
+        raise EngineError(f"no {what} at {file}: name one with --{what} FILE") from None
     except StopIteration:
         document = None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
         raise EngineError(f"{file}:{line} {getattr(error, 'problem', error)}") from None
-    document = document if isinstance(document, dict) else {}
-    specs = document.get("applications")
-    if not isinstance(specs, dict) or not specs:
+    if not isinstance(document, dict) or not isinstance(document.get("applications", {}), dict):
         raise EngineError(f"{file} is no bundle: it has no applications")
-    return Bundle(
-        file,
-        {name: _application(file, name, spec or {}) for name, spec in specs.items()},
-        tuple((pair[0], pair[1]) for pair in document.get("relations") or []),
-    )
+    return document
 
 
-def _application(file: Path, name: str, spec: Mapping[str, Any]) -> Application:
+def _names(pair: tuple[str, str], application: str) -> bool:
+    return application in [end.partition(":")[0] for end in pair]
+
+
+def _application(
+    file: Path, name: str, spec: Mapping[str, Any], below: Application | None
+) -> Application:
+    """An application of a file; an overlay's takes what it does not say from the one below."""
     charm = spec.get("charm")
-    if not isinstance(charm, str):
+    if not isinstance(charm, str) and below is None:
         raise EngineError(f"{file}: application {name} names no charm")
-    local = charm.startswith((".", "/"))
     references = [text for text in (spec.get("resources") or {}).values() if isinstance(text, str)]
-    return Application(
-        name,
-        (file.parent / charm).resolve() if local else None,
-        tuple(text for text in references if not text.startswith((".", "/"))),
-    )
+    images = tuple(text for text in references if not text.startswith((".", "/")))
+    if not isinstance(charm, str):
+        assert below is not None
+        return Application(name, below.charm, images or below.images)
+    local = charm.startswith((".", "/"))
+    return Application(name, (file.parent / charm).resolve() if local else None, images)

@@ -45,11 +45,8 @@ def main(arguments: list[str]) -> int:
         "--timeout", type=float, default=40, metavar="MINUTES", help="for the model to settle"
     )
     options = parser.parse_args(arguments)
-    bundle = bundles.read(options.bundle.resolve())
     overlays = [file.resolve() for file in options.overlay]
-    for file in overlays:
-        if not file.is_file():
-            raise EngineError(f"no overlay at {file}")
+    bundle = bundles.read(options.bundle.resolve(), overlays)
     with alone():
         return _up(options, bundle, overlays)
 
@@ -149,7 +146,7 @@ def _add_model(chosen: target.Target) -> None:
 def _deploy(
     chosen: target.Target, bundle: bundles.Bundle, overlays: list[Path], progress: Progress
 ) -> None:
-    """Deploys what the model lacks, and refreshes what was deployed from an older pack."""
+    """Deploys what the model lacks or what the files say anew; refreshes from newer packs."""
     present = applications(chosen)
     file = paths.state() / "deployed.json"
     try:
@@ -161,7 +158,9 @@ def _deploy(
         for app in bundle.applications.values()
         if app.charm is not None
     }
-    if bundle.missing(present):
+    deployed = f"{chosen.model} bundle"
+    now[deployed] = bundle.digest
+    if bundle.missing(present) or before.get(deployed) != bundle.digest:
         options = [text for overlay in overlays for text in ("--overlay", str(overlay))]
         with progress.step("deploy"):
             chosen.run("deploy", str(bundle.file), "--trust", *options, timeout=900, cwd=ROOT)

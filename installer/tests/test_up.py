@@ -85,6 +85,33 @@ def test_bad_bundle_is_one_line(tmp_path: Path, text: str | None, said: str):
     assert "\n" not in str(caught.value)
 
 
+def test_an_overlay_adds_changes_and_takes_away(bundle: bundles.Bundle, tmp_path: Path):
+    folder = tmp_path / "overlays"
+    folder.mkdir()
+    overlay = folder / "more.yaml"
+    overlay.write_text(
+        "applications:\n"
+        "  db:\n"
+        "  web: {options: {colour: blue}}\n"
+        "  cache: {charm: ../build/cache.charm, resources: {image: cache:1}}\n"
+        "relations: [['web:cache', 'cache:cache']]\n"
+    )
+    found = bundles.read(bundle.file, [overlay])
+    assert sorted(found.applications) == ["cache", "web"]
+    assert found.applications["web"] == bundle.applications["web"]
+    assert found.applications["cache"].charm == tmp_path / "build" / "cache.charm"
+    assert found.applications["cache"].images == ("cache:1",)
+    assert found.relations == (("web:cache", "cache:cache"),)
+    assert found.digest != bundle.digest
+
+
+def test_an_overlay_that_is_no_yaml_is_named_with_its_line(bundle: bundles.Bundle, tmp_path: Path):
+    overlay = tmp_path / "broken.yaml"
+    overlay.write_text("applications: {\n")
+    with pytest.raises(EngineError, match=r"broken\.yaml: line 2"):
+        bundles.read(bundle.file, [overlay])
+
+
 def test_missing_overlay(bundle: bundles.Bundle, tmp_path: Path):
     arguments = ["--bundle", str(bundle.file), "--overlay", str(tmp_path / "gone.yaml")]
     with pytest.raises(EngineError, match=r"no overlay at .*gone\.yaml"):

@@ -36,6 +36,12 @@ class GoEntry(_Entry):
     """The module's `h1:` checksum; another content is refused."""
     programs: dict[str, str]
     """Package in the module, such as `./cmd/manager`: path in the image."""
+    instead_of: str = ""
+    """The upstream program that these play the part of; empty where they are upstream's own."""
+
+    @property
+    def stand_in(self) -> bool:
+        return bool(self.instead_of)
 
 
 class PypiEntry(_Entry):
