@@ -17,12 +17,24 @@ _EXEC = "juju-exec"  # what a command that `exec` ran is called
 _OVER = ("completed", "failed", "cancelled", "aborted", "error")
 
 
+def _waiting(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--wait", type=seconds, default=None, metavar="DURATION",
+        help="at most so long, e.g. 10m; without it as long as it takes",
+    )  # fmt: skip
+    parser.add_argument(
+        "--background", action="store_true",
+        help="return at once; juju show-task ID tells what came of it",
+    )  # fmt: skip
+
+
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", nargs="+", metavar="UNIT… ACTION [KEY=VALUE …]")
     parser.add_argument("--params", metavar="FILE", help="YAML with parameters")
-    parser.add_argument("--wait", type=seconds, default=None)
-    parser.add_argument("--background", action="store_true")
-    parser.add_argument("--string-args", action="store_true")
+    _waiting(parser)
+    parser.add_argument("--string-args", action="store_true",
+                        help="values are texts, not YAML")  # fmt: skip
+    parser.epilog = "example: juju run mariadb/leader create-backup"
     parser.add_argument("--no-color", action="store_true", help="ignored: there is none")
     parser.add_argument("--utc", action="store_true", help="ignored: times are")
     format_option(parser, "plain", "json", "yaml")
@@ -141,8 +153,7 @@ def _exec_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-u", "--unit", action="append", default=[])
     parser.add_argument("-a", "--application", "--app", action="append", default=[])
     parser.add_argument("--machine", help="not on Kubernetes")
-    parser.add_argument("--wait", type=seconds, default=None)
-    parser.add_argument("--background", action="store_true")
+    _waiting(parser)
     parser.add_argument("--operator", action="store_true", help="ignored: always so")
     format_option(parser, "plain", "json", "yaml")
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
-from localjuju.cli.context import Context, UsageError, say
+from localjuju.cli.context import Context, UsageError, confirm, say
 from localjuju.cli.output import format_option, show
 from localjuju.cli.registry import command
 from localjuju.cli.settings import settings_arguments, show_settings, split_settings
+from localjuju.errors import EngineError
 
 
 def _config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,7 +105,25 @@ def remove_unit(options: argparse.Namespace, context: Context) -> None:
         )
     if not options.num_units or options.num_units < 1:
         raise UsageError("specify the number of units to remove with --num-units")
+    units = _units(context.call("status"), options.application)
+    lines = [f"will remove unit {unit}" for unit in units[-options.num_units :]]
+    if options.no_prompt:
+        say("\n".join(lines))
+    else:
+        confirm(lines)
     context.call("remove_units", application=options.application, n=options.num_units)
+
+
+def _units(status: dict[str, Any], name: str) -> list[str]:
+    """An application's units, the lowest number first.
+
+    Raises:
+        EngineError: there is no such application.
+    """
+    if name not in status["applications"]:
+        raise EngineError(f'application "{name}" not found')
+    units = status["applications"][name].get("units") or {}
+    return sorted(units, key=lambda unit: int(unit.rpartition("/")[2]))
 
 
 def _remove_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,7 +134,15 @@ def _remove_arguments(parser: argparse.ArgumentParser) -> None:
 
 @command("remove-application", "Removes applications.", _remove_arguments)
 def remove_application(options: argparse.Namespace, context: Context) -> None:
-    """Goes on in the background, as with Juju."""
+    """Asks first unless --no-prompt is given; goes on in the background, as with Juju."""
+    status = context.call("status")
+    lines = []
+    for name in options.applications:
+        lines += _what_goes(status, name, options.destroy_storage)
+    if options.no_prompt:
+        say("\n".join(lines))
+    else:
+        confirm(lines)
     for name in options.applications:
         context.call(
             "remove_application",
@@ -122,7 +150,21 @@ def remove_application(options: argparse.Namespace, context: Context) -> None:
             destroy_storage=options.destroy_storage,
             force=options.force,
         )
-        say(f"will remove application {name}")
+
+
+def _what_goes(status: dict[str, Any], name: str, destroy_storage: bool) -> list[str]:
+    units = _units(status, name)
+    verb = "remove" if destroy_storage else "detach"
+    stored = (status.get("storage") or {}).get("storage") or {}
+    return [
+        f"will remove application {name}",
+        *(f"- will remove unit {unit}" for unit in units),
+        *(
+            f"- will {verb} storage {storage}"
+            for storage, instance in sorted(stored.items())
+            if set(instance["attachments"]["units"]) & set(units)
+        ),
+    ]
 
 
 def _resolved_arguments(parser: argparse.ArgumentParser) -> None:

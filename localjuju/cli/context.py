@@ -97,6 +97,22 @@ def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
+def confirm(lines: list[str]) -> None:
+    """Says what will happen and asks whether to go on; no answer is a no, as with Juju.
+
+    Raises:
+        EngineError: the answer is no.
+    """
+    say("WARNING This command will perform the following actions:")
+    say("\n".join(lines))
+    print("\nContinue [y/N]? ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        say("")
+    if answer.strip().lower() not in ("y", "yes"):
+        raise EngineError("aborted; --no-prompt does not ask")
+
+
 def seconds(text: str) -> float:
     """A duration such as `30s`, `1m30s` or `2h`, in seconds.
 

@@ -14,7 +14,8 @@ from localjuju.errors import EngineError
 
 def format_option(parser: argparse.ArgumentParser, *formats: str) -> None:
     """Adds --format and -o; the first format is the default."""
-    parser.add_argument("--format", choices=formats, default=formats[0])
+    parser.add_argument("--format", choices=formats, default=formats[0],
+                        help=f"how it is printed: {formats[0]} unless given")  # fmt: skip
     parser.add_argument("-o", "--output", metavar="FILE", help="write to a file")
 
 

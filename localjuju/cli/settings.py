@@ -15,7 +15,8 @@ from localjuju.errors import EngineError
 def settings_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of both commands."""
     parser.add_argument("settings", nargs="*", metavar="KEY[=VALUE]")
-    parser.add_argument("--reset", action="append", default=[], metavar="KEY,…")
+    parser.add_argument("--reset", action="append", default=[], metavar="KEY,…",
+                        help="back to the default")  # fmt: skip
     parser.add_argument("--file", metavar="FILE", help="YAML with keys and values")
     format_option(parser, "tabular", "json", "yaml")
 

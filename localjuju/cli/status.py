@@ -7,7 +7,7 @@ import fnmatch
 import time
 from typing import Any
 
-from localjuju.cli.context import Context, UsageError, seconds
+from localjuju.cli.context import Context, UsageError, say, seconds
 from localjuju.cli.output import format_option, show, table
 from localjuju.cli.registry import command
 
@@ -26,7 +26,14 @@ def _status_arguments(parser: argparse.ArgumentParser) -> None:
 def status(options: argparse.Namespace, context: Context) -> None:
     """SELECTOR is an application or a unit, with * if wanted."""
     while True:
-        _show_once(options, _selected(context.call("status"), options.selectors))
+        found = context.call("status")
+        selected = _selected(found, options.selectors)
+        if found["applications"] and not selected["applications"]:
+            filters = "filter" if len(options.selectors) == 1 else "filters"
+            say(f"Nothing matched specified {filters}.")
+            if options.format == "tabular" and not options.watch:
+                return
+        _show_once(options, selected)
         if not options.watch:
             return
         time.sleep(options.watch)

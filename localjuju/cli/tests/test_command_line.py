@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
 
 from localjuju.cli.__main__ import main
 from localjuju.cli.output import table
-from localjuju.cli.registry import ALIASES, MODULES, NOT_SUPPORTED, every
+from localjuju.cli.registry import ALIASES, MODULES, NOT_SUPPORTED, every, find
 from localjuju.cli.status import _tabular
 
 
@@ -130,3 +131,17 @@ def test_the_status_table_is_juju_s():
         "web/9    waiting   allocating                    waiting for a database",
         "web/10*  active    idle        10.1.0.2  80/tcp",
     ]
+
+
+@pytest.mark.parametrize("name", ["run", "config", "status"])
+def test_help_says_what_each_option_does(name: str):
+    parser = argparse.ArgumentParser()
+    found = find(name)
+    assert found
+    found.arguments(parser)
+    bare = [
+        action.option_strings[0]
+        for action in parser._actions
+        if action.option_strings and not action.help
+    ]
+    assert set(bare) <= {"--relations", "--storage", "--watch"}  # Juju's own words say enough
