@@ -29,6 +29,7 @@ class Application:
 
     Attributes:
         charm: the charm's file.
+        scaled: whether the bundle says how many units there are.
         resources: image references or files by name.
         options: configuration by name.
     """
@@ -36,6 +37,7 @@ class Application:
     name: str
     charm: Path
     scale: int = 1
+    scaled: bool = False
     trust: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     resources: dict[str, str] = field(default_factory=dict)
@@ -207,6 +209,7 @@ def _verified(document: dict[str, Any], file: Path) -> Bundle:
                 name=name,
                 charm=Path(path),
                 scale=scale,
+                scaled=not entry.keys().isdisjoint(("scale", "num_units")),
                 trust=trust,
                 options=options,
                 resources={k: str(v) for k, v in (entry.get("resources") or {}).items()},

@@ -109,21 +109,21 @@ def _deploy_bundle(options: argparse.Namespace, context: Context, path: Path) ->
     present = status["applications"]
     steps: list[tuple[str, str, dict[str, Any]]] = []
     for application in bundle.applications:
+        params = {
+            "charm": str(application.charm), "application": application.name,
+            "config": texts(application.options),
+            "resources": _resources(application.resources), "units": application.scale,
+            "trust": application.trust, "constraints": application.constraints,
+            "storage": application.storage,
+        }  # fmt: skip
         if application.name in present:
+            if not application.scaled:
+                params["units"] = None
+            changes = context.call("changes", **params)
+            steps += [(f"- {c['text']}", c["method"], c["params"]) for c in changes]
             continue
         text = f"- deploy application {application.name} from local charm {application.charm.name}"
-        steps.append(
-            (
-                text + (" with trust" if application.trust else ""), "deploy",
-                {
-                    "charm": str(application.charm), "application": application.name,
-                    "config": texts(application.options),
-                    "resources": _resources(application.resources),
-                    "units": application.scale, "trust": application.trust,
-                    "constraints": application.constraints, "storage": application.storage,
-                },
-            )
-        )  # fmt: skip
+        steps.append((text + (" with trust" if application.trust else ""), "deploy", params))
     related = _related(present)
     for a, b in bundle.relations:
         if not _is_related(related, a, b):

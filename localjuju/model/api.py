@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,17 @@ from localjuju.agent.faults import Fault
 from localjuju.agent.statistics import Statistics
 from localjuju.model import (
     applications,
-    charm,
     clock,
     models,
+    redeploy,
     relations,
     secrets,
     status,
     statuses,
     tasks,
 )
-from localjuju.model.charm import CharmFolder
+from localjuju.model.charm import Charm, CharmFolder
+from localjuju.model.charm import read as read_charm
 from localjuju.model.db import Database
 from localjuju.model.errors import ModelError, NotSupported
 from localjuju.model.substrate import Cluster
@@ -96,11 +98,25 @@ class Api:
         )  # fmt: skip
         return {"application": name, "charm": read.name}
 
-    async def _read(self, path: str) -> charm.Charm:
+    async def changes(
+        self, model: str, charm: str, application: str, config: Map | None = None,
+        resources: Mapping[str, str] | None = None, units: int | None = None, trust: bool = False,
+        constraints: str = "", storage: Mapping[str, str] | None = None,
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        """What deploying these again would change; storage stays as it is, as on Juju."""
+        del storage
+        new = await asyncio.to_thread(read_charm, Path(charm))
+        found = redeploy.changes(
+            self._db, model, application, new, charm, values=config or {},
+            resources=resources or {}, units=units, trust=trust, constraints=constraints,
+        )  # fmt: skip
+        return [asdict(change) for change in found]
+
+    async def _read(self, path: str) -> Charm:
         """Off the event loop: a charm may be many megabytes."""
 
-        def work() -> charm.Charm:
-            read = charm.read(Path(path))
+        def work() -> Charm:
+            read = read_charm(Path(path))
             self._folder.keep(read, Path(path))
             return read
 

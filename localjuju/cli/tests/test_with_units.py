@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from localjuju.agent.tests.bench import MODEL, Bench
 from localjuju.cli.__main__ import main
@@ -88,3 +91,57 @@ async def test_a_status_that_nothing_matches_says_so(
     told = capsys.readouterr()
     assert told.err == "Nothing matched specified filter.\n"
     assert "is empty" not in told.out
+
+
+async def test_a_bundle_that_is_deployed_again_applies_what_changed(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+):
+    await bench.api.add_model(MODEL)
+    file = bench.state / "bundle.yaml"
+    options = {"level": {"type": "string", "default": "info"}, "port": {"type": "int"}}
+
+    async def deploy(charm: Path, **application: Any) -> str:
+        web = {"charm": str(charm), **application}
+        file.write_text(yaml.safe_dump({"bundle": "kubernetes", "applications": {"web": web}}))
+        assert await juju("deploy", str(file), "--trust") == 0
+        return capsys.readouterr().err
+
+    first = bench.charm("web", options=options)
+    await deploy(first, scale=1, options={"port": 80})
+    await bench.idle()
+    bench.api.set_config(MODEL, "web", {"level": "debug"})
+    assert await deploy(first, scale=1, options={"port": 80}) == "No changes to apply.\n"
+    second = bench.charm("web", "true", options=options)
+    told = await deploy(second, scale=2, trust=True, options={"port": 81}, constraints="mem=64M")
+    assert told.splitlines() == [
+        "Executing changes:",
+        "- upgrade web from local charm web",
+        "- set application options for web: port 80 -> 81",
+        "- set trust of web",
+        "- scale web from 1 to 2 units",
+        '- set constraints for web to "mem=64M"',
+        "Deploy of bundle completed.",
+    ]
+    await bench.idle()
+    shown = bench.api.config(MODEL, "web")
+    assert shown["settings"]["port"]["value"] == 81
+    assert shown["settings"]["level"]["value"] == "debug"  # the bundle does not name it
+    assert shown["application-config"]["trust"]["value"] is True
+    application = bench.api.status(MODEL)["applications"]["web"]
+    assert (application["charm-rev"], application["scale"]) == (1, 2)
+    # As on Juju: what the bundle does not say stays.
+    assert await deploy(second, options={"port": 81}) == "No changes to apply.\n"
+
+
+async def test_a_wrong_option_in_a_bundle_changes_nothing(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+):
+    """The bundle is verified before the first step."""
+    charm = bench.charm("web", options={"port": {"type": "int"}})
+    await bench.deploy(charm)
+    file = bench.state / "bundle.yaml"
+    web = {"charm": str(charm), "scale": 3, "options": {"prot": 1}}
+    file.write_text(yaml.safe_dump({"bundle": "kubernetes", "applications": {"plain": web}}))
+    assert await juju("deploy", str(file)) == 1
+    assert 'unknown option "prot"' in capsys.readouterr().err
+    assert bench.api.status(MODEL)["applications"]["web"]["scale"] == 1
