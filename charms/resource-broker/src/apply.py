@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from inventory import APPLICATION, MODEL, Book
+from inventory import APPLICATION, KEPT, MANAGED_BY, MODEL, Book, Inventory
 from kube import ApiError, Cluster, Object, Ref
-from policy import CLUSTER_KINDS, CRD, NAMESPACED_KINDS, WEBHOOKS
+from policy import CLUSTER_KINDS, CRD, NAMESPACED_KINDS, RBAC, WEBHOOKS
 
 from charmed_mlops.interfaces.manifests import Manifest, Problem, digest, name_of
 
 _ESTABLISH_SECONDS = 5
+# Kinds with fields that cannot change, such as roleRef; nothing is lost by making them anew.
+_REPLACED = {
+    (RBAC, "RoleBinding"),
+    (RBAC, "ClusterRoleBinding"),
+    ("v1", "ConfigMap"),
+    ("v1", "Secret"),
+    ("v1", "Service"),
+}
 
 
 def rank(api: str, kind: str) -> int:
@@ -25,33 +33,38 @@ def rank(api: str, kind: str) -> int:
     return 1 if (api, kind) in CLUSTER_KINDS | NAMESPACED_KINDS else 2
 
 
-def references(manifests: Sequence[Manifest], namespace: str) -> list[Ref]:
+def references(cluster: Cluster, manifests: Sequence[Manifest], namespace: str) -> list[Ref]:
     """The objects' names, in the same order; kinds of declared definitions by their scope."""
-    cluster_scoped = set(CLUSTER_KINDS)
+    scopes = dict.fromkeys(CLUSTER_KINDS, False) | dict.fromkeys(NAMESPACED_KINDS, True)
     for manifest in manifests:
         if (manifest["apiVersion"], manifest["kind"]) == CRD:
             spec = manifest["spec"]
-            if spec.get("scope") == "Cluster":
-                kind = spec["names"]["kind"]
-                versions = [version["name"] for version in spec["versions"]]
-                cluster_scoped |= {(f"{spec['group']}/{version}", kind) for version in versions}
-    return [
-        Ref(
-            manifest["apiVersion"],
-            manifest["kind"],
-            ""
-            if (manifest["apiVersion"], manifest["kind"]) in cluster_scoped
-            else manifest["metadata"].get("namespace") or namespace,
-            manifest["metadata"]["name"],
-        )
-        for manifest in manifests
-    ]
+            for version in spec["versions"]:
+                identity = (f"{spec['group']}/{version['name']}", spec["names"]["kind"])
+                scopes[identity] = spec["scope"] == "Namespaced"
+    found = []
+    for manifest in manifests:
+        api, kind = manifest["apiVersion"], manifest["kind"]
+        if (api, kind) not in scopes:
+            try:
+                scopes[api, kind] = cluster.namespaced(api, kind)
+            except ApiError as error:
+                if error.code != 404:
+                    raise
+                scopes[api, kind] = True  # its definition is not there yet
+        within = manifest["metadata"].get("namespace") or namespace
+        name = manifest["metadata"]["name"]
+        found.append(Ref(api, kind, within if scopes[api, kind] else "", name))
+    return found
 
 
 def apply(
     cluster: Cluster, book: Book, application: str, manifests: Sequence[Manifest], force: bool
 ) -> list[Problem]:
     """Apply what differs, then delete what is no longer declared.
+
+    Nothing is written when one of the objects exists and is someone else's: a custom resource
+    must not reach the kind of a definition that was refused.
 
     Args:
         cluster: the API server.
@@ -64,7 +77,7 @@ def apply(
         What is not as declared; empty when all is.
     """
     inventory = book.read(application)
-    wanted = dict(zip(references(manifests, book.namespace), manifests, strict=True))
+    wanted = dict(zip(references(cluster, manifests, book.namespace), manifests, strict=True))
     before = dict(inventory.objects)
     todo = {
         ref: manifest
@@ -74,14 +87,20 @@ def apply(
         if force or before.get(ref) != digest([manifest])
     }
     problems: dict[Ref, Problem] = {}
-    for ref in [ref for ref in todo if ref not in before]:
+    kept: list[Ref] = []
+    for ref in [ref for ref in todo if not before.get(ref)]:
         found = cluster.get(ref)
-        if found and not book.owns(application, found):
-            del todo[ref]
+        if not found:
+            continue
+        if not book.owns(application, found):
             problems[ref] = _problem(ref, "refused", f"it exists and is {_owner(found)}")
-        elif found and found["metadata"].get("deletionTimestamp"):
+        elif found["metadata"].get("deletionTimestamp"):
             del todo[ref]
             problems[ref] = _problem(ref, "failed", "its predecessor is still being deleted")
+        elif KEPT in (found["metadata"].get("labels") or {}):
+            kept.append(ref)
+    if any(problem.outcome == "refused" for problem in problems.values()):
+        return [problem for _, problem in sorted(problems.items())]
     for ref in todo:
         inventory.objects[ref] = ""
     if inventory.objects != before:
@@ -111,6 +130,9 @@ def apply(
         if problem is None:
             inventory.objects[ref] = digest([todo[ref]])
             del problems[ref]
+    for ref in kept:
+        if ref not in problems:
+            cluster.merge(ref, {"metadata": {"labels": {KEPT: None}}})
     for ref in _pruned(set(inventory.objects) - set(wanted)):
         try:
             found = cluster.get(ref)
@@ -127,9 +149,16 @@ def apply(
     return [problem for _, problem in sorted(problems.items())]
 
 
-def missing(cluster: Cluster, book: Book, application: str) -> list[Ref]:
-    """Objects of the inventory that someone else has deleted."""
-    return [ref for ref in sorted(book.read(application).objects) if cluster.get(ref) is None]
+def missing(cluster: Cluster, book: Book, inventories: Collection[Inventory]) -> set[str]:
+    """Applications of which someone else has deleted objects; one request for each kind."""
+    kinds = {(ref.api, ref.kind) for each in inventories for ref in each.objects}
+    selector = f"{MODEL}={book.namespace},{MANAGED_BY}={book.broker}"
+    present = {
+        Ref(api, kind, item["metadata"].get("namespace", ""), item["metadata"]["name"])
+        for api, kind in sorted(kinds)
+        for item in cluster.list(api, kind, selector)
+    }
+    return {each.application for each in inventories if set(each.objects) - present}
 
 
 def instances(cluster: Cluster, definition: Object) -> list[Object]:
@@ -146,8 +175,15 @@ def _apply_one(
     metadata["labels"] = {**(metadata.get("labels") or {}), **book.labels(application)}
     if ref.namespace:
         metadata["namespace"] = ref.namespace
+    body, manager = {**manifest, "metadata": metadata}, book.manager(application)
     try:
-        cluster.apply(ref, {**manifest, "metadata": metadata}, book.manager(application))
+        try:
+            cluster.apply(ref, body, manager)
+        except ApiError as error:
+            if error.code != 422 or (ref.api, ref.kind) not in _REPLACED:
+                raise
+            cluster.delete(ref)
+            cluster.apply(ref, body, manager)
     except ApiError as error:
         deferred = rank(ref.api, ref.kind) == 2 and "failed calling webhook" in str(error)
         return _problem(ref, "deferred" if deferred else "failed", str(error))
@@ -158,11 +194,17 @@ def _pruned(refs: Iterable[Ref]) -> list[Ref]:
     return sorted(refs, key=lambda ref: (-rank(ref.api, ref.kind), ref))
 
 
+def owned_by_broker(found: Object) -> bool:
+    """Whether a broker of any model applied the object for an application that it still has."""
+    labels = found["metadata"].get("labels") or {}
+    return APPLICATION in labels and labels.get(KEPT) != "true"
+
+
 def _owner(found: Object) -> str:
     labels = found["metadata"].get("labels") or {}
     if APPLICATION in labels:
         return f"application {labels[APPLICATION]}'s of model {labels.get(MODEL)}"
-    return "not the broker's: delete it or rename yours"
+    return "not the broker's: delete it, rename yours, or run the action adopt"
 
 
 def _problem(ref: Ref, outcome: str, reason: str) -> Problem:

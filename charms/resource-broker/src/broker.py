@@ -3,50 +3,57 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import apply
+import guard
 import ops
+import policy
 import removal
 from inventory import Book
 from kube import ApiError, Cluster
-from policy import RULES, Policy
+from policy import Grants, Policy
 
 from charmed_mlops import ActionFailed, Blocked, ServiceCharm, Waiting
 from charmed_mlops.interfaces.manifests import (
     APPLICATION_KEY,
     CONTENT_KEY,
     SECRET_FIELD,
+    TENANT,
+    TENANT_LABEL,
+    VERSION,
     Answer,
     InvalidManifests,
     Manifest,
     Problem,
     Request,
+    digest,
+    for_tenant,
     name_of,
     unpack,
 )
 
-Allowances = Mapping[str, frozenset[str]]
+logger = logging.getLogger(__name__)
 
 
-def allowances(text: str) -> Allowances:
-    """The rules lifted per application, from `app=rule,rule other=rule`.
+def grants(text: str) -> Grants:
+    """What the config option `allow` says.
 
     Raises:
-        Blocked: not of that form, or no such rule.
+        Blocked: it cannot be read.
     """
-    found: dict[str, frozenset[str]] = {}
-    for entry in text.split():
-        application, _, names = entry.partition("=")
-        rules = frozenset(names.split(","))
-        if unknown := sorted(rules - set(RULES)):
-            raise Blocked(
-                f"config allow: {unknown[0]!r} is not a rule: write APP=RULE,RULE with rules of "
-                + ", ".join(RULES)
-            )
-        found[application] = rules
-    return found
+    try:
+        return policy.grants(text)
+    except ValueError as error:
+        raise Blocked(f"config allow: {error}") from None
+
+
+class NotYet(Exception):  # noqa: N818
+    """A request cannot be served yet; str() says what for."""
 
 
 class Broker:
@@ -55,53 +62,94 @@ class Broker:
     def __init__(self, charm: ServiceCharm, endpoint: str):
         self._charm = charm
         self._endpoint = endpoint
-        self._known: Cluster | None = None
         self._look = False
 
-    @property
+    @cached_property
     def _cluster(self) -> Cluster:
-        if self._known is None:
-            self._known = Cluster.connect()
-        return self._known
+        return Cluster.connect()
 
     @property
     def _book(self) -> Book:
-        return Book(self._cluster, self._charm.app.name, self._charm.model.name)
+        name, namespace = self._charm.app.name, self._charm.model.name
+        return Book(self._cluster, name, namespace, self._relations())
+
+    @cached_property
+    def _tenants(self) -> list[str]:
+        """The namespaces of tenants; never one of the cluster's, of Juju's or of a model."""
+        return sorted(
+            item["metadata"]["name"]
+            for item in self._cluster.list("v1", "Namespace", "=".join(TENANT_LABEL))
+            if not re.match(guard.PROTECTED, item["metadata"]["name"])
+            and not item["metadata"].get("deletionTimestamp")
+            and "model.juju.is/name" not in (item["metadata"].get("labels") or {})
+            and item["metadata"]["name"] not in ("default", self._charm.model.name)
+        )
 
     def look_for_missing(self) -> None:
         """Have the next `serve` restore what someone else has deleted."""
         self._look = True
 
-    def serve(self, allowed: Allowances, *, everything: bool) -> None:
+    def serve(self, granted: Grants, *, everything: bool) -> None:
         """Apply what live relations declare and remove what ended ones did.
+
+        What goes wrong with one application is its own problem: the others are served.
 
         Raises:
             Blocked: the broker has no rights over the cluster.
             Waiting: the API server does not answer, or custom resources are being finished.
         """
+        relations, pending, failed = self._relations(), 0, ""
         try:
+            guard.ensure(self._cluster, self._charm.model.name, self._charm.app.name)
             applications = self._book.all()
-            relations = self._relations()
-            pending = 0
+            if self._look:
+                removal.remove_orphans(self._cluster, self._book, set(applications))
             for application in sorted(set(applications) - set(relations)):
-                outcome = removal.remove(
-                    self._cluster, self._book, application, everything=everything, final=False
-                )
-                pending += len(outcome.pending)
+                try:
+                    outcome = removal.remove(
+                        self._cluster, self._book, application, everything=everything, final=False
+                    )
+                    pending += len(outcome.pending)
+                except ApiError as error:
+                    if error.code in (0, 401):
+                        raise
+                    logger.exception("the objects of %s cannot be removed", application)
+                    failed = f"will try again to remove the objects of {application}: {error}"
+            lost = self._look and apply.missing(
+                self._cluster, self._book, [applications[each] for each in applications]
+            )
             for application, relation in sorted(relations.items()):
-                gone = self._look and apply.missing(self._cluster, self._book, application)
-                self._answer(relation, allowed, force=bool(gone))
+                self._answer(relation, granted, force=application in (lost or ()))
         except ApiError as error:
             raise self._status(error) from error
+        if failed:
+            raise Waiting(failed)
         if pending:
             raise Waiting(f"waiting for {pending} custom resources to be finished")
 
     def remove_all(self, *, everything: bool) -> None:
-        """Remove what any application has: the broker goes, nobody could do it later."""
-        for application in self._book.all():
-            removal.remove(
-                self._cluster, self._book, application, everything=everything, final=True
-            )
+        """Remove what any application has: the broker goes, nobody could do it later.
+
+        It never raises: a broker without rights has to be removable. What users made stays
+        unless `everything` is said.
+        """
+        name, namespace = self._charm.app.name, self._charm.model.name
+        try:
+            applications = self._book.all()
+        except ApiError as error:
+            logger.error("nothing is removed from the cluster: %s", error)
+            return
+        for application in applications:
+            try:
+                removal.remove(
+                    self._cluster, self._book, application, everything=everything, final=True
+                )
+            except ApiError as error:
+                logger.error("objects of %s are left in the cluster: %s", application, error)
+        try:
+            guard.remove(self._cluster, namespace, name)
+        except ApiError as error:
+            logger.error("the guard is left in the cluster: %s", error)
 
     def inventory(self, application: str) -> dict[str, list[str]]:
         """Names of the applied objects, by application."""
@@ -125,22 +173,69 @@ class Broker:
             raise self._status(error) from error
         return [{"application": application, "object": str(ref)} for application, ref in found]
 
-    def reapply(self, allowed: Allowances, application: str) -> list[dict[str, str]]:
+    def reapply(self, granted: Grants, application: str) -> list[dict[str, str]]:
         """Apply all that one application, or every one, declares; returns the problems."""
-        if not self._charm.unit.is_leader():
-            raise ActionFailed(f"run it on the leader: {self._charm.app.name}/leader")
-        relations = self._relations()
-        if application and application not in relations:
-            raise ActionFailed(f"application {application} is not related")
+        relations = self._leading(application)
         try:
             return [
                 problem.model_dump()
                 for name, relation in sorted(relations.items())
                 if application in ("", name)
-                for problem in self._answer(relation, allowed, force=True)
+                for problem in self._answer(relation, granted, force=True)
             ]
         except ApiError as error:
             raise self._status(error) from error
+
+    def adopt(self, application: str, names: Sequence[str]) -> list[str]:
+        """Make existing objects, named `Kind/name`, the application's; returns their names."""
+        relation = self._leading(application)[application]
+        manifests = self._unpacked(relation.load(Request, relation.app))[0]
+        declared = {name_of(manifest): manifest for manifest in manifests}
+        if unknown := sorted(set(names) - set(declared)):
+            raise ActionFailed(f"{application} does not declare {unknown[0]}")
+        try:
+            chosen = [declared[name] for name in names]
+            book, adopted = self._book, []
+            for ref in apply.references(self._cluster, chosen, self._charm.model.name):
+                found = self._cluster.get(ref)
+                if found is None:
+                    raise ActionFailed(f"{ref} is not there")
+                if apply.owned_by_broker(found) and not book.owns(application, found):
+                    raise ActionFailed(f"{ref} is another application's")
+                self._cluster.merge(ref, {"metadata": {"labels": book.labels(application)}})
+                adopted.append(str(ref))
+        except ApiError as error:
+            raise self._status(error) from error
+        return adopted
+
+    def rights(self, granted: Grants, application: str) -> dict[str, str]:
+        """What the policy says to an application's request, and what it is granted."""
+        relations = self._relations()
+        if application not in relations:
+            raise ActionFailed(f"application {application} is not related")
+        relation = relations[application]
+        found, problems = Policy(application, self._charm.model.name), []
+        try:
+            manifests, tenants = self._unpacked(relation.load(Request, relation.app))
+            problems = [
+                f"{name_of(manifest)}: {refusal.reason}"
+                for manifest, refusal in found.check(manifests, tenants)
+            ]
+        except (InvalidManifests, ValueError) as error:
+            problems = [f"manifests: {error}"]
+        allowed = [
+            grant.model_dump(by_alias=True, exclude_defaults=True)
+            for grant in granted.get(application, ())
+        ]
+        return {"beyond-the-policy": json.dumps(problems), "allowed": json.dumps(allowed)}
+
+    def _leading(self, application: str) -> dict[str, ops.Relation]:
+        if not self._charm.unit.is_leader():
+            raise ActionFailed(f"run it on the leader: {self._charm.app.name}/leader")
+        relations = self._relations()
+        if application and application not in relations:
+            raise ActionFailed(f"application {application} is not related")
+        return relations
 
     def _relations(self) -> dict[str, ops.Relation]:
         return {
@@ -149,57 +244,102 @@ class Broker:
             if relation.active and relation.app
         }
 
-    def _answer(self, relation: ops.Relation, allowed: Allowances, force: bool) -> list[Problem]:
-        request = relation.load(Request, relation.app)
-        if not request.hash or not request.manifests:
-            return []
+    def _answer(self, relation: ops.Relation, granted: Grants, force: bool) -> list[Problem]:
+        """Serve one application; only an API server that is not there concerns the others."""
+        application = relation.app.name
         before = relation.load(Answer, self._charm.app)
+        answer = Answer(hash=_hash(relation))
         try:
-            problems = self._apply(relation, request, allowed, force)
+            request = relation.load(Request, relation.app)
+            if not request.hash or request.manifests is None:
+                return []
+            answer.tenants = self._tenants if request.tenants is not None else []
+            answer.checked = self._checked(request, granted.get(application, ()), answer.tenants)
+            settled = before.checked == answer.checked and not before.problems
+            if settled and before.hash == request.hash and not force:
+                return []
+            answer.problems = self._apply(relation, request, granted.get(application, ()), force)
+        except ApiError as error:
+            if error.code in (0, 401):
+                raise
+            answer.problems = [_problem("failed", str(error))]
+        except NotYet as reason:
+            answer.problems = [_problem("failed", str(reason))]
         except InvalidManifests as error:
-            problems = [Problem(object="manifests", reason=str(error), outcome="refused")]
-        answer = Answer(hash=request.hash, problems=problems)
+            answer.problems = [_problem("refused", str(error))]
+        except Exception:
+            logger.exception("the request of %s cannot be read", application)
+            answer.problems = [_problem("refused", "malformed")]
         if answer != before:
             relation.save(answer, self._charm.app)
-        return problems
+        return answer.problems
+
+    def _checked(self, request: Request, granted: Sequence[policy.Grant], tenants: list[str]):
+        """Changes with all that an answer depends on besides the request."""
+        known = [grant.model_dump(mode="json") for grant in granted]
+        return digest([{"request": request.hash, "granted": known, "tenants": tenants}])[:16]
+
+    def _unpacked(self, request: Request) -> tuple[list[Manifest], list[Manifest]]:
+        if request.version != VERSION:
+            raise InvalidManifests(
+                f"version {request.version} of the interface; refresh the broker or the charm, "
+                f"the broker knows {VERSION}"
+            )
+        return unpack(request.manifests or "[]"), unpack(request.tenants or "[]")
 
     def _apply(
-        self, relation: ops.Relation, request: Request, allowed: Allowances, force: bool
+        self,
+        relation: ops.Relation,
+        request: Request,
+        granted: Sequence[policy.Grant],
+        force: bool,
     ) -> list[Problem]:
-        application = relation.app.name
-        manifests = unpack(request.manifests or "")
-        namespace = self._charm.model.name
-        if request.tenants:
-            raise InvalidManifests("objects for tenants are not applied yet")
-        # Juju gives each application a ServiceAccount of its name; what it claims counts not
-        policy = Policy(application, application, namespace, allowed.get(application, ()))
+        application, namespace = relation.app.name, self._charm.model.name
+        manifests, tenants = self._unpacked(request)
+        checker = Policy(application, namespace, granted, self._charm.app.name)
         refused = [
             Problem(object=name_of(manifest), reason=refusal.reason, outcome="refused")
-            for manifest, refusal in policy.check(manifests)
+            for manifest, refusal in checker.check(manifests, tenants)
         ]
         if refused:  # all or nothing: half of an application's objects is of no use to it
             return refused
-        try:
-            resolved = [self._resolve(manifest, application) for manifest in manifests]
-        except InvalidManifests:
-            raise
-        except (ops.SecretNotFoundError, ops.ModelError, KeyError, ValueError):
-            text = "its Juju secret cannot be read yet"
-            return [Problem(object="Secret", reason=text, outcome="failed")]
+        resolved = [self._resolve(manifest, application) for manifest in manifests]
+        for manifest in tenants:
+            resolved += self._of_tenants(self._resolve(manifest, application))
         return apply.apply(self._cluster, self._book, application, resolved, force)
+
+    def _of_tenants(self, manifest: Manifest) -> list[Manifest]:
+        """An object as it is applied in the namespace of each tenant that it is for."""
+        only = manifest["metadata"].get("namespace") or TENANT
+        found = []
+        for tenant in self._tenants:
+            if for_tenant(only, tenant) == tenant:
+                made = for_tenant(manifest, tenant)
+                found.append({**made, "metadata": {**made["metadata"], "namespace": tenant}})
+        return found
 
     def _resolve(self, manifest: Manifest, application: str) -> Manifest:
         """A Secret with the content of the Juju secret that it names, if that is its own."""
         if SECRET_FIELD not in manifest:
             return manifest
-        secret = self._charm.model.get_secret(id=manifest[SECRET_FIELD])
-        given = secret.get_content(refresh=True)
+        name = name_of(manifest)
+        try:
+            secret = self._charm.model.get_secret(id=manifest[SECRET_FIELD])
+            given = secret.get_content(refresh=True)
+        except (ops.SecretNotFoundError, ops.ModelError):
+            raise NotYet(f"the Juju secret of {name} cannot be read yet") from None
         if given.get(APPLICATION_KEY) != application:
-            raise InvalidManifests(
-                f"the Juju secret of {name_of(manifest)} is not {application}'s"
-            )
-        content = json.loads(given[CONTENT_KEY])
-        rest = {key: value for key, value in manifest.items() if key != SECRET_FIELD}
+            raise InvalidManifests(f"the Juju secret of {name} is not {application}'s")
+        content = json.loads(given.get(CONTENT_KEY, "{}"))
+        if not isinstance(content, Mapping) or not all(
+            isinstance(value, str) for value in content.values()
+        ):
+            raise InvalidManifests(f"the Juju secret of {name} holds no map of texts")
+        rest = {
+            key: value
+            for key, value in manifest.items()
+            if key not in (SECRET_FIELD, "data", "stringData")
+        }
         # not as stringData: server-side apply does not remove keys that were given that way
         data = {key: b64encode(value.encode()).decode() for key, value in content.items()}
         return {**rest, "data": data}
@@ -209,3 +349,16 @@ class Broker:
             name = self._charm.app.name
             return Blocked(f"no rights over the cluster: juju trust {name} --scope=cluster")
         return Waiting(f"waiting for the Kubernetes API: {error}")
+
+
+def _problem(outcome: str, reason: str) -> Problem:
+    return Problem(object="manifests", reason=reason, outcome=outcome)
+
+
+def _hash(relation: ops.Relation) -> str:
+    """The hash of a request of which the rest may be malformed."""
+    try:
+        found = json.loads(relation.data[relation.app].get("hash", '""'))
+    except (ValueError, RecursionError):
+        return ""
+    return found if isinstance(found, str) else ""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 
 import ops
-from broker import Broker, allowances
+from broker import Broker, grants
 
 from charmed_mlops import ServiceCharm
 
@@ -20,13 +20,13 @@ class ResourceBroker(ServiceCharm):
         framework.observe(self.on.remove, self._on_remove)
 
     def reconcile(self) -> None:
-        allowed = allowances(str(self.config["allow"]))
+        granted = grants(str(self.config["allow"]))
         if self.unit.is_leader():
             everything = bool(self.config["remove-custom-resources"])
-            self.broker.serve(allowed, everything=everything)
+            self.broker.serve(granted, everything=everything)
 
     def _on_event(self, event: ops.EventBase) -> None:
-        if isinstance(event, ops.UpdateStatusEvent):
+        if isinstance(event, (ops.UpdateStatusEvent, ops.InstallEvent)):
             self.broker.look_for_missing()
         super()._on_event(event)
 
@@ -46,9 +46,20 @@ class ResourceBroker(ServiceCharm):
 
     def action_reapply(self, params: dict) -> dict[str, str]:
         """Apply again what is declared, changed since or not."""
-        allowed = allowances(str(self.config["allow"]))
-        done = self.broker.reapply(allowed, str(params.get("application", "")))
+        granted = grants(str(self.config["allow"]))
+        done = self.broker.reapply(granted, str(params.get("application", "")))
         return {"problems": json.dumps(done)}
+
+    def action_adopt(self, params: dict) -> dict[str, str]:
+        """Make existing objects an application's."""
+        names = str(params["objects"]).replace(",", " ").split()
+        adopted = self.broker.adopt(str(params["application"]), names)
+        self.converge()
+        return {"adopted": json.dumps(adopted)}
+
+    def action_policy(self, params: dict) -> dict[str, str]:
+        """What an application asks for beyond the policy, and what it is allowed."""
+        return self.broker.rights(grants(str(self.config["allow"])), str(params["application"]))
 
 
 if __name__ == "__main__":

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from kube import Cluster, Object, Ref
+
+logger = logging.getLogger(__name__)
 
 MODEL = "charmed-mlops.io/model"
 APPLICATION = "charmed-mlops.io/application"
@@ -37,8 +40,12 @@ class Inventory:
 class Book:
     """Reads and writes the inventories of one model."""
 
-    def __init__(self, cluster: Cluster, broker: str, namespace: str):
+    def __init__(
+        self, cluster: Cluster, broker: str, namespace: str, related: Collection[str] = ()
+    ):
+        """`related` are the applications that are there: nobody takes over what one has kept."""
         self._cluster = cluster
+        self._related = set(related)
         self.broker = broker
         self.namespace = namespace
 
@@ -51,12 +58,13 @@ class Book:
         return f"{self.broker}/{application}"
 
     def owns(self, application: str, found: Object) -> bool:
-        """Whether the object is the application's, or was kept for whoever comes next."""
+        """Whether the object is the application's, or was kept for the next that declares it."""
         labels = found["metadata"].get("labels") or {}
         mine = self.labels(application)
-        return labels.get(KEPT) == "true" or all(
-            labels.get(key) == mine[key] for key in (MODEL, APPLICATION)
-        )
+        if all(labels.get(key) == mine[key] for key in (MODEL, APPLICATION)):
+            return True
+        present = labels.get(MODEL) == self.namespace and labels.get(APPLICATION) in self._related
+        return labels.get(KEPT) == "true" and not present
 
     def read(self, application: str) -> Inventory:
         """The application's inventory, empty if it has none."""
@@ -65,8 +73,8 @@ class Book:
 
     def all(self) -> Mapping[str, Inventory]:
         """Every inventory of this model, by application."""
-        selector = f"{_KIND}=true,{MODEL}={self.namespace}"
-        found = self._cluster.list("v1", "Secret", selector)
+        selector = f"{_KIND}=true,{MODEL}={self.namespace},{MANAGED_BY}={self.broker}"
+        found = self._cluster.list("v1", "Secret", selector, self.namespace)
         inventories = [_parse(item) for item in found]
         return {inventory.application: inventory for inventory in inventories}
 
@@ -94,6 +102,11 @@ class Book:
 
 
 def _parse(found: Object) -> Inventory:
-    entries = json.loads(base64.b64decode(found["data"]["objects"]))
-    objects = {Ref(*entry[:4]): entry[4] for entry in entries}
-    return Inventory(found["metadata"]["labels"][APPLICATION], objects)
+    application = found["metadata"]["labels"][APPLICATION]
+    try:
+        entries = json.loads(base64.b64decode(found["data"]["objects"]))
+        objects = {Ref(*map(str, entry[:4])): str(entry[4]) for entry in entries}
+    except (KeyError, ValueError, TypeError, IndexError):
+        logger.error("the inventory of %s cannot be read: run the action reapply", application)
+        objects = {}
+    return Inventory(application, objects)

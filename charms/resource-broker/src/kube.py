@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import weakref
 from dataclasses import dataclass
 from typing import Any
 
-import httpx2 as httpx
+import httpx2 as httpx  # lightkube's own client
+
+for _name in ("httpx2", "httpcore2"):  # else every request is a line of `juju debug-log`
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 Object = dict[str, Any]
 _TIMEOUT_SECONDS = 30.0
@@ -88,12 +92,13 @@ class Cluster:
             if error.code != 404:
                 raise
 
-    def list(self, api: str, kind: str, selector: str = "") -> list[Object]:
-        """All objects of a kind in all namespaces; none when there is no such kind."""
+    def list(self, api: str, kind: str, selector: str = "", namespace: str = "") -> list[Object]:
+        """All objects of a kind, in one namespace or all; none when there is no such kind."""
         try:
             plural, _ = self._kind(api, kind)
+            middle = f"/namespaces/{namespace}" if namespace else ""
             answer = self._call(
-                "GET", f"{_root(api)}/{plural}", params={"labelSelector": selector}
+                "GET", f"{_root(api)}{middle}/{plural}", params={"labelSelector": selector}
             )
         except ApiError as error:
             if error.code == 404:

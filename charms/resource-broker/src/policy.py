@@ -1,59 +1,128 @@
-"""What an application may declare. Whatever is not known to be harmless is refused."""
+"""What an application may declare. Whatever the rules do not allow is refused."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import pydantic
+import rights
+import shapes
+import yaml
+
+from charmed_mlops.interfaces.manifests import TENANT, TENANT_LABEL
 
 Manifest = Mapping[str, Any]
 
-_RBAC = "rbac.authorization.k8s.io/v1"
+RBAC = "rbac.authorization.k8s.io/v1"
 _ADMISSION = "admissionregistration.k8s.io/v1"
 CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
 WEBHOOKS = (
     (_ADMISSION, "MutatingWebhookConfiguration"),
     (_ADMISSION, "ValidatingWebhookConfiguration"),
 )
-CLUSTER_KINDS = {CRD, (_RBAC, "ClusterRole"), (_RBAC, "ClusterRoleBinding"), *WEBHOOKS}
+CLUSTER_KINDS = {CRD, (RBAC, "ClusterRole"), (RBAC, "ClusterRoleBinding"), *WEBHOOKS}
 NAMESPACED_KINDS = {
     ("v1", "ConfigMap"),
     ("v1", "Secret"),
     ("v1", "Service"),
+    ("v1", "ServiceAccount"),
     ("networking.k8s.io/v1", "NetworkPolicy"),
-    (_RBAC, "Role"),
-    (_RBAC, "RoleBinding"),
+    (RBAC, "Role"),
+    (RBAC, "RoleBinding"),
 }
-# Verbs that give more than they say: https://kubernetes.io/docs/concepts/security/rbac-good-practices/
-_ESCALATING_VERBS = {"*", "escalate", "impersonate", "bind", "approve", "sign", "attest"}
-_READ = {"get", "list", "watch"}
-# resource -> verbs that a cluster-wide role may have on it; other resources: any named verb
-_SENSITIVE = {
-    "secrets": {"get"},
-    "nodes/proxy": set(),
-    "pods/exec": set(),
-    "pods/attach": set(),
-    "pods/portforward": set(),
-    "serviceaccounts/token": set(),
-    "certificatesigningrequests/approval": set(),
-    "customresourcedefinitions": _READ,
-    "mutatingwebhookconfigurations": _READ,
-    "validatingwebhookconfigurations": _READ,
-    "validatingadmissionpolicies": _READ,
-    "mutatingadmissionpolicies": _READ,
-    "clusterroles": _READ,
-    "clusterrolebindings": _READ,
-    "persistentvolumes": _READ,
+_SHAPES: Mapping[tuple[str, str], type[shapes._Object]] = {
+    CRD: shapes.Definition,
+    (RBAC, "ClusterRole"): shapes.Role,
+    (RBAC, "Role"): shapes.Role,
+    (RBAC, "ClusterRoleBinding"): shapes.Binding,
+    (RBAC, "RoleBinding"): shapes.Binding,
+    **dict.fromkeys(WEBHOOKS, shapes.Webhooks),
+    ("v1", "Service"): shapes.Service,
+    ("v1", "Secret"): shapes.Secret,
+    ("networking.k8s.io/v1", "NetworkPolicy"): shapes.NetworkPolicy,
 }
-# in the model's own namespace
-_SENSITIVE_HERE = {"serviceaccounts/token": set(), "pods/exec": set(), "pods/attach": set()}
-_RESERVED_GROUP = re.compile(r"(^|\.)(k8s|kubernetes)\.io$")
-_AGGREGATE = re.compile(r"/aggregate-to-")
-RULES = (
-    "kind", "namespace", "binding", "wildcard", "verb", "sensitive", "aggregation", "url",
-    "webhook", "group", "secret-type", "service",
-)  # fmt: skip
+NAME_LABEL = "app.kubernetes.io/name"
+# Groups whose kinds, and label domains whose labels, belong to the cluster or to Juju.
+_RESERVED = re.compile(
+    r"(^|\.)(k8s\.io|kubernetes\.io|juju\.is|charmed-mlops\.io|projectcalico\.org|cilium\.io)$"
+)
+_OPEN_GROUPS = {"sparkoperator.k8s.io", "metacontroller.k8s.io", "app.k8s.io"}
+# An application that owns a kind of the group may see the pods with labels of these domains.
+_LABEL_DOMAINS = {"jobset.x-k8s.io": {"jobset.sigs.k8s.io"}}
+_VIRTUAL_DOMAINS = {"pipelines.kubeflow.org"}
+_AGGREGATE = re.compile(
+    r"rbac\.authorization\.(k8s\.io|kubeflow\.org)/aggregate-to-(\S*?)(view|edit|admin)"
+)
+_AGGREGATED = re.compile(r"rbac\.authorization\.kubeflow\.org/aggregate-to-[a-z0-9.-]+")
+# Roles of users, which the application that makes their namespaces may bind.
+_USER_ROLES = {"kubeflow-admin", "kubeflow-edit", "kubeflow-view"}
+_VERB = re.compile(r"[a-zA-Z]{1,63}")
+_SECRET_TYPES = {
+    "Opaque", "kubernetes.io/tls", "kubernetes.io/dockerconfigjson", "kubernetes.io/basic-auth",
+    "kubernetes.io/ssh-auth",
+}  # fmt: skip
+
+
+class Grant(pydantic.BaseModel):
+    """What the administrator allows one application beyond the rules.
+
+    Either rights (verbs on resources at a scope), or one object (`Kind/name`) as it is declared,
+    or custom resources of a kind that another application defines.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+    api_groups: list[str] = pydantic.Field([""], alias="apiGroups")
+    resources: list[str] = []
+    verbs: list[str] = []
+    scope: str = "cluster"
+    resource_names: list[str] = pydantic.Field([], alias="resourceNames")
+    object: str | None = None
+    kind: str | None = None
+    group: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _complete(self) -> Grant:
+        if self.scope not in rights.SCOPES:
+            raise ValueError(f"scope {self.scope!r} is none of {', '.join(rights.SCOPES)}")
+        forms = (bool(self.resources and self.verbs), self.object is not None, bool(self.kind))
+        if sum(forms) != 1 or (self.kind and not self.group):
+            raise ValueError("write resources and verbs, or object, or kind and group")
+        return self
+
+    def covers(self, scope: str, group: str, resource: str, verb: str, names: Sequence[str]):
+        """Whether it allows the verb on the resource, for these names or, without, for all."""
+        return (
+            scope == self.scope
+            and group in self.api_groups
+            and resource in self.resources
+            and verb in self.verbs
+            and (not (only := set(self.resource_names)) or (bool(names) and set(names) <= only))
+        )
+
+
+Grants = Mapping[str, Sequence[Grant]]
+
+
+def grants(text: str) -> Grants:
+    """The grants per application from the config option's YAML.
+
+    Raises:
+        ValueError: not of that form; the text says where.
+    """
+    try:
+        found = yaml.safe_load(text) or {}
+        return pydantic.TypeAdapter(dict[str, list[Grant]]).validate_python(found)
+    except yaml.YAMLError as error:
+        raise ValueError("not YAML: " + " ".join(str(error).split())) from None
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{where}: {first['msg']}") from None
 
 
 @dataclass(frozen=True)
@@ -61,7 +130,7 @@ class Refusal:
     """Why an object is refused.
 
     Attributes:
-        rule: the rule's name, which the config option `allow` takes.
+        rule: the rule's name.
         reason: one line.
     """
 
@@ -74,171 +143,353 @@ class Policy:
     """The rules for one application.
 
     Attributes:
-        application: who asks.
-        service_account: what its pods run as.
+        application: who asks; Juju gives it a ServiceAccount of its name.
         namespace: the model's.
-        allowed: rules that the administrator lifts for it.
+        granted: what the administrator allows it beyond the rules.
+        broker: the broker's own name, which its inventories' names begin with.
     """
 
     application: str
-    service_account: str
     namespace: str
-    allowed: Collection[str] = field(default=())
+    granted: Sequence[Grant] = ()
+    broker: str = "resource-broker"
 
-    def check(self, manifests: Collection[Manifest]) -> Iterator[tuple[Manifest, Refusal]]:
+    def check(
+        self, manifests: Collection[Manifest], tenants: Collection[Manifest] = ()
+    ) -> Iterator[tuple[Manifest, Refusal]]:
         """Each refused object with the first reason for it."""
-        own = _Declared.of(manifests)
-        for manifest in manifests:
-            for refusal in self._refusals(manifest, own):
-                if refusal.rule not in self.allowed:
-                    yield manifest, refusal
-                    break
+        parsed: list[tuple[Manifest, shapes._Object, bool]] = []
+        for found, tenant in ((manifests, False), (tenants, True)):
+            for manifest in found:
+                identity = (manifest["apiVersion"], manifest["kind"])
+                try:
+                    shape = _SHAPES.get(identity, shapes.Plain).model_validate(dict(manifest))
+                except pydantic.ValidationError as error:
+                    first = error.errors()[0]
+                    where = ".".join(map(str, first["loc"]))
+                    yield manifest, Refusal("malformed", f"malformed: {where}: {first['msg']}")
+                else:
+                    parsed.append((manifest, shape, tenant))
+        declared = _Declared(parsed)
+        excused = {grant.object for grant in self.granted if grant.object}
+        for manifest, shape, tenant in parsed:
+            if f"{manifest['kind']}/{shape.metadata.name}" in excused:
+                continue
+            checker = _Checker(self, declared, tenant)
+            for refusal in checker.refusals((manifest["apiVersion"], manifest["kind"]), shape):
+                yield manifest, refusal
+                break
 
-    def _refusals(self, manifest: Manifest, own: _Declared) -> Iterator[Refusal]:
-        identity = (manifest["apiVersion"], manifest["kind"])
-        group = identity[0].rpartition("/")[0]
-        custom = own.scopes.get((group, identity[1]))
-        namespace = manifest["metadata"].get("namespace")
-        if identity not in CLUSTER_KINDS | NAMESPACED_KINDS and custom is None:
-            yield Refusal("kind", f"applications may not declare a {identity[1]}")
-        if identity in NAMESPACED_KINDS or custom == "Namespaced":
-            if namespace not in (None, self.namespace):
-                yield Refusal("namespace", f"namespace {namespace} is not the model's")
-        elif namespace is not None and custom != "Namespaced":
-            yield Refusal("namespace", f"a {identity[1]} has no namespace")
-        if manifest["metadata"].get("ownerReferences") or manifest["metadata"].get("finalizers"):
-            yield Refusal("kind", "ownerReferences and finalizers may not be declared")
-        match identity:
-            case (_, "CustomResourceDefinition"):
-                yield from self._definition(manifest)
-            case (_, "ClusterRole") | (_, "Role"):
-                yield from self._role(manifest, own)
-            case (_, "ClusterRoleBinding") | (_, "RoleBinding"):
-                yield from self._binding(manifest, own)
-            case (_, "MutatingWebhookConfiguration") | (_, "ValidatingWebhookConfiguration"):
-                yield from self._webhooks(manifest, own)
-            case ("v1", "Secret"):
-                kind = manifest.get("type", "Opaque")
-                if kind not in ("Opaque", "kubernetes.io/tls", "kubernetes.io/dockerconfigjson"):
-                    yield Refusal("secret-type", f"a Secret of type {kind} is not allowed")
-            case ("v1", "Service"):
-                spec = manifest.get("spec") or {}
-                if spec.get("type") == "ExternalName" or spec.get("externalIPs"):
-                    yield Refusal("service", "ExternalName and externalIPs redirect traffic")
-            case _:
-                pass
-
-    def _definition(self, manifest: Manifest) -> Iterator[Refusal]:
-        spec = manifest.get("spec") or {}
-        if _RESERVED_GROUP.search(spec.get("group", "")):
-            yield Refusal("group", f"API group {spec.get('group')} is reserved for Kubernetes")
-        conversion = (spec.get("conversion") or {}).get("webhook")
-        if conversion:
-            yield from self._client(conversion.get("clientConfig") or {}, None)
-
-    def _role(self, manifest: Manifest, own: _Declared) -> Iterator[Refusal]:
-        if manifest.get("aggregationRule"):
-            yield Refusal("aggregation", "an aggregationRule collects rules that nobody checked")
-        labels = manifest["metadata"].get("labels") or {}
-        aggregate = any(_AGGREGATE.search(label) for label in labels)
-        for rule in manifest.get("rules") or ():
-            groups, resources = rule.get("apiGroups") or (), rule.get("resources") or ()
-            verbs = set(rule.get("verbs") or ())
-            urls = rule.get("nonResourceURLs") or ()
-            if "*" in verbs or any("*" in part for part in (*groups, *resources)):
-                yield Refusal("wildcard", "no * in verbs, resources and apiGroups: name them")
-            if escalating := sorted(verbs & (_ESCALATING_VERBS - {"*"})):
-                yield Refusal("verb", f"verb {escalating[0]} would let it raise its own rights")
-            if any("*" in url for url in urls):
-                yield Refusal("url", "no * in nonResourceURLs: name them")
-            limits = _SENSITIVE if manifest["kind"] == "ClusterRole" else _SENSITIVE_HERE
-            for resource in resources:
-                if resource in limits and (beyond := verbs - limits[resource]):
-                    where = "cluster-wide" if limits is _SENSITIVE else "in the namespace"
-                    text = f"{'/'.join(sorted(beyond))} on {resource} {where} is too much"
-                    yield Refusal("sensitive", text)
-            foreign = sorted(set(groups) - own.groups)
-            if aggregate and (foreign or urls):
-                yield Refusal(
-                    "aggregation",
-                    f"an aggregate role may only name its own API groups, not {foreign or urls}",
-                )
-
-    def _binding(self, manifest: Manifest, own: _Declared) -> Iterator[Refusal]:
-        reference = manifest.get("roleRef") or {}
-        if (reference.get("kind"), reference.get("name")) not in own.roles:
-            yield Refusal(
-                "binding", f"{reference.get('name')} is not a role that the application declares"
-            )
-        subjects = manifest.get("subjects") or ()
-        if not subjects:
-            yield Refusal("binding", "it has no subject")
-        for subject in subjects:
-            if (
-                subject.get("kind") != "ServiceAccount"
-                or subject.get("name") != self.service_account
-                or subject.get("namespace") != self.namespace
-            ):
-                yield Refusal(
-                    "binding",
-                    f"it may name only ServiceAccount {self.namespace}/{self.service_account}, "
-                    f"not {subject.get('kind')} {subject.get('name')}",
-                )
-
-    def _webhooks(self, manifest: Manifest, own: _Declared) -> Iterator[Refusal]:
-        for webhook in manifest.get("webhooks") or ():
-            yield from self._client(webhook.get("clientConfig") or {}, own)
-            selected = _selects(webhook.get("objectSelector"))
-            for rule in webhook.get("rules") or ():
-                groups, resources = rule.get("apiGroups") or (), rule.get("resources") or ()
-                if any("*" in part for part in (*groups, *resources)):
-                    yield Refusal("webhook", "no * in a webhook's apiGroups and resources")
-                foreign = sorted(set(groups) - own.groups)
-                if foreign and (set(resources) != {"pods"} or groups != [""] or not selected):
-                    yield Refusal(
-                        "webhook",
-                        "it may see only its own API groups, and pods by an objectSelector",
-                    )
-
-    def _client(self, client: Mapping[str, Any], own: _Declared | None) -> Iterator[Refusal]:
-        service = client.get("service") or {}
-        names = {self.application} | (own.services if own else set())
-        if client.get("url") or service.get("namespace") != self.namespace:
-            yield Refusal("webhook", "it has to call a Service in the model's namespace")
-        elif service.get("name") not in names:
-            yield Refusal("webhook", f"{service.get('name')} is not a Service of the application")
+    def may_declare(self, group: str, kind: str) -> bool:
+        """Whether the administrator lets it declare custom resources of a foreign kind."""
+        return any(grant.kind == kind and grant.group == group for grant in self.granted)
 
 
-def _selects(selector: Mapping[str, Any] | None) -> bool:
-    """Whether an objectSelector asks for something that a pod has to carry."""
-    if not selector:
-        return False
-    return bool(selector.get("matchLabels")) or any(
-        expression.get("operator") in ("Exists", "In")
-        for expression in selector.get("matchExpressions") or ()
-    )
-
-
-@dataclass(frozen=True)
 class _Declared:
     """What the application declares itself, which other objects of it may refer to."""
 
-    scopes: Mapping[tuple[str, str], str]
-    groups: set[str]
-    roles: set[tuple[str, str]]
-    services: set[str]
+    def __init__(self, parsed: Sequence[tuple[Manifest, shapes._Object, bool]]):
+        self.definitions: dict[tuple[str, str], str] = {}  # (group, kind) -> scope
+        self.plurals: set[tuple[str, str]] = set()
+        self.roles: dict[tuple[str, str, bool], shapes.Role] = {}
+        self.accounts: set[str] = set()
+        self.services: set[str] = set()
+        self.secrets: set[str] = set()
+        self.bindings: list[tuple[str, bool, shapes.Binding]] = []
+        for manifest, shape, tenant in parsed:
+            kind, name = manifest["kind"], shape.metadata.name
+            match shape:
+                case shapes.Definition(spec=spec) if not tenant:
+                    self.definitions[spec.group, spec.names.kind] = spec.scope
+                    self.plurals.add((spec.group, spec.names.plural))
+                case shapes.Role():
+                    self.roles[kind, name, tenant] = shape
+                case shapes.Binding():
+                    self.bindings.append((kind, tenant, shape))
+                case shapes.Service() if not tenant:
+                    self.services.add(name)
+                case shapes.Secret() if not tenant:
+                    self.secrets.add(name)
+                case _ if kind == "ServiceAccount" and not tenant:
+                    self.accounts.add(name)
+                case _:
+                    pass
 
-    @classmethod
-    def of(cls, manifests: Collection[Manifest]) -> _Declared:
-        scopes, roles, services = {}, set(), set()
-        for manifest in manifests:
-            identity = (manifest["apiVersion"], manifest["kind"])
-            if identity == CRD:
-                spec = manifest.get("spec") or {}
-                kind = (spec.get("names") or {}).get("kind", "")
-                scopes[spec.get("group", ""), kind] = spec.get("scope", "")
-            elif identity[0] == _RBAC and identity[1] in ("Role", "ClusterRole"):
-                roles.add((identity[1], manifest["metadata"]["name"]))
-            elif identity == ("v1", "Service"):
-                services.add(manifest["metadata"]["name"])
-        return cls(scopes, {group for group, _ in scopes}, roles, services)
+    @cached_property
+    def groups(self) -> set[str]:
+        return {group for group, _ in self.plurals}
+
+    def role(self, binding: shapes.Binding, tenant: bool) -> shapes.Role | None:
+        """The declared role that a binding refers to."""
+        kind, name = binding.role.kind, binding.role.name
+        if kind == "ClusterRole":
+            return self.roles.get((kind, name, False))
+        return self.roles.get((kind, name, tenant))
+
+    def scopes(self, kind: str, name: str) -> set[str]:
+        """Where a declared cluster role is bound."""
+        return {
+            "cluster" if bound == "ClusterRoleBinding" else "tenants" if tenant else "model"
+            for bound, tenant, binding in self.bindings
+            if (binding.role.kind, binding.role.name) == (kind, name)
+        }
+
+
+class _Checker:
+    """The rules for one object."""
+
+    def __init__(self, policy: Policy, declared: _Declared, tenant: bool):
+        self.policy, self.declared, self.tenant = policy, declared, tenant
+        self.application, self.namespace = policy.application, policy.namespace
+
+    def refusals(self, identity: tuple[str, str], shape: shapes._Object) -> Iterator[Refusal]:
+        yield from self._kind(identity, shape.metadata)
+        checks: Mapping[type, Callable[..., Iterator[Refusal]]] = {
+            shapes.Definition: self._definition,
+            shapes.Binding: self._binding,
+            shapes.Webhooks: self._webhooks,
+            shapes.Secret: self._secret,
+            shapes.Service: self._service,
+            shapes.NetworkPolicy: self._network_policy,
+        }
+        if isinstance(shape, shapes.Role):
+            yield from self._role(identity[1], shape)
+        elif check := checks.get(type(shape)):
+            yield from check(shape)
+        elif identity == ("v1", "ServiceAccount") and not self.tenant:
+            name = shape.metadata.name
+            if not name.startswith(f"{self.application}-"):
+                text = f"name a ServiceAccount {self.application}-…, not {name}"
+                yield Refusal("name", text)
+
+    def _kind(self, identity: tuple[str, str], metadata: shapes.Metadata) -> Iterator[Refusal]:
+        group, kind = identity[0].rpartition("/")[0], identity[1]
+        scope = self.declared.definitions.get((group, kind))
+        granted = self.policy.may_declare(group, kind)
+        if identity not in CLUSTER_KINDS | NAMESPACED_KINDS and scope is None and not granted:
+            yield Refusal("kind", f"applications may not declare a {kind}")
+        if self.tenant and (identity in CLUSTER_KINDS or scope == "Cluster"):
+            yield Refusal("namespace", f"a {kind} is not of one tenant")
+        if not self.tenant and TENANT in str(metadata):
+            yield Refusal("namespace", f"{TENANT} stands only in objects for tenants")
+        namespace = metadata.namespace
+        if identity in NAMESPACED_KINDS or scope == "Namespaced" or granted:
+            own = (None, self.namespace)
+            if not self.tenant and namespace not in own:
+                yield Refusal("namespace", f"namespace {namespace} is not the model's")
+            if self.tenant and namespace == self.namespace:
+                yield Refusal("namespace", "the model's namespace is not a tenant's")
+        elif namespace is not None:
+            yield Refusal("namespace", f"a {kind} has no namespace")
+        if metadata.ownerReferences or metadata.finalizers:
+            yield Refusal("kind", "ownerReferences and finalizers may not be declared")
+        if identity == ("v1", "Secret") and metadata.name.startswith(f"{self.policy.broker}."):
+            yield Refusal("name", f"names that begin with {self.policy.broker}. are the broker's")
+
+    def _definition(self, definition: shapes.Definition) -> Iterator[Refusal]:
+        spec = definition.spec
+        reserved = _RESERVED.search(spec.group) or "." not in spec.group  # apps, batch, …
+        if reserved and spec.group not in _OPEN_GROUPS:
+            yield Refusal("group", f"API group {spec.group} is reserved")
+        if definition.metadata.name != f"{spec.names.plural}.{spec.group}":
+            yield Refusal("group", f"its name has to be {spec.names.plural}.{spec.group}")
+        if spec.conversion and spec.conversion.webhook:
+            yield from self._client(spec.conversion.webhook.client)
+
+    # roles
+
+    def _role(self, kind: str, role: shapes.Role) -> Iterator[Refusal]:
+        scopes: set[str] = set()
+        for label, value in role.metadata.labels.items():
+            if "aggregate-to" not in label or kind != "ClusterRole":
+                continue
+            found = _AGGREGATE.fullmatch(label)
+            if found is None:
+                yield Refusal("aggregation", f"label {label} adds to roles that are not users'")
+            elif value == "true":
+                scopes.add(found[3])
+        bound = (
+            self.declared.scopes(kind, role.metadata.name)
+            if kind == "ClusterRole"
+            else {"tenants" if self.tenant else "model"}
+        )
+        if role.aggregation:
+            yield from self._aggregation(role.aggregation, bound)
+        scopes |= bound
+        for scope in sorted(scopes or {"cluster"}):
+            for rule in role.rules:
+                yield from self._rule(scope, rule)
+
+    def _aggregation(self, rule: shapes.Aggregation, bound: set[str]) -> Iterator[Refusal]:
+        for selector in rule.selectors or [shapes.Selector()]:
+            labels = selector.match_labels
+            if (
+                selector.match_expressions
+                or not labels
+                or any(
+                    value != "true" or not _AGGREGATED.fullmatch(key)
+                    for key, value in labels.items()
+                )
+            ):
+                text = (
+                    "it may collect only roles with rbac.authorization.kubeflow.org/aggregate-to-…"
+                )
+                yield Refusal("aggregation", text)
+        if bound:
+            yield Refusal(
+                "aggregation", "a role that collects others is for users, not to be bound"
+            )
+
+    def _rule(self, scope: str, rule: shapes.Rule) -> Iterator[Refusal]:
+        for url in rule.urls:
+            if "*" in url or set(rule.verbs) - {"get"} or scope != "cluster":
+                yield Refusal("url", "name each of nonResourceURLs, with the verb get only")
+        for group in rule.groups:
+            for resource in rule.resources:
+                for verb in rule.verbs:
+                    if any(
+                        grant.covers(scope, group, resource, verb, rule.names)
+                        for grant in self.policy.granted
+                    ):
+                        continue
+                    if not self._may(scope, group, resource, verb, rule.names):
+                        where = f"{resource}.{group}" if group else resource
+                        named = f" named {', '.join(rule.names)}" if rule.names else ""
+                        yield Refusal("right", f"{verb} on {where}{named} ({scope}) is too much")
+
+    def _may(self, scope: str, group: str, resource: str, verb: str, names: Sequence[str]) -> bool:
+        if "*" in (group, verb) or "*" in resource:
+            return False
+        plural = resource.partition("/")[0]
+        if (group, resource, verb) == ("rbac.authorization.k8s.io", "clusterroles", "bind"):
+            own = {name for kind, name, _ in self.declared.roles if kind == "ClusterRole"}
+            return scope == "cluster" and bool(names) and set(names) <= own | _USER_ROLES
+        if verb in rights.ESCALATING or not _VERB.fullmatch(verb):
+            return False
+        if (group, plural) in self.declared.plurals or rights.of_stack(group, resource, verb):
+            return True
+        if verb in rights.TABLES[scope].get((group, resource), rights.NONE):
+            return True
+        return (
+            scope == "model"
+            and (group, resource) == ("", "secrets")
+            and verb in ("get", "update", "patch", "delete")
+            and bool(names)
+            and all(self._own_secret(name) for name in names)
+        )
+
+    def _own_secret(self, name: str) -> bool:
+        """Whether a Secret in the model's namespace is the application's by its name."""
+        if name in self.declared.secrets:
+            return True
+        # Juju keeps the password of an application's agent under that name
+        return name.startswith(f"{self.application}-") and not name.endswith("-application-config")
+
+    def _binding(self, binding: shapes.Binding) -> Iterator[Refusal]:
+        role = self.declared.role(binding, self.tenant)
+        users = self.tenant and binding.role.kind == "ClusterRole"
+        if role is None and not (users and binding.role.name in _USER_ROLES):
+            text = f"{binding.role.name} is not a role that the application declares"
+            yield Refusal("binding", text)
+        if not binding.subjects:
+            yield Refusal("binding", "it has no subject")
+        for subject in binding.subjects:
+            if not self._may_name(subject, role):
+                yield Refusal(
+                    "binding",
+                    f"it may name only ServiceAccount {self.namespace}/{self.application}, and "
+                    f"those that it declares, not {subject.kind} {subject.name}",
+                )
+
+    def _may_name(self, subject: shapes.Subject, role: shapes.Role | None) -> bool:
+        if subject.kind == "ServiceAccount":
+            if subject.namespace == self.namespace:
+                known = {self.application, *self.declared.accounts}
+                return role is not None and subject.name in known
+            return self.tenant and subject.namespace == TENANT
+        if (subject.kind, subject.name) == ("Group", "system:authenticated") and role:
+            # what everybody may read, such as the runtimes that a platform offers
+            return not role.aggregation and all(
+                not rule.urls
+                and set(rule.verbs) <= rights.READ
+                and {(group, resource) for group in rule.groups for resource in rule.resources}
+                <= self.declared.plurals
+                for rule in role.rules
+            )
+        return False
+
+    # webhooks
+
+    def _webhooks(self, webhooks: shapes.Webhooks) -> Iterator[Refusal]:
+        for webhook in webhooks.webhooks:
+            yield from self._client(webhook.client)
+            for rule in webhook.rules:
+                for group in rule.groups:
+                    for resource in rule.resources:
+                        plural = resource.partition("/")[0]
+                        if (group, plural) in self.declared.plurals and "*" not in resource:
+                            continue
+                        if (group, resource) != ("", "pods"):
+                            text = f"it may see its own kinds and pods, not {resource}.{group}"
+                            yield Refusal("webhook", text)
+                        elif not self._selects(webhook):
+                            yield Refusal(
+                                "webhook",
+                                "it may see pods only by a namespaceSelector for users' "
+                                "namespaces, or by an objectSelector for a label of its own",
+                            )
+
+    def _client(self, client: shapes.Client) -> Iterator[Refusal]:
+        service = client.service
+        if client.url is not None or service is None or service.namespace != self.namespace:
+            yield Refusal("webhook", "it has to call a Service in the model's namespace")
+        elif service.name not in {self.application, *self.declared.services}:
+            yield Refusal("webhook", f"{service.name} is not a Service of the application")
+
+    def _selects(self, webhook: shapes.Webhook) -> bool:
+        """Whether a webhook on pods leaves out the pods of the model, of Juju and the cluster."""
+        domains = self.declared.groups | _VIRTUAL_DOMAINS
+        for group in self.declared.groups:
+            domains |= _LABEL_DOMAINS.get(group, set())
+        for key, _ in _required(webhook.object_selector):
+            domain = key.rpartition("/")[0]
+            if domain in domains:
+                return True
+        for key, values in _required(webhook.namespace_selector):
+            if (key, values) == (TENANT_LABEL[0], {TENANT_LABEL[1]}):
+                return True
+            domain = key.rpartition("/")[0]
+            if domain and not _RESERVED.search(domain):
+                return True
+        return False
+
+    # plain objects
+
+    def _secret(self, secret: shapes.Secret) -> Iterator[Refusal]:
+        if secret.type not in _SECRET_TYPES:
+            yield Refusal("secret-type", f"a Secret of type {secret.type} is not allowed")
+
+    def _service(self, service: shapes.Service) -> Iterator[Refusal]:
+        spec = service.spec
+        if spec.type == "ExternalName" or spec.external_ips:
+            yield Refusal("service", "ExternalName and externalIPs redirect traffic")
+        if not self.tenant and spec.selector.get(NAME_LABEL) != self.application:
+            yield Refusal("service", f"its selector needs {NAME_LABEL}: {self.application}")
+
+    def _network_policy(self, policy: shapes.NetworkPolicy) -> Iterator[Refusal]:
+        labels = policy.spec.pod_selector.match_labels
+        if not self.tenant and labels.get(NAME_LABEL) != self.application:
+            yield Refusal(
+                "network-policy", f"its podSelector needs {NAME_LABEL}: {self.application}"
+            )
+
+
+def _required(selector: shapes.Selector) -> Iterator[tuple[str, set[str]]]:
+    """The labels that an object has to carry to be selected, with the values of each."""
+    for key, value in selector.match_labels.items():
+        yield key, {value}
+    for expression in selector.match_expressions:
+        if expression.operator == "In":
+            yield expression.key, set(expression.values)
+        elif expression.operator == "Exists":
+            yield expression.key, set()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
+import guard
 from apply import instances, rank
-from inventory import APPLICATION, KEPT, MODEL, Book
+from inventory import APPLICATION, KEPT, MANAGED_BY, MODEL, Book
 from kube import Cluster, Object, Ref
 from policy import CRD, WEBHOOKS
 
@@ -20,7 +21,7 @@ class Outcome:
 
     Attributes:
         pending: custom resources that their controller, still there, is finishing.
-        kept: definitions with custom resources outside the model.
+        kept: definitions with custom resources that users made.
     """
 
     pending: list[Ref] = field(default_factory=list)
@@ -32,60 +33,61 @@ def remove(
 ) -> Outcome:
     """Remove all objects of an application that has gone, or is going.
 
-    1. custom resources in the model's namespace and the application's own, while their
-       controller and its roles are there; 2. webhooks, which would refuse changes without their
-       server; 3. plain objects; 4. finalizers of what is left of 1, unless the controller still
-       runs; 5. roles; 6. definitions. Those with custom resources in other namespaces stay,
-       marked as kept: the data in them is not the model's.
+    1. webhooks, which would refuse changes without their server; 2. the application's own custom
+    resources, while their controller, its configuration and its roles are there; 3. finalizers
+    of what is left of 2, unless the controller still runs; 4. plain objects; 5. roles;
+    6. definitions. What users made stays, with the definitions, marked as kept, unless
+    `everything` is said.
 
     Args:
         cluster: the API server.
         book: where the inventories are.
         application: whose objects they are.
-        everything: the administrator says that custom resources elsewhere go too.
+        everything: the administrator says that custom resources of users go too.
         final: nobody comes back to finish; do not wait for the controller.
     """
     inventory = book.read(application)
     outcome = Outcome()
+    for ref in [ref for ref in inventory.objects if (ref.api, ref.kind) in WEBHOOKS]:
+        _delete(cluster, book, application, ref)
+        del inventory.objects[ref]
     going: list[Ref] = []
-    definitions: dict[Ref, list[Object]] = {}
+    staying: list[Ref] = []
+    definitions: list[Ref] = []
     for ref in [ref for ref in inventory.objects if (ref.api, ref.kind) == CRD]:
         found = cluster.get(ref)
-        if found and book.owns(application, found):
-            definitions[ref] = instances(cluster, found)
-    for ref, resources in definitions.items():
-        named = [(reference(resource), resource) for resource in resources]
-        own = {name for name, _ in named if name in inventory.objects}
-        foreign = [name for name, _ in named if name.namespace != book.namespace]
-        stay = [name for name in foreign if name not in own]
-        if stay and not everything:
-            outcome.kept.append(ref)
-            logger.warning("kept %s: %d custom resources outside the model", ref, len(stay))
-        for name, _ in named:
-            if name in own or everything or name.namespace == book.namespace:
-                if name not in own:
-                    logger.warning("removing %s with its application %s", name, application)
-                cluster.delete(name)
-                going.append(name)
-    roles = []
-    for ref in sorted(inventory.objects, key=lambda ref: -rank(ref.api, ref.kind)):
-        if ref in definitions or ref in going:
+        if not found or not book.owns(application, found):
             continue
-        if ref.api == _ROLES:
-            roles.append(ref)
-        else:
-            _delete(cluster, book, application, ref)
-            del inventory.objects[ref]
+        definitions.append(ref)
+        resources = [reference(resource) for resource in instances(cluster, found)]
+        own = [name for name in resources if name in inventory.objects]
+        users = [name for name in resources if name not in inventory.objects]
+        going += own
+        if users and not everything:
+            outcome.kept.append(ref)
+            staying += users
+            logger.warning("kept %s: users made %d custom resources of it", ref, len(users))
+            continue
+        for name in users:
+            logger.warning("removing %s with its application %s", name, application)
+        going += users
+    for name in going:
+        cluster.delete(name)
     left = [ref for ref in going if cluster.get(ref)]
-    if left and not final and _runs(cluster, book.namespace, application):
+    runs = not final and _runs(cluster, book.namespace, application)
+    if left and runs:
         outcome.pending = left
         book.write(inventory)
         return outcome
-    for ref in left:
+    # what stays in the model's namespace must not keep the namespace from going
+    held = [] if runs else [ref for ref in staying if ref.namespace == book.namespace]
+    for ref in [*left, *held]:
         logger.warning("taking the finalizers off %s: its controller is gone", ref)
         cluster.drop_finalizers(ref)
-    for ref in roles:
-        _delete(cluster, book, application, ref)
+    rest = sorted(inventory.objects, key=lambda ref: (ref.api == _ROLES, -rank(ref.api, ref.kind)))
+    for ref in rest:
+        if ref not in definitions and ref not in going:
+            _delete(cluster, book, application, ref)
     for ref in definitions:
         if ref in outcome.kept:
             _keep(cluster, book, application, ref)
@@ -95,6 +97,38 @@ def remove(
     book.write(inventory)
     cluster.forget_kinds()
     return outcome
+
+
+def remove_orphans(cluster: Cluster, book: Book, known: set[str]) -> None:
+    """Take away what fails closed or gives rights for applications that are no more.
+
+    A model that was destroyed by force leaves webhooks that nobody answers and roles. Another
+    model's broker removes them when the model's namespace is gone; a broker of a model of the
+    same name removes the webhooks that are in no inventory. Definitions are marked as kept.
+    """
+    guards = [(guard.API, guard.BINDING), (guard.API, guard.POLICY)]
+    roles = [(_ROLES, "ClusterRoleBinding"), (_ROLES, "ClusterRole")]
+    alive: set[str] | None = None
+    for api, kind in [*WEBHOOKS, *guards, *roles, CRD]:
+        for item in cluster.list(api, kind, f"{MODEL},{MANAGED_BY}"):
+            labels, ref = item["metadata"]["labels"], reference(item)
+            model, application = labels[MODEL], labels.get(APPLICATION, "")
+            if model == book.namespace:
+                own = labels[MANAGED_BY] == book.broker
+                if own and (api, kind) in WEBHOOKS and application not in known:
+                    logger.warning("removing %s: nobody is there to answer it", ref)
+                    cluster.delete(ref)
+                continue
+            if alive is None:
+                namespaces = cluster.list("v1", "Namespace")
+                alive = {each["metadata"]["name"] for each in namespaces}
+            if model in alive or ((api, kind) == CRD and _kept(item)):
+                continue
+            if (api, kind) == CRD:
+                cluster.merge(ref, {"metadata": {"labels": {KEPT: "true"}}})
+            else:
+                logger.warning("removing %s: its model %s is gone", ref, model)
+                cluster.delete(ref)
 
 
 def reference(found: Object) -> Ref:

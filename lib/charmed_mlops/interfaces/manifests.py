@@ -82,11 +82,13 @@ class Answer(pydantic.BaseModel):
         hash: the request that this answers.
         problems: empty when everything in it is applied.
         tenants: the namespaces of the tenants, for applications that declare objects for them.
+        checked: what the provider checked the request against; the provider's own.
     """
 
     hash: str | None = None
     problems: list[Problem] = pydantic.Field(default_factory=list)
     tenants: list[str] = pydantic.Field(default_factory=list)
+    checked: str = ""
 
 
 def name_of(manifest: Mapping[str, Any]) -> str:

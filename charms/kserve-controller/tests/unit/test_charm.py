@@ -164,7 +164,10 @@ def test_it_waits_for_the_object_store(context):
 def test_the_policy_takes_all_of_it(context, modules):
     relation, keys = bucket()
     manifests = declared(context, relation, secrets=[keys])
-    policy = modules["policy"].Policy("kserve-controller", "kserve-controller", "shop")
+    bundle = yaml.safe_load((CHARM.parents[1] / "bundle" / "bundle.yaml").read_text())
+    allow = bundle["applications"]["resource-broker"]["options"]["allow"]
+    granted = modules["policy"].grants(allow)["kserve-controller"]
+    policy = modules["policy"].Policy("kserve-controller", "shop", granted)
     assert list(policy.check(manifests)) == []
 
 

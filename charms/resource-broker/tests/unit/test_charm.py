@@ -25,7 +25,18 @@ from charmed_mlops.interfaces.manifests import (
 
 CHARM = Path(__file__).parents[2]
 META = yaml.safe_load((CHARM / "charmcraft.yaml").read_text())
-MODULES = ("charm", "broker", "apply", "removal", "inventory", "kube", "policy")
+MODULES = (
+    "charm",
+    "broker",
+    "apply",
+    "removal",
+    "inventory",
+    "kube",
+    "policy",
+    "guard",
+    "rights",
+    "shapes",
+)
 RBAC = "rbac.authorization.k8s.io/v1"
 KINDS = (
     ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
@@ -156,7 +167,8 @@ def test_what_is_declared_is_applied_and_answered(context, cluster):
     relation = relate(ALL)
     out = run(context, context.on.relation_changed(relation, remote_unit=0), relation)
     assert out.unit_status == ops.ActiveStatus()
-    assert answer(out, relation) == {"hash": digest(ALL), "problems": [], "tenants": []}
+    answered = answer(out, relation)
+    assert (answered["hash"], answered["problems"]) == (digest(ALL), [])
     declared = {f"{item['kind']}/{item['metadata']['name']}" for item in ALL}
     assert declared | {"Secret/resource-broker.maker"} == names(cluster)
 
@@ -190,7 +202,7 @@ def test_a_refused_object_keeps_all_of_them_out(context, cluster):
     (problem,) = answer(out, relation)["problems"]
     assert (problem["object"], problem["outcome"]) == ("ClusterRole/shop-maker", "refused")
     assert names(cluster) == set()
-    lifted = {"allow": "maker=wildcard"}
+    lifted = {"allow": "maker: [{object: ClusterRole/shop-maker}]"}
     out = run(context, context.on.config_changed(), relation, config=lifted)
     assert answer(out, relation)["problems"] == []
 
@@ -217,13 +229,19 @@ def test_a_secret_s_content_comes_from_the_juju_secret(context, cluster):
 
 
 @pytest.mark.engine
-def test_the_end_of_a_relation_leaves_nothing_of_the_model(context, cluster, modules):
+def test_the_end_of_a_relation_leaves_only_what_users_made(context, cluster, modules):
     run(context, context.on.update_status(), relate(ALL))
-    put(cluster, modules, "shop", "mine", finalizers=["tea.example.com/hold"])
     relation = relate(ALL)
     out = run(context, context.on.relation_broken(relation), relation)
     assert out.unit_status == ops.ActiveStatus()
     assert names(cluster) == set()
+
+    run(context, context.on.update_status(), relate(ALL))
+    put(cluster, modules, "shop", "mine", finalizers=["tea.example.com/hold"])
+    run(context, context.on.relation_broken(relation), relation)
+    assert names(cluster) == {"Pot/mine", "CustomResourceDefinition/pots.tea.example.com"}
+    (pot,) = cluster.list("tea.example.com/v1", "Pot")
+    assert "finalizers" not in pot["metadata"]  # it would keep the model's namespace from going
 
 
 @pytest.mark.engine
@@ -243,6 +261,8 @@ def test_custom_resources_elsewhere_stay_unless_the_administrator_says_so(
         relation = relate(bound, "successor")
         out = run(context, context.on.update_status(), relation)
         assert answer(out, relation)["problems"] == []
+        (found,) = cluster.list(*KINDS[0], "charmed-mlops.io/application=successor")
+        assert "charmed-mlops.io/kept" not in found["metadata"]["labels"]  # nobody else's now
 
 
 @pytest.mark.engine
@@ -259,11 +279,14 @@ def test_a_running_controller_finishes_its_resources_itself(context, cluster, mo
         "PATCH", cluster._path(pod) + "/status", content=json.dumps(ready).encode(),
         headers={"Content-Type": "application/merge-patch+json"},
     )  # fmt: skip
-    out = run(context, context.on.update_status())
+    config = {"remove-custom-resources": True}
+    out = run(context, context.on.update_status(), config=config)
     assert out.unit_status == ops.WaitingStatus("waiting for 1 custom resources to be finished")
-    assert {"Pot/mine", "ClusterRole/shop-maker"} <= names(cluster)
+    # all that the controller needs to finish is still there, its configuration too
+    needed = {"Pot/mine", "ClusterRole/shop-maker", "ConfigMap/maker-settings"}
+    assert needed <= names(cluster)
     cluster._call("DELETE", cluster._path(pod), params={"gracePeriodSeconds": "0"})
-    out = run(context, context.on.update_status())
+    out = run(context, context.on.update_status(), config=config)
     assert (out.unit_status, names(cluster)) == (ops.ActiveStatus(), set())
 
 
@@ -292,10 +315,20 @@ def test_actions(context, cluster):
         run(context, context.on.action("reapply", params={"application": "nobody"}), relation)
 
 
-def test_a_rule_that_does_not_exist_blocks(context):
-    out = run(context, context.on.config_changed(), config={"allow": "maker=everything"})
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("maker: everything", "maker: Input should be a valid list"),
+        ("maker: [{resources: [secrets]}]", "write resources and verbs"),
+        ("maker: [{resources: [secrets], verbs: [get], scope: all}]", "scope 'all' is none of"),
+        ("maker: [", "not YAML"),
+    ],
+)
+def test_a_grant_that_cannot_be_read_blocks(context, text, reason):
+    out = run(context, context.on.config_changed(), config={"allow": text})
     assert isinstance(out.unit_status, ops.BlockedStatus)
-    assert "'everything' is not a rule" in out.unit_status.message
+    assert out.unit_status.message.startswith("config allow: ")
+    assert reason in out.unit_status.message
 
 
 def test_without_trust_it_says_what_to_do(context, modules, monkeypatch):
