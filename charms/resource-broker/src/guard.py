@@ -116,7 +116,6 @@ def _model(namespace: str, broker: str) -> Object:
     guarded = json.dumps([broker, *_JUJU_ACCOUNTS])
     secrets = rf"^({broker}\\..*|.*-application-config|model-exec.*|modeloperator.*|[0-9a-v]{{20}}-[0-9]+)$"
     pod = rf"^{broker}-[0-9]+$"
-    workload = "object.kind in ['Deployment', 'StatefulSet', 'DaemonSet', 'ReplicaSet']"
     return {
         "failurePolicy": "Fail",
         "matchConstraints": {
