@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import ops
 import pytest
 import yaml
+from api_objects import KINDS, objects  # pyright: ignore[reportMissingImports]
 from ops import testing
 
 from charmed_mlops.interfaces.manifests import (
@@ -25,39 +22,7 @@ from charmed_mlops.interfaces.manifests import (
 
 CHARM = Path(__file__).parents[2]
 META = yaml.safe_load((CHARM / "charmcraft.yaml").read_text())
-MODULES = (
-    "charm",
-    "broker",
-    "apply",
-    "removal",
-    "inventory",
-    "kube",
-    "policy",
-    "guard",
-    "rights",
-    "shapes",
-)
 RBAC = "rbac.authorization.k8s.io/v1"
-KINDS = (
-    ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
-    (RBAC, "ClusterRole"),
-    (RBAC, "ClusterRoleBinding"),
-    ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"),
-    ("v1", "Secret"),
-    ("v1", "ConfigMap"),
-    ("tea.example.com/v1", "Pot"),
-)
-
-
-@pytest.fixture
-def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """The charm's modules, as only its own dispatch sees them."""
-    for name in MODULES:
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.syspath_prepend(str(CHARM / "src"))
-    yield {name: importlib.import_module(name) for name in MODULES}
-    for name in MODULES:
-        sys.modules.pop(name, None)
 
 
 @pytest.fixture
@@ -70,35 +35,6 @@ def context(modules: dict[str, Any]) -> testing.Context:
         actions=META["actions"],
         charm_root=CHARM,
     )
-
-
-@pytest.fixture
-def cluster(kubeconfig: Path, modules: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
-    """A client of the real API server, with namespaces `shop` (the model) and `other`."""
-    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
-    client = modules["kube"].Cluster.connect()
-    for name in ("shop", "other"):
-        ref = modules["kube"].Ref("v1", "Namespace", "", name)
-        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-        client.apply(ref, body, "test")
-    yield client
-    for item in objects(client):  # what a failed test leaves
-        client.drop_finalizers(modules["removal"].reference(item))
-        client.delete(modules["removal"].reference(item))
-    client._http.close()
-
-
-def objects(cluster: Any) -> list[dict]:
-    """Objects of the kinds under test, but the cluster's own."""
-    deadline = time.monotonic() + 10  # the API server deletes a definition after its resources
-    while time.monotonic() < deadline and any(
-        item["metadata"].get("deletionTimestamp") for item in cluster.list(*KINDS[0])
-    ):
-        time.sleep(0.1)
-    cluster.forget_kinds()
-    found = [item for api, kind in KINDS for item in cluster.list(api, kind)]
-    own = ("system:", "kube-", "extension-", "cluster-admin", "admin", "edit", "view")
-    return [item for item in found if not item["metadata"]["name"].startswith(own)]
 
 
 def names(cluster: Any) -> set[str]:

@@ -257,7 +257,7 @@ def test_what_a_controller_needs_is_let_through(manifests: list[dict]):
         ("webhook", [webhook(PODS, objectSelector={"matchExpressions": [{"key": "k8s-app", "operator": "Exists"}]})]),
         ("webhook", [definition(), webhook(PODS, objectSelector={"matchExpressions": [{"key": "tea.example.com/pot", "operator": "DoesNotExist"}]})]),
         ("webhook", [webhook(PODS, namespaceSelector={"matchLabels": {"kubernetes.io/metadata.name": "m"}})]),
-        ("webhook", [webhook(PODS, namespaceSelector={"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["o"]}]})]),
+        ("webhook", [webhook(PODS, namespaceSelector={"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["o"]}]})]),  # codespell:ignore notin
         ("webhook", [webhook(PODS, namespaceSelector={"matchLabels": {"pod-security.kubernetes.io/enforce": "privileged"}})]),
         ("webhook", [definition(), webhook({"apiGroups": [""], "resources": ["secrets"]}, objectSelector=EXISTS)]),
         ("webhook", [definition(conversion={"strategy": "Webhook", "webhook": {"clientConfig": {"url": "https://evil.example.com"}}})]),
