@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -244,23 +244,28 @@ class _Checker:
 
     def refusals(self, identity: tuple[str, str], shape: shapes._Object) -> Iterator[Refusal]:
         yield from self._kind(identity, shape.metadata)
-        checks: Mapping[type, Callable[..., Iterator[Refusal]]] = {
-            shapes.Definition: self._definition,
-            shapes.Binding: self._binding,
-            shapes.Webhooks: self._webhooks,
-            shapes.Secret: self._secret,
-            shapes.Service: self._service,
-            shapes.NetworkPolicy: self._network_policy,
-        }
-        if isinstance(shape, shapes.Role):
-            yield from self._role(identity[1], shape)
-        elif check := checks.get(type(shape)):
-            yield from check(shape)
-        elif identity == ("v1", "ServiceAccount") and not self.tenant:
-            name = shape.metadata.name
-            if not name.startswith(f"{self.application}-"):
-                text = f"name a ServiceAccount {self.application}-…, not {name}"
-                yield Refusal("name", text)
+        match shape:
+            case shapes.Role():
+                yield from self._role(identity[1], shape)
+            case shapes.Definition():
+                yield from self._definition(shape)
+            case shapes.Binding():
+                yield from self._binding(shape)
+            case shapes.Webhooks():
+                yield from self._webhooks(shape)
+            case shapes.Secret():
+                yield from self._secret(shape)
+            case shapes.Service():
+                yield from self._service(shape)
+            case shapes.NetworkPolicy():
+                yield from self._network_policy(shape)
+            case _ if identity == ("v1", "ServiceAccount") and not self.tenant:
+                name = shape.metadata.name
+                if not name.startswith(f"{self.application}-"):
+                    text = f"name a ServiceAccount {self.application}-…, not {name}"
+                    yield Refusal("name", text)
+            case _:
+                pass
 
     def _kind(self, identity: tuple[str, str], metadata: shapes.Metadata) -> Iterator[Refusal]:
         group, kind = identity[0].rpartition("/")[0], identity[1]
@@ -321,7 +326,7 @@ class _Checker:
                 yield from self._rule(scope, rule)
 
     def _aggregation(self, rule: shapes.Aggregation, bound: set[str]) -> Iterator[Refusal]:
-        for selector in rule.selectors or [shapes.Selector()]:
+        for selector in rule.selectors or [shapes.Selector.model_validate({})]:
             labels = selector.match_labels
             if (
                 selector.match_expressions

@@ -87,6 +87,7 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "--advertise-address=127.0.0.1",
             f"--secure-port={port}",
             "--authorization-mode=RBAC",
+            "--allow-privileged=true",
             "--endpoint-reconciler-type=none",
             f"--client-ca-file={authority.pair.certificate}",
             f"--tls-cert-file={server.certificate}",
