@@ -18,6 +18,17 @@ def jump(seconds: float) -> None:
     _offset += datetime.timedelta(seconds=seconds)
 
 
+def offset() -> float:
+    """How many seconds the model's time is ahead."""
+    return _offset.total_seconds()
+
+
+def restore(seconds: float) -> None:
+    """Sets how far the model's time is ahead, as it was before a restart."""
+    global _offset
+    _offset = datetime.timedelta(seconds=seconds)
+
+
 def text(time: datetime.datetime | None = None) -> str:
     """RFC 3339, UTC, to the microsecond: sorts as text."""
     time = (time or now()).astimezone(datetime.timezone.utc)

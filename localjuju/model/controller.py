@@ -12,6 +12,7 @@ from localjuju.agent.hookserver import AgentSocket
 from localjuju.agent.services import Services
 from localjuju.agent.uniter import Uniter
 from localjuju.agent.view import pod_name
+from localjuju.model import clock
 from localjuju.model.api import Api
 from localjuju.model.changes import end, within
 from localjuju.model.charm import CharmFolder
@@ -57,6 +58,8 @@ class ModelController:
 
     def __init__(self, state: Path, kubeconfig: Path, node: Node, cluster: Cluster | None = None):
         self.db = Database(state / "model.db")
+        if kept := self.db.one("SELECT seconds FROM clock"):
+            clock.restore(kept["seconds"])
         self.log = ModelLog(state / "log" / "models")
         self.cluster: Cluster = cluster or KubernetesCluster(kubeconfig, state / "agent")
         self.folder = CharmFolder(state / "charms")

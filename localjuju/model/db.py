@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from localjuju.errors import EngineError
-from localjuju.model.schema import SCHEMA, VERSION
+from localjuju.model.schema import ADDED, SCHEMA, VERSION
 
 Row = dict[str, Any]
 _JSON = {
@@ -47,6 +47,7 @@ class Database:
             self._connection.executescript(
                 f"BEGIN; {SCHEMA} PRAGMA user_version={VERSION}; COMMIT;"
             )
+        self._connection.executescript(ADDED)
         self._depth = 0
         self._touched: set[str] = set()
         self._listeners: list[Callable[[set[str]], None]] = []

@@ -96,3 +96,6 @@ CREATE TABLE status_history (
 CREATE INDEX status_history_entity ON status_history (model, entity);
 CREATE INDEX tasks_unit ON tasks (model, unit, status);
 """
+
+# Made on opening where it is missing: older databases of this version have it not.
+ADDED = "CREATE TABLE IF NOT EXISTS clock (seconds REAL NOT NULL);"

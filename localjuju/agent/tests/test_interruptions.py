@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
+import uuid
+from pathlib import Path
 
 import pytest
 
@@ -105,6 +108,38 @@ async def test_a_mistake_of_the_engine_is_told_and_shown(
     assert _shown(bench) == ("error", 'hook failed: "install"')
     assert "KeyError" in caplog.text
     assert "Traceback" in caplog.text
+
+
+async def test_a_clock_that_was_moved_stays_so_when_the_engine_starts_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    await bench.deploy(bench.charm("plain"))
+    before = clock.now()
+    bench.api.jump_clock(7200)
+    monkeypatch.setattr(clock, "_offset", datetime.timedelta())  # a new process knows of no jump
+    await bench.restart()
+    assert clock.now() - before >= datetime.timedelta(hours=2)
+
+
+async def test_what_a_hook_started_ends_with_the_tests(bench: Bench):
+    """The bench's own promise: nothing is left behind, whatever a charm starts."""
+    mark = f"sleep 7{uuid.uuid4().int % 10**8}"
+    charm = bench.charm("plain", f'test "$JUJU_HOOK_NAME" != start || setsid {mark}')
+    await bench.deploy(charm)
+    await bench.until(lambda: _processes(mark))
+    bench.node.churn("plain-0")
+    await bench.until(lambda: len(_processes(mark)) == 1 and "start" in bench.hooks("plain/0")[-1])
+    await bench.stop()
+    assert _processes(mark) == []
+
+
+def _processes(text: str) -> list[str]:
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if text == file.read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode():
+                found.append(file.parent.name)
+    return found
 
 
 async def test_stop_ends_though_an_agent_loses_its_cancellation(bench: Bench):
