@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from charmed_mlops.certificates import Certificate as Certificate
     from charmed_mlops.certificates import WebhookCertificate as WebhookCertificate
     from charmed_mlops.charm import ServiceCharm as ServiceCharm
     from charmed_mlops.checks import Exec as Exec
@@ -40,6 +41,7 @@ _HOME = {
     "ActionFailed": "errors",
     "Address": "interfaces.service",
     "Blocked": "errors",
+    "Certificate": "certificates",
     "ClusterResources": "cluster",
     "CommandFailed": "errors",
     "DashboardLinks": "interfaces.dashboard_links",

@@ -23,7 +23,7 @@ def get(path: str) -> Object:
     Raises:
         ActionFailed: the API server says no or nothing.
     """
-    return _call("GET", path)
+    return json.loads(_call("GET", path))
 
 
 def items(path: str) -> list[Object]:
@@ -31,9 +31,14 @@ def items(path: str) -> list[Object]:
     return get(path)["items"]
 
 
+def text(path: str) -> str:
+    """What a path answers in plain text, such as a pod's log."""
+    return _call("GET", path).decode(errors="replace")
+
+
 def patch(path: str, body: Object) -> Object:
     """Merge `body` into an object."""
-    return _call("PATCH", path, body, "application/merge-patch+json")
+    return json.loads(_call("PATCH", path, body, "application/merge-patch+json"))
 
 
 def delete(path: str) -> None:
@@ -49,7 +54,9 @@ class NotFound(ActionFailed):
     """There is no such object."""
 
 
-def _call(method: str, path: str, body: Object | None = None, kind: str = "application/json"):
+def _call(
+    method: str, path: str, body: Object | None = None, kind: str = "application/json"
+) -> bytes:
     request = urllib.request.Request(
         f"https://{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ['KUBERNETES_SERVICE_PORT']}"
         f"{path}",
@@ -63,7 +70,7 @@ def _call(method: str, path: str, body: Object | None = None, kind: str = "appli
     context = ssl.create_default_context(cafile=str(_ACCOUNT / "ca.crt"))
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS, context=context) as answer:
-            return json.load(answer)
+            return answer.read()
     except urllib.error.HTTPError as error:
         if error.code == 404:
             raise NotFound(f"there is no {path.rpartition('/')[2]}") from None

@@ -1,0 +1,77 @@
+"""Actions on TrainJobs, with the unit's own rights."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pydantic
+
+from charmed_mlops import ActionFailed, kubernetes
+
+_GROUP = "/apis/trainer.kubeflow.org/v1alpha1"
+_JOBSET_LABEL = "jobset.sigs.k8s.io%2Fjobset-name"
+
+
+class Where(pydantic.BaseModel):
+    """Which jobs are meant."""
+
+    namespace: str = ""
+
+
+class Job(pydantic.BaseModel):
+    """One job."""
+
+    namespace: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        """Of the TrainJob in the API."""
+        return f"{_GROUP}/namespaces/{self.namespace}/trainjobs/{self.name}"
+
+
+class Log(Job):
+    """How much of which job's log."""
+
+    lines: int = pydantic.Field(default=50, ge=1)
+
+
+def listed(where: Where) -> dict[str, str]:
+    """Runtime, state and number of nodes of each job."""
+    scope = f"/namespaces/{where.namespace}" if where.namespace else ""
+    found = [_summary(each) for each in kubernetes.items(f"{_GROUP}{scope}/trainjobs")]
+    return {"count": str(len(found)), "jobs": json.dumps(found)}
+
+
+def suspend(job: Job, *, suspended: bool) -> dict[str, str]:
+    """Set whether the job is suspended; refuse one that has ended."""
+    state = _summary(kubernetes.get(job.path))["state"]
+    if state in ("Complete", "Failed"):
+        raise ActionFailed(f"{job.namespace}/{job.name} is {state}")
+    kubernetes.patch(job.path, {"spec": {"suspend": suspended}})
+    return {"suspended": str(suspended).lower()}
+
+
+def failed_log(job: Log) -> dict[str, str]:
+    """The last lines of the job's first pod that failed."""
+    kubernetes.get(job.path)  # so that a wrong name is said to be one
+    pods = f"/api/v1/namespaces/{job.namespace}/pods"
+    for pod in kubernetes.items(f"{pods}?labelSelector={_JOBSET_LABEL}%3D{job.name}"):
+        if (pod.get("status") or {}).get("phase") == "Failed":
+            name = pod["metadata"]["name"]
+            log = kubernetes.text(f"{pods}/{name}/log?tailLines={job.lines}")
+            return {"pod": name, "log": log}
+    raise ActionFailed(f"no pod of {job.namespace}/{job.name} has failed")
+
+
+def _summary(job: dict[str, Any]) -> dict[str, Any]:
+    status = job.get("status") or {}
+    true = [each["type"] for each in status.get("conditions") or [] if each["status"] == "True"]
+    return {
+        "namespace": job["metadata"]["namespace"],
+        "name": job["metadata"]["name"],
+        "runtime": job["spec"]["runtimeRef"]["name"],
+        "nodes": (job["spec"].get("trainer") or {}).get("numNodes", 1),
+        "state": true[-1] if true else "Running",
+    }
