@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ops import testing
 
 sys.path.insert(0, str(Path(__file__).parent))
 from api_objects import objects  # pyright: ignore[reportMissingImports]
@@ -180,3 +181,16 @@ def cluster(kubeconfig: Path, modules: dict[str, Any], monkeypatch: pytest.Monke
         client.drop_finalizers(modules["removal"].reference(item))
         client.delete(modules["removal"].reference(item))
     client._http.close()
+
+
+@pytest.fixture
+def context(modules: dict[str, Any]) -> testing.Context:
+    declared = yaml.safe_load((CHARM / "charmcraft.yaml").read_text())
+    meta = {key: declared[key] for key in ("name", "provides")}
+    return testing.Context(
+        modules["charm"].ResourceBroker,
+        meta=meta,
+        config=declared["config"],
+        actions=declared["actions"],
+        charm_root=CHARM,
+    )

@@ -25,18 +25,6 @@ META = yaml.safe_load((CHARM / "charmcraft.yaml").read_text())
 RBAC = "rbac.authorization.k8s.io/v1"
 
 
-@pytest.fixture
-def context(modules: dict[str, Any]) -> testing.Context:
-    meta = {key: META[key] for key in ("name", "provides")}
-    return testing.Context(
-        modules["charm"].ResourceBroker,
-        meta=meta,
-        config=META["config"],
-        actions=META["actions"],
-        charm_root=CHARM,
-    )
-
-
 def names(cluster: Any) -> set[str]:
     return {f"{item['kind']}/{item['metadata']['name']}" for item in objects(cluster)}
 
