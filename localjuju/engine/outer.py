@@ -15,7 +15,7 @@ from typing import Any, TextIO, TypeVar
 
 from localjuju import builds, ownership, paths
 from localjuju.controlplane import ensure_programs
-from localjuju.engine import environment, limits, running
+from localjuju.engine import environment, limits, rotation, running
 from localjuju.engine.pulls import PullServer
 from localjuju.images import Catalogue
 from localjuju.progress import Progress
@@ -56,7 +56,10 @@ async def _supervise(state: Path, lock: TextIO, owner: int | None) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    watching = [asyncio.create_task(_stay_in_place(lock, state, stopped))]
+    watching = [
+        asyncio.create_task(_stay_in_place(lock, state, stopped)),
+        asyncio.create_task(rotation.keep_small(state / "log")),
+    ]
     if owner is not None:
         _follow(owner, stopped)
     stop = asyncio.create_task(stopped.wait())

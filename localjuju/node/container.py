@@ -16,7 +16,7 @@ from typing import Any
 
 from localjuju.errors import EngineError
 from localjuju.images import Image
-from localjuju.node import environment
+from localjuju.node import environment, logs
 from localjuju.node.logs import ContainerLog
 from localjuju.node.probes import Probe
 from localjuju.node.runtime import Ended, Runtime
@@ -125,6 +125,7 @@ class Container:
         self._user = _user(sandbox.pod, spec)
         folder = sandbox.folder / self.name
         await asyncio.to_thread(remove_tree, folder)
+        logs.remove_old(sandbox.logs, self.name, self.restarts)
         self._log = ContainerLog(self.log_file)
         request = self._request(folder)
         try:

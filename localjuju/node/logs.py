@@ -6,11 +6,15 @@ import asyncio
 import contextlib
 import datetime
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Container
 from pathlib import Path
+
+from localjuju.errors import EngineError
+from localjuju.trees import remove_tree
 
 _LARGEST = 10 << 20
 _POLL_SECONDS = 0.2
+_KEPT_SECONDS = 24 * 3600.0
 
 
 class ContainerLog:
@@ -72,6 +76,37 @@ class ContainerLog:
         self._write([self._rest] if self._rest else [])
         self._output.close()
         self._done.set_result(None)
+
+
+def remove_old(folder: Path, container: str, current: int) -> None:
+    """Removes what a container printed before its last start but one, as the kubelet does.
+
+    Args:
+        folder: the pod's logs, `CONTAINER-START.log` each.
+        container: its name.
+        current: the number of the start now.
+    """
+    for file in folder.glob("*.log*"):
+        name, _, number = file.name.partition(".log")[0].rpartition("-")
+        if name == container and number.isdigit() and int(number) < current - 1:
+            file.unlink(missing_ok=True)
+
+
+def remove_old_pods(folder: Path, known: Container[str], now: float) -> None:
+    """Removes the logs of pods that have gone for a day: who looks for them, looks before.
+
+    Args:
+        folder: a folder for each pod.
+        known: names of those that pods still write to.
+        now: the time, as in `time.time()`.
+    """
+    for pod in folder.iterdir() if folder.is_dir() else ():
+        if pod.name in known:
+            continue
+        written = max((file.stat().st_mtime for file in (pod, *pod.iterdir())), default=0.0)
+        if now - written > _KEPT_SECONDS:
+            with contextlib.suppress(EngineError, OSError):
+                remove_tree(pod)
 
 
 async def read(

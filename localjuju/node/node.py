@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from lightkube.types import PatchType
 from localjuju import paths, pebble
 from localjuju.errors import EngineError
 from localjuju.images import Image
-from localjuju.node import dns, proxy, spawn, volumes
+from localjuju.node import dns, logs, proxy, spawn, volumes
 from localjuju.node.cluster import (
     UNREACHABLE,
     Tokens,
@@ -344,6 +345,10 @@ class Node:
             count += 1
             if count % _STATUS_EVERY == 0:
                 await self._report()
+                known = {worker.log_folder for worker in self._workers.values()}
+                await asyncio.to_thread(
+                    logs.remove_old_pods, self._state / "log" / "pods", known, time.time()
+                )
 
     async def _renew(self) -> None:
         lease = Lease(

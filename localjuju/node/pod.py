@@ -96,6 +96,11 @@ class PodWorker:
         self.pod.metadata.deletionGracePeriodSeconds = 0
         self._deleted.set()
 
+    @property
+    def log_folder(self) -> str:
+        """The name of the folder of its logs."""
+        return f"{self.pod.metadata.namespace}_{self.pod.metadata.name}"
+
     def volume(self, name: str) -> Path:
         """The folder of a volume on the host.
 
@@ -166,7 +171,7 @@ class PodWorker:
         sandbox = Sandbox(
             pod=pod,
             folder=self._folder / "containers",
-            logs=services.logs / f"{pod.metadata.namespace}_{pod.metadata.name}",
+            logs=services.logs / self.log_folder,
             pid=pid,
             ip=self._ip,
             runtime=services.runtime,
