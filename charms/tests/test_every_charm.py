@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,6 +168,20 @@ def test_every_kubernetes_object_fits_its_schema(any_charm):
         body = {key: value for key, value in manifest.items() if key != "jujuSecret"}
         if _built_in(body):
             kubernetes_validate.validate(body, KUBERNETES, strict=True)
+
+
+def test_the_broker_lets_its_objects_pass_with_what_the_bundle_grants(any_charm):
+    out = any_charm.settled()
+    objects, tenants = any_charm.manifests(out), any_charm.tenant_manifests(out)
+    bundle = yaml.safe_load((ROOT / "bundle" / "bundle.yaml").read_text())
+    allow = (bundle["applications"]["resource-broker"].get("options") or {}).get("allow", "")
+    with loaded(ROOT / "charms" / "resource-broker"):
+        policy = importlib.import_module("policy")
+        granted = policy.grants(allow).get(any_charm.name, ())
+        refused = policy.Policy(any_charm.name, out.model.name, granted).check(objects, tenants)
+        assert [
+            f"{each['kind']}/{each['metadata']['name']}: {why.reason}" for each, why in refused
+        ] == []
 
 
 def test_every_crd_is_structural(any_charm):
