@@ -224,6 +224,8 @@ def test_predictions_are_the_same_after_the_engine_was_killed(
 
 
 def test_removal_leaves_nothing(stack: jubilant.Juju, reach: Reach, before: set[str], served: str):
+    # else the broker keeps what users made: here an InferenceService, and so its definition
+    stack.config("resource-broker", {"remove-custom-resources": True})
     for application in ("kserve-controller", "mlflow", "object-store", "mariadb"):
         stack.remove_application(application, destroy_storage=True)
     stack.wait(lambda status: set(status.apps) == {"resource-broker"}, timeout=SETTLE_SECONDS)

@@ -295,3 +295,123 @@ def test_kserve_controller_s_definitions_are_taken_by_a_real_api_server(cluster,
     assert "minReplicas" in problem.reason
     outcome = modules["removal"].remove(cluster, book, "kserve", everything=False, final=True)
     assert (outcome.pending, outcome.kept, names(cluster)) == ([], [], set())
+
+
+def put_namespace(cluster: Any, modules: dict[str, Any], name: str, **labels: str) -> None:
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    cluster.apply(modules["kube"].Ref("v1", "Namespace", "", name), body, "test")
+
+
+@pytest.mark.engine
+def test_objects_for_tenants_are_in_each_of_their_namespaces(context, cluster, modules):
+    profile = {"app.kubernetes.io/part-of": "kubeflow-profile"}
+    put_namespace(cluster, modules, "alice", **profile)
+    put_namespace(cluster, modules, "bob", **profile)
+    put_namespace(cluster, modules, "stolen-system", **profile)  # never a tenant
+    everybody = thing("v1", "ConfigMap", "hello", data={"who": "$(tenant)"})
+    only = thing("v1", "ConfigMap", "only")
+    only["metadata"]["namespace"] = "bob"
+    tenants = [everybody, only]
+    request = {"manifests": pack([]), "tenants": pack(tenants), "hash": digest([], tenants)}
+    data = {key: json.dumps(value) for key, value in request.items()}
+    relation = testing.Relation("manifests", remote_app_name="maker", remote_app_data=data)
+    out = run(context, context.on.update_status(), relation)
+    assert answer(out, relation)["tenants"] == ["alice", "bob"]
+    assert answer(out, relation)["problems"] == []
+
+    def found() -> set[tuple[str, str, str]]:
+        selector = "charmed-mlops.io/application=maker"
+        return {
+            (i["metadata"]["namespace"], i["metadata"]["name"], i.get("data", {}).get("who", ""))
+            for i in cluster.list("v1", "ConfigMap", selector)
+        }
+
+    mine = {("bob", "hello", "bob"), ("bob", "only", "")}
+    assert found() == mine | {("alice", "hello", "alice")}
+    # alice is no tenant any more: what she got is taken back
+    put_namespace(cluster, modules, "alice")
+    out = run(context, context.on.update_status(), out.get_relation(relation.id))
+    assert found() == mine
+    run(context, context.on.update_status())
+    assert found() == set()
+
+
+@pytest.mark.engine
+def test_a_refused_definition_keeps_its_custom_resources_out(context, cluster, modules):
+    foreign = modules["kube"].Ref(*KINDS[0], "", DEFINITION["metadata"]["name"])
+    cluster.apply(foreign, DEFINITION, "somebody")
+    cluster.wait_established(foreign, 5)
+    relation = relate(ALL)
+    out = run(context, context.on.update_status(), relation)
+    (problem,) = answer(out, relation)["problems"]
+    assert problem["outcome"] == "refused"
+    assert "run the action adopt" in problem["reason"]
+    assert names(cluster) == {"CustomResourceDefinition/pots.tea.example.com"}
+
+    params = {"application": "maker", "objects": "CustomResourceDefinition/pots.tea.example.com"}
+    out = run(context, context.on.action("adopt", params=params), relation)
+    assert answer(out, relation)["problems"] == []
+    assert "Pot/default" in names(cluster)
+
+
+@pytest.mark.engine
+def test_the_action_policy_shows_what_is_beyond_it(context, cluster):
+    bad = {**ROLE, "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["list"]}]}
+    relation = relate([bad, BINDING])
+    config = {"allow": "maker: [{resources: [secrets], verbs: [list]}]"}
+    params = {"application": "maker"}
+    run(context, context.on.action("policy", params=params), relation, config=config)
+    results = context.action_results
+    assert results
+    expected = "ClusterRole/shop-maker: list on secrets (cluster) is too much"
+    assert json.loads(results["beyond-the-policy"]) == [expected]
+    assert json.loads(results["allowed"]) == [{"resources": ["secrets"], "verbs": ["list"]}]
+
+
+def test_a_broker_without_rights_can_be_removed(context, modules, monkeypatch):
+    def refuse() -> None:
+        raise modules["kube"].ApiError(403, "secrets is forbidden")
+
+    monkeypatch.setattr(modules["kube"].Cluster, "connect", staticmethod(refuse))
+    run(context, context.on.remove(), planned_units=0)
+
+
+@pytest.mark.engine
+def test_what_a_dead_model_left_is_removed(context, cluster, modules):
+    ref = modules["kube"].Ref
+    for model, name in (("ghost", "dead"), ("other", "alive")):
+        labels = {"charmed-mlops.io/model": model, "app.kubernetes.io/managed-by": "b"}
+        for api, kind in (KINDS[3], KINDS[1]):
+            body = thing(api, kind, name)
+            body["metadata"]["labels"] = labels
+            cluster.apply(ref(api, kind, "", name), body, "test")
+    run(context, context.on.update_status())
+    kinds = ("ValidatingWebhookConfiguration", "ClusterRole")
+    assert names(cluster) == {f"{kind}/alive" for kind in kinds}
+
+
+@pytest.mark.engine
+def test_a_role_of_a_binding_can_change(context, cluster):
+    run(context, context.on.update_status(), relate([DEFINITION, ROLE, BINDING]))
+    other = {**ROLE, "metadata": {"name": "shop-other"}}
+    moved = {**BINDING, "roleRef": {**BINDING["roleRef"], "name": "shop-other"}}
+    relation = relate([DEFINITION, other, moved])
+    out = run(context, context.on.update_status(), relation)
+    assert answer(out, relation)["problems"] == []
+
+
+@pytest.mark.engine
+def test_a_settled_request_is_not_looked_at_again(context, cluster, modules, monkeypatch):
+    relation = relate(ALL)
+    out = run(context, context.on.update_status(), relation)
+    calls: list[str] = []
+    call = modules["kube"].Cluster._call
+
+    def counted(self: Any, method: str, path: str, **request: Any) -> Any:
+        calls.append(method)
+        return call(self, method, path, **request)
+
+    monkeypatch.setattr(modules["kube"].Cluster, "_call", counted)
+    run(context, context.on.config_changed(), out.get_relation(relation.id))
+    assert set(calls) == {"GET"}
+    assert len(calls) <= 6
