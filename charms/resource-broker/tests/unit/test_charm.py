@@ -68,7 +68,7 @@ def relate(manifests: list[dict], application: str = "maker") -> testing.Relatio
     return testing.Relation("manifests", remote_app_name=application, remote_app_data=data)
 
 
-def run(context: testing.Context, event: Any, *relations: testing.Relation, **state: Any):
+def run(context: testing.Context, event: Any, *relations: testing.RelationBase, **state: Any):
     given = {"leader": True, "model": testing.Model("shop"), "relations": relations, **state}
     return context.run(event, testing.State(**given))
 
