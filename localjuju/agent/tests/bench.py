@@ -326,7 +326,7 @@ class Bench:
         assert row is not None, f"{name} is gone"
         return row
 
-    async def until(self, done: Callable[[], Any], seconds: float = 20) -> Any:
+    async def until(self, done: Callable[[], Any], seconds: float = 60) -> Any:
         """Waits until `done()` is true; what it is, is returned."""
         deadline = time.monotonic() + seconds
         while not (value := done()):
@@ -340,7 +340,7 @@ class Bench:
     def _units(self) -> list[dict[str, Any]]:
         return self.controller.db.all("SELECT * FROM units")
 
-    async def idle(self, seconds: float = 20) -> None:
+    async def idle(self, seconds: float = 60) -> None:
         """Waits until every unit has run all it has to run."""
 
         def still() -> bool:
