@@ -217,7 +217,11 @@ class HookRunner:
         patience = interrupted.patience
         tries = state.again["tries"] if state.again else 0
         pod = self._services.cluster.pod(model, pod_name(unit))
-        if pod is None or pod.terminating or not pod.charm_running or pod.uid != state.pod:
+        gone = pod is None or pod.terminating or not pod.charm_running or pod.uid != state.pod
+        if gone and hook.kind == "stop":
+            self._give_up_stop(model, unit, state, hook, interrupted)
+            return
+        if gone:
             seconds = 0.0  # it ended with its pod; that there is a pod again is waited for anyway
         elif state.error or tries + 1 >= patience.tries:
             self._failed(model, unit, state, hook, str(interrupted))
@@ -231,6 +235,19 @@ class HookRunner:
         self._services.log.write(
             model, f"unit-{unit.replace('/', '-')}", "WARNING", _OPERATION,
             f'hook "{hook.name}" is run again in {seconds:g} s: {interrupted}',
+        )  # fmt: skip
+
+    def _give_up_stop(
+        self, model: str, unit: str, state: AgentState, hook: Hook, interrupted: Interrupted
+    ) -> None:
+        """The pod that was to be stopped has gone: there is nothing left to stop in the next."""
+        with self._services.db.transaction(model):
+            effects.after(self._services.db, model, unit, hook, state, state.config_hash)
+            state.pending = state.again = None
+            save(self._services, model, unit, state)
+        self._services.log.write(
+            model, f"unit-{unit.replace('/', '-')}", "WARNING", _OPERATION,
+            f'hook "{hook.name}" is given up: {interrupted}',
         )  # fmt: skip
 
     def _failed(self, model: str, unit: str, state: AgentState, hook: Hook, why: str) -> None:

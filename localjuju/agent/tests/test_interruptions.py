@@ -87,6 +87,22 @@ async def test_a_hook_that_ended_with_its_pod_is_run_in_the_next_one_at_once(ben
     assert "error" not in [row["status"] for row in bench.api.status_log(MODEL, "plain/0")]
 
 
+async def test_stop_is_given_up_when_its_pod_cannot_be_used_any_more(bench: Bench):
+    await bench.deploy(bench.charm("plain"))
+    await bench.idle()
+    before = bench.node.dispatches
+    bench.node.broken = OSError("container charm does not run")
+    bench.node.terminate("plain-0")
+    await bench.until(lambda: bench.unit("plain/0")["agent"]["stopped"])
+    assert bench.node.dispatches == before + 1
+    bench.node.broken = None
+    bench.forget()
+    bench.node.churn("plain-0")
+    await bench.until(lambda: "start" in bench.hooks("plain/0"))
+    await bench.idle()
+    assert "stop" not in bench.hooks("plain/0")
+
+
 async def test_a_pod_that_cannot_be_used_is_tried_less_and_less(bench: Bench):
     bench.node.broken = OSError("container charm does not run")
     await bench.deploy(bench.charm("plain"))
