@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ops
 from gateway import DATA, PORT, Gateway, new_keys
+from records import Records
 
 from charmed_mlops import ActionFailed, S3Provider, ServiceCharm
 from charmed_mlops.interfaces.s3 import BUCKET
@@ -27,9 +28,21 @@ class Actions(ServiceCharm):
             )
         if bucket in gateway.buckets():
             raise ActionFailed(f"bucket {bucket} exists already: see list-buckets")
-        gateway.keep_bucket(bucket, self._keys(params)["access-key"])
+        gateway.make_bucket(bucket, self._keys(params)["access-key"])
+        Records(self.workload).set_owner(bucket, params.get("owner") or "root")
         self.converge()  # lets the readers read it
         return {"created": bucket}
+
+    def action_give_bucket(self, params: dict) -> dict[str, str]:
+        """Make a bucket another application's."""
+        bucket, gateway = params["bucket"], self.gateway()
+        if bucket not in gateway.buckets():
+            raise ActionFailed(f"there is no bucket {bucket}: see list-buckets")
+        # its account is there even if it has been refused so far and has no keys
+        gateway.give_bucket(bucket, f"relation-{self._relation(params['owner'])}")
+        Records(self.workload).set_owner(bucket, params["owner"])
+        self.converge()
+        return {"given": bucket}
 
     def action_list_buckets(self, _: dict) -> dict[str, str]:
         """Buckets and owners, a line each."""
@@ -44,7 +57,7 @@ class Actions(ServiceCharm):
         """Keys with the place they are for."""
         return {
             **self._keys(params),
-            "endpoint": f"http://{self.address}:{PORT}",
+            "endpoint": f"http://{self.unit_address(0)}:{PORT}",
             "region": str(self.config["region"]),
         }
 
@@ -53,7 +66,9 @@ class Actions(ServiceCharm):
         self.require_leader()
         keys = new_keys(self._keys(params)["access-key"])
         if params.get("application"):
-            self.gateway().keep_account(keys["access-key"], keys["secret-key"], exists=True)
+            Records(self.workload).keep_account(
+                self.gateway(), keys["access-key"], keys["secret-key"], exists=True
+            )
         self._secret(params).set_content(keys)
         if not params.get("application"):
             self.converge()  # restarts the server with it
@@ -75,17 +90,20 @@ class Actions(ServiceCharm):
         }
 
     def _keys(self, params: dict) -> dict[str, str]:
-        return self._secret(params).peek_content()
+        return self._secret(params).get_content(refresh=True)
 
     def _secret(self, params: dict) -> ops.Secret:
         application = params.get("application") or params.get("owner")
         label = "root"
         if application:
-            ids = [r.id for r in self.model.relations["s3"] if r.app and r.app.name == application]
-            if not ids:
-                raise ActionFailed(f"{application} is not related: see list-buckets")
-            label = f"s3.{ids[0]}.keys"
+            label = f"s3.{self._relation(application)}.keys"
         try:
             return self.model.get_secret(label=label)
         except ops.SecretNotFoundError:
             raise ActionFailed("there are no keys yet: wait until the unit is active") from None
+
+    def _relation(self, application: str) -> int:
+        for relation in self.model.relations["s3"]:
+            if relation.app and relation.app.name == application:
+                return relation.id
+        raise ActionFailed(f"{application} is not related: see list-buckets")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ops
 from actions import Actions
 from gateway import DATA, HEALTH, PORT, Gateway, new_keys
+from records import Records
 
 from charmed_mlops import Http, S3Provider
 from charmed_mlops.interfaces.s3 import Bucket
@@ -54,20 +55,30 @@ class ObjectStore(Actions):
     def _serve_relations(self, gateway: Gateway, region: str) -> None:
         readers = {name.strip() for name in str(self.config["readers"]).split(",")} - {""}
         requests = list(self.s3.requests())
-        accounts = gateway.accounts()
+        accounts, present, records = gateway.accounts(), gateway.buckets(), Records(self.workload)
+        live = {f"relation-{each.relation.id}" for each in requests}
         reading = [
             f"relation-{each.relation.id}" for each in requests if each.application in readers
         ]
         for request in requests:
             keys = self.s3.keys(request) or new_keys(f"relation-{request.relation.id}")
             access, secret = keys["access-key"], keys["secret-key"]
-            gateway.keep_account(access, secret, exists=access in accounts)
+            records.keep_account(gateway, access, secret, exists=access in accounts)
             accounts.add(access)
-            gateway.keep_bucket(request.bucket, access)
+            owner = records.keep_bucket(
+                gateway, present, request.bucket, request.application, access, live
+            )
+            if owner:
+                self.s3.problems.append(
+                    f"bucket {request.bucket} is {owner}'s, not {request.application}'s: "
+                    "action give-bucket changes that"
+                )
+                continue
             endpoint = f"http://{self.unit_address(0)}:{PORT}"
             self.s3.answer(request, Bucket(endpoint, request.bucket, region, access, secret))
         for account in sorted(self.s3.gone(accounts)):
             gateway.remove_account(account)
+            records.forget_account(account)
             self.s3.forget(account)
         if requests:
             gateway.let_read(reading)

@@ -66,13 +66,13 @@ class Gateway:
         found = self._xml("/list-buckets").iter("Buckets")
         return {each.findtext("Name", ""): each.findtext("Owner", "") for each in found}
 
-    def keep_bucket(self, bucket: str, owner: str) -> None:
-        """Make the bucket, or give it to its owner."""
-        present = self.buckets()
-        if bucket not in present:
-            self._request("PATCH", f"/{bucket}/create", headers={"x-vgw-owner": owner})
-        elif present[bucket] != owner:
-            self._request("PATCH", f"/change-bucket-owner?bucket={bucket}&owner={owner}")
+    def make_bucket(self, bucket: str, owner: str) -> None:
+        """Make a bucket for an account."""
+        self._request("PATCH", f"/{bucket}/create", headers={"x-vgw-owner": owner})
+
+    def give_bucket(self, bucket: str, owner: str) -> None:
+        """Make a bucket another account's."""
+        self._request("PATCH", f"/change-bucket-owner?bucket={bucket}&owner={owner}")
 
     def let_read(self, accounts: Sequence[str]) -> None:
         """Let just these accounts read every bucket; other statements of its policy stay."""

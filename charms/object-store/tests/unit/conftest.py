@@ -116,7 +116,7 @@ def memory() -> Iterator[Memory]:
 @pytest.fixture
 def module(monkeypatch) -> Iterator[object]:
     """src/charm.py, with the modules beside it, as only its own dispatch sees them."""
-    names = ("gateway", "actions")
+    names = ("gateway", "actions", "records")
     for name in names:
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(CHARM / "src"))

@@ -12,6 +12,7 @@ from ops import testing
 
 CHARM = Path(__file__).parents[2]
 META = yaml.safe_load((CHARM / "charmcraft.yaml").read_text())
+VOLUME = Path()
 ROOT = testing.Secret({"access-key": "root", "secret-key": "of-root"}, label="root", owner="app")
 
 
@@ -33,6 +34,12 @@ def make_context(module, unit: int = 0):
     )
 
 
+@pytest.fixture(autouse=True)
+def volume(tmp_path, monkeypatch):
+    """The storage `data`, which outlives the container."""
+    monkeypatch.setitem(globals(), "VOLUME", tmp_path)
+
+
 def asks(number: int, application: str, bucket: str | None = None) -> testing.Relation:
     data = {"requested-secrets": '["access-key", "secret-key"]'}
     data |= {"bucket": bucket} if bucket else {}
@@ -50,7 +57,14 @@ def state(*relations, secrets=(ROOT,), leader=True, config=None, connected=True)
         relations=relations,
         secrets=secrets,
         config=config or {},
-        containers=[testing.Container("object-store", can_connect=connected, execs=execs)],
+        containers=[
+            testing.Container(
+                "object-store",
+                can_connect=connected,
+                execs=execs,
+                mounts={"data": testing.Mount(location="/data", source=VOLUME)},
+            )
+        ],
         storages=[testing.Storage("data")],
         model=testing.Model(name="mlops"),
     )
@@ -114,13 +128,59 @@ def test_relation_gets_account_bucket_and_secret(context, memory):
 def test_a_second_run_writes_nothing_new(context, memory):
     relation = asks(3, "mlflow", "models")
     first = context.run(context.on.relation_changed(relation), state(relation))
+    memory.calls.clear()
     second = context.run(
         context.on.update_status(), state(*first.relations, secrets=first.secrets)
     )
+    assert memory.calls == ["PATCH /list-users", "PATCH /list-buckets", "PATCH /list-buckets",
+                            "GET /models?policy="]  # fmt: skip
     assert second.get_relation(3).local_app_data == first.get_relation(3).local_app_data
     (before,) = (each for each in first.secrets if each.label == "s3.3.keys")
     (after,) = (each for each in second.secrets if each.label == "s3.3.keys")
     assert after.latest_content == before.latest_content
+
+
+def test_a_bucket_is_never_given_to_another_application(context, memory):
+    first, second = asks(3, "mlflow", "models"), asks(4, "mallory", "models")
+    out = context.run(context.on.config_changed(), state(first))
+    out = context.run(context.on.config_changed(), state(first, second, secrets=out.secrets))
+    assert memory.buckets == {"models": "relation-3"}
+    assert out.unit_status == testing.BlockedStatus(
+        "bucket models is mlflow's, not mallory's: action give-bucket changes that"
+    )
+    assert "bucket" not in out.get_relation(4).local_app_data
+    # neither when its owner has gone
+    context.run(context.on.relation_broken(first), state(first, secrets=out.secrets))
+    out = context.run(context.on.config_changed(), state(second, secrets=(ROOT,)))
+    assert memory.buckets == {"models": "relation-3"}
+    assert out.unit_status.name == "blocked"
+
+
+def test_an_application_finds_its_bucket_again_after_a_new_relation(context, memory):
+    first, second = asks(3, "mlflow", "models"), asks(5, "mlflow", "models")
+    out = context.run(context.on.config_changed(), state(first))
+    context.run(context.on.relation_broken(first), state(first, secrets=out.secrets))
+    out = context.run(context.on.config_changed(), state(second))
+    assert out.unit_status == testing.ActiveStatus()
+    assert memory.buckets == {"models": "relation-5"}
+
+
+def test_the_administrator_gives_a_bucket(context, memory):
+    first, second = asks(3, "mlflow", "models"), asks(4, "serving", "models")
+    out = context.run(context.on.config_changed(), state(first, second))
+    give = context.on.action("give-bucket", params={"bucket": "models", "owner": "serving"})
+    context.run(give, state(*out.relations, secrets=out.secrets))
+    assert memory.buckets == {"models": "relation-4"}
+    missing = context.on.action("give-bucket", params={"bucket": "none", "owner": "serving"})
+    with pytest.raises(testing.ActionFailed, match="there is no bucket none"):
+        context.run(missing, state(*out.relations, secrets=out.secrets))
+
+
+def test_a_wrong_name_keeps_no_other_application_from_its_bucket(context, memory):
+    relations = asks(3, "bad", "No/Such"), asks(4, "mlflow", "models")
+    out = context.run(context.on.config_changed(), state(*relations))
+    assert out.unit_status.name == "blocked"
+    assert memory.buckets == {"models": "relation-4"}
 
 
 def test_requirer_that_names_no_bucket(context, memory):
@@ -254,9 +314,9 @@ def test_the_real_gateway(real):
     for number in (3, 4):
         root.keep_account(f"relation-{number}", f"secret-{number}", exists=False)
     assert root.accounts() == {"relation-3", "relation-4"}
-    root.keep_bucket("models", "relation-3")
-    root.keep_bucket("models", "relation-3")
-    root.keep_bucket("serving", "relation-4")
+    root.make_bucket("models", "relation-4")
+    root.give_bucket("models", "relation-3")
+    root.make_bucket("serving", "relation-4")
     assert root.buckets() == {"models": "relation-3", "serving": "relation-4"}
     owner, reader = real("relation-3", "secret-3"), real("relation-4", "secret-4")
     assert reader._send("GET", "/models?list-type=2")[0] == 403
