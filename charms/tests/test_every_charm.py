@@ -170,6 +170,13 @@ def test_every_kubernetes_object_fits_its_schema(any_charm):
             kubernetes_validate.validate(body, KUBERNETES, strict=True)
 
 
+def test_no_cluster_object_has_the_name_of_juju_s_own(any_charm):
+    out = any_charm.settled()
+    for manifest in any_charm.manifests(out):
+        if manifest["kind"] in ("ClusterRole", "ClusterRoleBinding"):
+            assert manifest["metadata"]["name"] != f"{out.model.name}-{any_charm.name}"
+
+
 def test_the_broker_lets_its_objects_pass_with_what_the_bundle_grants(any_charm):
     out = any_charm.settled()
     objects, tenants = any_charm.manifests(out), any_charm.tenant_manifests(out)
