@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""Argo Workflows' controller: https://argo-workflows.readthedocs.io"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import ops
+import pydantic
+
+from charmed_mlops import ClusterResources, Http, Metrics, S3Requirer, ServiceCharm, pipelines
+
+VERSION = "3.7.3"
+METRICS, HEALTH = 9090, 6060
+
+
+class Options(pydantic.BaseModel):
+    """The charm's options."""
+
+    workflow_ttl: int = pydantic.Field(ge=0)
+    pod_gc: Literal[
+        "OnPodCompletion", "OnPodSuccess", "OnWorkflowCompletion", "OnWorkflowSuccess", "Never"
+    ]
+    parallelism: int = pydantic.Field(ge=0)
+    namespace_parallelism: int = pydantic.Field(ge=0)
+
+
+class ArgoController(ServiceCharm):
+    """One of the units leads (Argo's own election); the others stand by."""
+
+    def __init__(self, framework: ops.Framework):
+        super().__init__(framework, container="argo-controller")
+        self.store = S3Requirer(self, "object-store")
+        self.cluster = ClusterResources(self, "manifests")
+        self.metrics = Metrics(self, port=METRICS)
+
+    def reconcile(self) -> None:
+        options = self.options(Options)
+        executor = self.images()["argoexec"]
+        # the controller reads its ConfigMap again when that changes: no restart is needed
+        self.cluster.apply(
+            options=options,
+            metrics=METRICS,
+            repository=pipelines.artifact_repository(self.store.get()),
+        )
+        self.workload.run(
+            command=f"workflow-controller --configmap {self.app.name}-configmap "
+            f"--executor-image {executor} --namespaced=false",
+            # the pod's name, which differs between the units
+            environment={"LEADER_ELECTION_IDENTITY": self.unit.name.replace("/", "-")},
+            check=Http(HEALTH, "/healthz"),
+            alive=Http(HEALTH, "/healthz"),
+            version=VERSION,
+        )
+        self.set_ports(METRICS)
+        self.metrics.publish()
+
+
+if __name__ == "__main__":
+    ops.main(ArgoController)

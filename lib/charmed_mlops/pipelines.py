@@ -1,0 +1,82 @@
+"""What the charms of Kubeflow Pipelines 2.16 share: names, ports, artifacts, identity."""
+
+from __future__ import annotations
+
+import urllib.parse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from charmed_mlops.interfaces.s3 import Bucket
+
+VERSION = "2.16.0"
+HTTP_PORT, GRPC_PORT = 8888, 8887
+"""Of the API server; the driver in a run's pods has the second one compiled in."""
+METADATA_PORT = 8080
+"""Of ML Metadata; the driver has it compiled in, too."""
+
+# The door sets this header once it knows who somebody is. The prefix has to be there, empty:
+# without it the API server takes the one of Google's proxy.
+USER = {"KUBEFLOW_USERID_HEADER": "kubeflow-userid", "KUBEFLOW_USERID_PREFIX": ""}
+
+ARTIFACT_SECRET = "mlpipeline-minio-artifact"
+"""Secret with `accesskey` and `secretkey` in a tenant's namespace; its name is upstream's."""
+ARTIFACTS = "private-artifacts"
+"""Below it each tenant has a folder of its namespace's name."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a bucket is, as the pipelines' programs want it: host and port apart.
+
+    Attributes:
+        host: DNS name, without scheme.
+        port: TCP port.
+        secure: whether TLS is spoken.
+        default_port: whether the port is the scheme's own.
+    """
+
+    host: str
+    port: int
+    secure: bool
+    default_port: bool
+
+    @property
+    def authority(self) -> str:
+        """`HOST`, or `HOST:PORT` where the port is not the scheme's own."""
+        return self.host if self.default_port else f"{self.host}:{self.port}"
+
+
+def endpoint(bucket: Bucket) -> Endpoint:
+    """The bucket's endpoint; AWS's own where it names none."""
+    url = urllib.parse.urlsplit(bucket.endpoint or "https://s3.amazonaws.com")
+    secure = url.scheme == "https"
+    port = url.port or (443 if secure else 80)
+    return Endpoint(url.hostname or "", port, secure, port == (443 if secure else 80))
+
+
+def folder(bucket: Bucket, *parts: str) -> str:
+    """A path in the bucket, below the prefix that the provider gave."""
+    return "/".join([part for part in (bucket.path, ARTIFACTS, *parts) if part])
+
+
+def artifact_repository(bucket: Bucket) -> dict[str, Any]:
+    """Argo's artifact repository; the keys are those of the workflow's own namespace.
+
+    Source: https://argo-workflows.readthedocs.io/en/latest/configure-artifact-repository/
+    """
+    at = endpoint(bucket)
+    day = "/".join(f"{{{{workflow.creationTimestamp.{unit}}}}}" for unit in "Ymd")
+    run = ("{{workflow.namespace}}", "{{workflow.name}}", day, "{{pod.name}}")
+    return {
+        "archiveLogs": True,
+        "s3": {
+            "endpoint": at.authority,
+            "bucket": bucket.bucket,
+            "region": bucket.region,
+            "insecure": not at.secure,
+            "keyFormat": folder(bucket, *run),
+            "accessKeySecret": {"name": ARTIFACT_SECRET, "key": "accesskey"},
+            "secretKeySecret": {"name": ARTIFACT_SECRET, "key": "secretkey"},
+        },
+    }
