@@ -32,8 +32,11 @@ if TYPE_CHECKING:
     from charmed_mlops.interfaces.service import Address as Address
     from charmed_mlops.interfaces.service import ServiceProvider as ServiceProvider
     from charmed_mlops.interfaces.service import ServiceRequirer as ServiceRequirer
+    from charmed_mlops.manager import ManagerCharm as ManagerCharm
     from charmed_mlops.metrics import Metrics as Metrics
+    from charmed_mlops.options import Named as Named
     from charmed_mlops.options import Quantity as Quantity
+    from charmed_mlops.options import Where as Where
     from charmed_mlops.workload import File as File
     from charmed_mlops.workload import Workload as Workload
 
@@ -52,7 +55,9 @@ _HOME = {
     "GatewayRoute": "interfaces.gateway_route",
     "Http": "checks",
     "Link": "interfaces.dashboard_links",
+    "ManagerCharm": "manager",
     "Metrics": "metrics",
+    "Named": "options",
     "Quantity": "options",
     "Route": "interfaces.gateway_route",
     "S3Provider": "interfaces.s3",
@@ -63,6 +68,7 @@ _HOME = {
     "Tcp": "checks",
     "Waiting": "errors",
     "WebhookCertificate": "certificates",
+    "Where": "options",
     "Workload": "workload",
 }
 

@@ -25,6 +25,30 @@ _ADVICE = {
 Model = typing.TypeVar("Model", bound=pydantic.BaseModel)
 
 
+class Where(pydantic.BaseModel):
+    """Parameters of an action on the objects of one namespace, or of all."""
+
+    namespace: str = ""
+
+    def path(self, group: str, plural: str) -> str:
+        """Of the list in the API, such as `/apis/GROUP/VERSION/namespaces/x/PLURAL`."""
+        return f"{group}{f'/namespaces/{self.namespace}' if self.namespace else ''}/{plural}"
+
+
+class Named(pydantic.BaseModel):
+    """Parameters of an action on one object."""
+
+    namespace: str
+    name: str
+
+    def path(self, group: str, plural: str) -> str:
+        """Of the object in the API."""
+        return f"{group}/namespaces/{self.namespace}/{plural}/{self.name}"
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
 def load_options(charm: ops.CharmBase, model: type[Model]) -> Model:
     """The charm's config as a model; `-` in an option's name is `_` in the field's.
 

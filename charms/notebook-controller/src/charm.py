@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Kubeflow's notebook controller: https://www.kubeflow.org/docs/components/notebooks/"""
+
+from __future__ import annotations
+
+import notebooks
+import ops
+import pydantic
+
+from charmed_mlops import ManagerCharm, Named, Route, Where
+
+# What people open runs code with the notebook's rights, so reading the object is not enough.
+ROUTE = Route(
+    name="notebooks",
+    prefix="/notebook/{namespace}/{name}/",
+    host="{name}.{namespace}.svc.cluster.local",
+    port=80,
+    access="namespace",
+    group="kubeflow.org",
+    resource="notebooks",
+    verb="update",
+)
+
+
+class Options(pydantic.BaseModel):
+    """The charm's options."""
+
+    culling: bool
+    cull_idle_minutes: int = pydantic.Field(ge=1)
+    idleness_check_minutes: int = pydantic.Field(ge=1, le=1440)
+    add_fsgroup: bool
+
+
+class NotebookController(ManagerCharm):
+    """The unit that the program elects makes StatefulSets and Services of Notebooks."""
+
+    def __init__(self, framework: ops.Framework):
+        super().__init__(framework, container="notebook-controller")
+
+    def reconcile(self) -> None:
+        options = self.options(Options)
+        self.cluster.apply(gateways=self.gateways)
+        self.run_manager(
+            "-enable-leader-election",
+            environment={
+                "USE_ISTIO": "false",  # the gateway has one route for all notebooks
+                "CLUSTER_DOMAIN": "cluster.local",
+                "ENABLE_CULLING": str(options.culling).lower(),
+                "CULL_IDLE_TIME": str(options.cull_idle_minutes),
+                "IDLENESS_CHECK_PERIOD": str(options.idleness_check_minutes),
+                "ADD_FSGROUP": str(options.add_fsgroup).lower(),
+            },
+            version="1.10.0",
+        )
+        self.gateway.publish(ROUTE)
+
+    def action_list_notebooks(self, params: Where) -> dict[str, str]:
+        """What runs, what is stopped, what does not come up."""
+        return notebooks.listed(params)
+
+    def action_list_idle(self, params: notebooks.Idle) -> dict[str, str]:
+        """What runs without being used."""
+        return notebooks.idle(params)
+
+    def action_stop(self, params: Named) -> dict[str, str]:
+        """End a notebook's pod."""
+        return notebooks.stop(params)
+
+    def action_start(self, params: Named) -> dict[str, str]:
+        """Let a stopped notebook run again."""
+        return notebooks.start(params)
+
+    def action_stop_all(self, params: notebooks.All) -> dict[str, str]:
+        """End the pods of all notebooks."""
+        return notebooks.stop_all(params)
+
+
+if __name__ == "__main__":
+    ops.main(NotebookController)

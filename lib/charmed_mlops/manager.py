@@ -1,0 +1,70 @@
+"""What the charms of controllers with paths behind the gateway share: one manager, run alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import ops
+
+from charmed_mlops.certificates import Certificate
+from charmed_mlops.charm import ServiceCharm
+from charmed_mlops.checks import Http
+from charmed_mlops.cluster import ClusterResources
+from charmed_mlops.interfaces.gateway_route import GatewayRoute
+from charmed_mlops.metrics import Metrics
+from charmed_mlops.workload import File
+
+# controller-runtime's defaults
+METRICS_PORT, HEALTH_PORT, WEBHOOK_PORT = 8080, 8081, 9443
+CERTIFICATES = "/tmp/k8s-webhook-server/serving-certs"
+
+
+class ManagerCharm(ServiceCharm):
+    """Runs `/manager`, a program on controller-runtime whose objects people open in a browser.
+
+    The charm declares the endpoints `manifests`, `gateway` and `metrics-endpoint`.
+    """
+
+    def __init__(self, framework: ops.Framework, container: str):
+        super().__init__(framework, container=container)
+        self.cluster = ClusterResources(self, "manifests")
+        self.gateway = GatewayRoute(self)
+        self.metrics = Metrics(self, port=METRICS_PORT)
+
+    @property
+    def gateways(self) -> list[str]:
+        """The applications that may reach what the controller runs: what NetworkPolicies need."""
+        return [each.app.name for each in self.model.relations["gateway"] if each.active]
+
+    def run_manager(
+        self,
+        *flags: str,
+        environment: Mapping[str, str],
+        version: str,
+        certificate: Certificate | None = None,
+    ) -> None:
+        """Have the manager run with these flags, and its ports open.
+
+        Args:
+            flags: of its command line.
+            environment: its variables.
+            version: what `juju status` shows.
+            certificate: of its webhook server, if it has one.
+
+        Raises:
+            Waiting: the container does not answer yet.
+        """
+        files: dict[str, str | bytes | File] = {}
+        if certificate:
+            files[f"{CERTIFICATES}/tls.crt"] = certificate.chain
+            files[f"{CERTIFICATES}/tls.key"] = File(certificate.key, mode=0o600)
+        self.workload.run(
+            command=" ".join(("/manager", *flags)),
+            files=files,
+            environment=environment,
+            check=Http(HEALTH_PORT, "/readyz"),
+            alive=Http(HEALTH_PORT, "/healthz"),
+            version=version,
+        )
+        self.set_ports(METRICS_PORT, *([WEBHOOK_PORT] if certificate else []))
+        self.metrics.publish()
