@@ -1,4 +1,4 @@
-"""A Kubernetes API of a few objects, for tests of actions: get, list, merge patch, delete."""
+"""A Kubernetes API of a few objects, for actions: get, list, watch, make, patch, delete."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import ipaddress
 import json
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -22,11 +22,18 @@ Object = dict[str, Any]
 
 
 class Api:
-    """The objects by the path of their list; reached over TLS as a pod reaches the real one."""
+    """The objects by the path of their list; reached over TLS as a pod reaches the real one.
+
+    Attributes:
+        calls: "METHOD /path" of each call.
+        created: is told the path of the list and each object that a call made: a controller.
+    """
 
     def __init__(self) -> None:
         self.lists: dict[str, dict[str, Object]] = {}
         self.forbidden: set[str] = set()
+        self.calls: list[str] = []
+        self.created: Callable[[str, Object], None] = lambda path, found: None
 
     def add(self, path: str, found: Object) -> None:
         """Put an object into the list at `path`, which it is found by."""
@@ -38,8 +45,15 @@ class Api:
 
     def answer(self, method: str, path: str, body: Object) -> tuple[int, Object]:
         """Status and answer of one call."""
+        self.calls.append(f"{method} {path}")
         if path in self.forbidden:
-            return 403, {}
+            return 403, {"message": "no right"}
+        if method == "POST":
+            if body["metadata"]["name"] in self.lists.get(path, {}):
+                return 409, {"message": f"{body['metadata']['name']} already exists"}
+            self.add(path, body)
+            self.created(path, body)
+            return 201, body
         parent, _, name = path.rpartition("/")
         known = path in self.lists or parent in self.lists
         if method == "GET" and (path in self.lists or not known):
@@ -52,6 +66,11 @@ class Api:
         elif method == "DELETE":
             del self.lists[parent][name]
         return 200, found
+
+    def events(self, path: str, name: str) -> list[Object]:
+        """What a watch for one object says until its time is over: it is there, or nothing."""
+        found = self.lists.get(path, {}).get(name)
+        return [{"type": "ADDED", "object": found}] if found else []
 
     def _listed(self, path: str) -> list[Object]:
         """A list of one namespace, or of all when the path names none."""
@@ -77,13 +96,19 @@ def served(api: Api, folder: Path) -> Iterator[tuple[int, Path]]:
         def _do(self) -> None:
             assert self.headers["Authorization"] == "Bearer a-token"
             text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            path = urlsplit(self.path).path
-            status, found = api.answer(self.command, path, json.loads(text or "{}"))
+            url = urlsplit(self.path)
+            query = parse_qs(url.query)
+            if "watch" in query:
+                name = query["fieldSelector"][0].removeprefix("metadata.name=")
+                status, found = 200, api.events(url.path, name)
+            else:
+                status, answer = api.answer(self.command, url.path, json.loads(text or "{}"))
+                found = [answer]
             self.send_response(status)
             self.end_headers()
-            self.wfile.write(json.dumps(found).encode())
+            self.wfile.write("".join(json.dumps(each) + "\n" for each in found).encode())
 
-        do_GET = do_PATCH = do_DELETE = _do  # noqa: N815 (the standard library's names)
+        do_GET = do_POST = do_PATCH = do_DELETE = _do  # noqa: N815 (the standard library's names)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

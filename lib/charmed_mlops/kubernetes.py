@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,26 @@ def text(path: str) -> str:
     return _call("GET", path).decode(errors="replace")
 
 
+def post(path: str, body: Object, *, present: bool = False) -> None:
+    """Make an object in the collection `path`; with `present`, one that is there is fine.
+
+    Raises:
+        ActionFailed: the API server says no, or the object is there.
+    """
+    try:
+        _call("POST", path, body)
+    except Conflict:
+        if not present:
+            raise
+
+
+def appears(plural: str, name: str, seconds: int) -> bool:
+    """Whether an object of the core group without namespace is there, or is within the time."""
+    query = f"watch=1&timeoutSeconds={seconds}&fieldSelector=metadata.name%3D{name}"
+    with _open("GET", f"/api/v1/{plural}?{query}", timeout=seconds + _TIMEOUT_SECONDS) as answer:
+        return bool(answer.readline())  # the first event, if there is one before the end
+
+
 def patch(path: str, body: Object) -> Object:
     """Merge `body` into an object."""
     return json.loads(_call("PATCH", path, body, "application/merge-patch+json"))
@@ -54,9 +77,25 @@ class NotFound(ActionFailed):
     """There is no such object."""
 
 
+class Conflict(ActionFailed):
+    """There is one already."""
+
+
 def _call(
     method: str, path: str, body: Object | None = None, kind: str = "application/json"
 ) -> bytes:
+    with _open(method, path, body, kind) as answer:
+        return answer.read()
+
+
+@contextlib.contextmanager
+def _open(
+    method: str,
+    path: str,
+    body: Object | None = None,
+    kind: str = "application/json",
+    timeout: float = _TIMEOUT_SECONDS,
+) -> Iterator[http.client.HTTPResponse]:
     request = urllib.request.Request(
         f"https://{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ['KUBERNETES_SERVICE_PORT']}"
         f"{path}",
@@ -69,11 +108,26 @@ def _call(
     )
     context = ssl.create_default_context(cafile=str(_ACCOUNT / "ca.crt"))
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS, context=context) as answer:
-            return answer.read()
+        with urllib.request.urlopen(request, timeout=timeout, context=context) as answer:
+            yield answer
     except urllib.error.HTTPError as error:
+        with error:
+            reason = _reason(error.read())
         if error.code == 404:
             raise NotFound(f"there is no {path.rpartition('/')[2]}") from None
-        raise ActionFailed(f"the Kubernetes API answers {error.code} to {method} {path}") from None
+        if error.code == 409:
+            raise Conflict(reason or f"{path} is in the way") from None
+        raise ActionFailed(
+            f"the Kubernetes API answers {error.code} to {method} {path}"
+            + (f": {reason}" if reason else "")
+        ) from None
     except OSError as error:
         raise ActionFailed(f"the Kubernetes API does not answer: {error}") from None
+
+
+def _reason(body: bytes) -> str:
+    """The message of the API server's Status, on one line."""
+    try:
+        return " ".join(str(json.loads(body)["message"]).split())
+    except (ValueError, KeyError, TypeError):
+        return ""
