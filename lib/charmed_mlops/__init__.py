@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from charmed_mlops.options import Named as Named
     from charmed_mlops.options import Quantity as Quantity
     from charmed_mlops.options import Where as Where
+    from charmed_mlops.web_app import WebAppCharm as WebAppCharm
     from charmed_mlops.workload import File as File
     from charmed_mlops.workload import Workload as Workload
 
@@ -67,6 +68,7 @@ _HOME = {
     "ServiceRequirer": "interfaces.service",
     "Tcp": "checks",
     "Waiting": "errors",
+    "WebAppCharm": "web_app",
     "WebhookCertificate": "certificates",
     "Where": "options",
     "Workload": "workload",
