@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import json
@@ -18,6 +19,29 @@ from charmed_mlops.errors import ActionFailed
 Object = dict[str, Any]
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TIMEOUT_SECONDS = 10
+
+
+def token(account: Path = _ACCOUNT) -> str:
+    """The unit's ServiceAccount token; the kubelet renews its file.
+
+    Raises:
+        ActionFailed: the pod has none.
+    """
+    try:
+        return (account / "token").read_text().strip()
+    except OSError:
+        raise ActionFailed("the unit's pod has no ServiceAccount token") from None
+
+
+def audience(account: Path = _ACCOUNT) -> str:
+    """Whom the unit's ServiceAccount token is for: the API server; empty where it does not say."""
+    try:
+        payload = token(account).split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (ActionFailed, IndexError, ValueError):
+        return ""
+    found = claims.get("aud", "")
+    return found if isinstance(found, str) else next(iter(found), "")
 
 
 def get(path: str) -> Object:
@@ -102,7 +126,7 @@ def _open(
         method=method,
         data=None if body is None else json.dumps(body).encode(),
         headers={
-            "Authorization": f"Bearer {(_ACCOUNT / 'token').read_text().strip()}",
+            "Authorization": f"Bearer {token()}",
             "Content-Type": kind,
         },
     )

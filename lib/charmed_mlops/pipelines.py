@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import urllib.parse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from charmed_mlops.errors import Blocked
+
 if TYPE_CHECKING:
     from charmed_mlops.interfaces.s3 import Bucket
+    from charmed_mlops.interfaces.service import Address
 
 VERSION = "2.16.0"
 HTTP_PORT, GRPC_PORT = 8888, 8887
@@ -80,3 +84,40 @@ def artifact_repository(bucket: Bucket) -> dict[str, Any]:
             "secretKeySecret": {"name": ARTIFACT_SECRET, "key": "secretkey"},
         },
     }
+
+
+def launcher(bucket: Bucket, tenant: str) -> dict[str, str]:
+    """Content of ConfigMap kfp-launcher: where a tenant's artifacts go and whose key is used.
+
+    Source: https://www.kubeflow.org/docs/components/pipelines/operator-guides/configure-object-store/
+    """
+    at = endpoint(bucket)
+    provider = {
+        "endpoint": at.authority,
+        "region": bucket.region,
+        "disableSSL": not at.secure,
+        "credentials": {
+            "fromEnv": False,
+            "secretRef": {
+                "secretName": ARTIFACT_SECRET,
+                "accessKeyKey": "accesskey",
+                "secretKeyKey": "secretkey",
+            },
+        },
+    }
+    return {
+        "defaultPipelineRoot": f"minio://{bucket.bucket}/{folder(bucket, tenant, 'v2/artifacts')}",
+        "providers": json.dumps({"minio": {"default": provider}}, sort_keys=True),
+    }
+
+
+def neighbour(address: Address, model: str) -> str:
+    """The name of a Service that the API server looks for in its own namespace only.
+
+    Raises:
+        Blocked: it is in another one.
+    """
+    name, _, rest = address.host.partition(".")
+    if rest.partition(".")[0] != model:
+        raise Blocked(f"{address.host} is not in model {model}: deploy it beside the API server")
+    return name

@@ -37,7 +37,7 @@ def one(charm: ops.CharmBase, endpoint: str) -> ops.Relation:
 
 def write(data: ops.RelationDataContent, key: str, value: str) -> None:
     """Write a field if it differs: what is equal wakes nobody, but costs a call."""
-    if data.get(key) != value:
+    if data.get(key, "") != value:  # an empty field is none
         data[key] = value
 
 

@@ -170,4 +170,6 @@ class S3Provider(_common.Provider):
         _common.write(mine, "endpoint", bucket.endpoint)
         _common.write(mine, "region", bucket.region)
         _common.write(mine, "s3-uri-style", "path" if bucket.path_style else "host")
+        _common.write(mine, "path", bucket.path)
+        _common.write(mine, "tls-ca-chain", json.dumps([bucket.ca]) if bucket.ca else "")
         _common.write(mine, "secret-extra", secret)

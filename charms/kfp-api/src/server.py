@@ -1,0 +1,66 @@
+"""The API server's command and its environment.
+
+Its source reads each key of config.json from the environment, too: upper case, dots as
+underscores. config.json and the samples are the image's own, in /config.
+"""
+
+from __future__ import annotations
+
+from charmed_mlops import Address, pipelines
+from charmed_mlops.interfaces.mysql import Credentials
+from charmed_mlops.interfaces.s3 import Bucket
+
+RPC_PORT = 8886
+"""Where the program itself speaks gRPC: runs' pods get to GRPC_PORT, where the front answers."""
+ADMIN_PORT = 9901
+
+
+def command(level: str) -> str:
+    """The image's own command, with another port for gRPC."""
+    return (
+        "/bin/apiserver --config=/config --sampleconfig=/config/sample_config.json"
+        f" -logtostderr=true --logLevel={level} --rpcPortFlag=:{RPC_PORT}"
+        f" --httpPortFlag=:{pipelines.HTTP_PORT}"
+    )
+
+
+def database(found: Credentials) -> dict[str, str]:
+    """How to reach the database; the server reads no shorter names than these."""
+    return {
+        "DBDRIVERNAME": "mysql",
+        "DBCONFIG_MYSQLCONFIG_USER": found.username,
+        "DBCONFIG_MYSQLCONFIG_PASSWORD": found.password,
+        "DBCONFIG_MYSQLCONFIG_HOST": found.host,
+        "DBCONFIG_MYSQLCONFIG_PORT": str(found.port),
+        "DBCONFIG_MYSQLCONFIG_DBNAME": found.database,
+        "DBCONFIG_MYSQLCONFIG_GROUPCONCATMAXLEN": "4194304",
+        "DBCONFIG_CONMAXLIFETIME": "120s",
+    }
+
+
+def store(bucket: Bucket) -> dict[str, str]:
+    """How to reach the bucket, where compiled pipelines are kept."""
+    at = pipelines.endpoint(bucket)
+    return {
+        "OBJECTSTORECONFIG_HOST": at.host,
+        "OBJECTSTORECONFIG_PORT": str(at.port),
+        "OBJECTSTORECONFIG_SECURE": str(at.secure).lower(),
+        "OBJECTSTORECONFIG_REGION": bucket.region,
+        "OBJECTSTORECONFIG_BUCKETNAME": bucket.bucket,
+        "OBJECTSTORECONFIG_ACCESSKEY": bucket.access_key,
+        "OBJECTSTORECONFIG_SECRETACCESSKEY": bucket.secret_key,
+    }
+
+
+def visualization(found: Address | None) -> dict[str, str]:
+    """Where visualizations are made. Without a value the server aborts, so there is always one."""
+    host, port = (found.host, found.port) if found else ("localhost", 9)
+    return {
+        "ML_PIPELINE_VISUALIZATIONSERVER_SERVICE_HOST": host,
+        "ML_PIPELINE_VISUALIZATIONSERVER_SERVICE_PORT": str(port),
+    }
+
+
+def audience(found: str) -> dict[str, str]:
+    """Whom tokens have to be for. Juju's pods can have no token but the API server's."""
+    return {"TOKEN_REVIEW_AUDIENCE": found} if found else {}
