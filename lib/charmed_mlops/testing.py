@@ -189,6 +189,14 @@ class Charm:
             getattr(context.on, event)(), dataclasses.replace(out, **changes) if changes else out
         )
 
+    def refusal(self, config: dict[str, Any]) -> str:
+        """What the status says to wrong options, which must leave the service as it runs."""
+        before = self.settled()
+        out = self.again(before, event="config_changed", config=config)
+        assert out.unit_status.name == "blocked"
+        assert self.service(out) == self.service(before)
+        return out.unit_status.message
+
     def required(self) -> tuple[list[testing.RelationBase], list[testing.Secret]]:
         """A double for each relation that is not optional, and the secrets they grant.
 
