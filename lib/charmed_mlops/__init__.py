@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from charmed_mlops.interfaces.gateway_route import Route as Route
     from charmed_mlops.interfaces.mysql import DatabaseProvider as DatabaseProvider
     from charmed_mlops.interfaces.mysql import DatabaseRequirer as DatabaseRequirer
+    from charmed_mlops.interfaces.oidc_client import OidcProvider as OidcProvider
+    from charmed_mlops.interfaces.oidc_client import OidcRequirer as OidcRequirer
     from charmed_mlops.interfaces.s3 import S3Provider as S3Provider
     from charmed_mlops.interfaces.s3 import S3Requirer as S3Requirer
     from charmed_mlops.interfaces.service import Address as Address
@@ -59,6 +61,8 @@ _HOME = {
     "ManagerCharm": "manager",
     "Metrics": "metrics",
     "Named": "options",
+    "OidcProvider": "interfaces.oidc_client",
+    "OidcRequirer": "interfaces.oidc_client",
     "Quantity": "options",
     "Route": "interfaces.gateway_route",
     "S3Provider": "interfaces.s3",

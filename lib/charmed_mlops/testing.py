@@ -120,6 +120,21 @@ def address(endpoint: str, port: int = 80, scheme: str = "http") -> testing.Rela
                     scheme=scheme)  # fmt: skip
 
 
+def client(endpoint: str) -> tuple[testing.Relation, testing.Secret]:
+    """A client of an OIDC issuer at `dex.shop`, and the secret of its password."""
+    secret = testing.Secret({"client-secret": "open-sesame-client"})
+    fields = {
+        "version": "1",
+        "issuer": "http://dex.shop:5556/dex",
+        "authorization-url": "/dex/auth",
+        "token-url": "http://dex.shop:5556/dex/token",
+        "jwks-url": "http://dex.shop:5556/dex/keys",
+        "client-id": "oauth2-proxy-1",
+        "secret-client": secret.id,
+    }
+    return testing.Relation(endpoint, remote_app_name="dex", remote_app_data=fields), secret
+
+
 class Charm:
     """One charm under test.
 
@@ -307,6 +322,7 @@ class Charm:
 _DOUBLES: dict[str, Any] = {
     "cluster_resources": broker,
     "mysql_client": database,
+    "oidc_client": client,
     "s3": bucket,
     "service_address": address,
 }

@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Dex, an OpenID Connect issuer: https://dexidp.io"""
+
+from __future__ import annotations
+
+import connectors
+import ops
+import pydantic
+import users
+
+from charmed_mlops import (
+    Blocked,
+    ClusterResources,
+    File,
+    GatewayRoute,
+    Http,
+    Metrics,
+    OidcProvider,
+    Route,
+    ServiceCharm,
+)
+from charmed_mlops.interfaces.oidc_client import Issuer
+
+VERSION = "2.45.0"
+PORT, TELEMETRY = 5556, 5558
+CONFIG = "/tmp/dex/config.yaml"  # the image's user may write nowhere else
+
+
+class Options(pydantic.BaseModel):
+    """The charm's options."""
+
+    admin: users.Email
+    token_lifetime: str = pydantic.Field(pattern=r"^([1-9]\d*[hm])+$")
+    connectors: str
+
+
+class Dex(ServiceCharm):
+    """Every unit serves; what they share is in Kubernetes and in the application's secrets."""
+
+    def __init__(self, framework: ops.Framework):
+        super().__init__(framework, container="dex")
+        self.cluster = ClusterResources(self, "manifests")
+        self.clients = OidcProvider(self, "oidc")
+        self.gateway = GatewayRoute(self, "gateway")
+        self.metrics = Metrics(self, port=TELEMETRY)
+        self.users = users.Users(self)
+
+    def reconcile(self) -> None:
+        options = self.options(Options)
+        known = self.users.load(options.admin)
+        found = connectors.parsed(options.connectors, self._secrets(), self.gateway.url())
+        self.cluster.apply()
+        requests = list(self.clients.requests())
+        config = self.render(
+            "config.yaml.j2",
+            issuer=f"http://{self.address}:{PORT}/dex",
+            port=PORT,
+            telemetry=TELEMETRY,
+            lifetime=options.token_lifetime,
+            users=known,
+            connectors=[each.rendered() for each in found],
+            clients=[
+                {
+                    "id": each.client_id,
+                    "name": each.client_id,
+                    "secret": self.clients.secret(each),
+                    "redirectURIs": each.redirect_uris,
+                }
+                for each in requests
+            ],
+        )
+        self.workload.run(
+            command=f"/usr/local/bin/dex serve {CONFIG}",
+            files={
+                CONFIG: File(config, mode=0o600),
+                **{each.ca_file: each.ca for each in found if each.ca},
+            },
+            environment={
+                "KUBERNETES_POD_NAMESPACE": self.model.name,
+                "DEX_EXPAND_ENV": "false",  # a password may hold a $
+            },
+            check=Http(PORT, "/dex/healthz"),
+            alive=Http(TELEMETRY, "/healthz/live"),
+            version=VERSION,
+        )
+        self.set_ports(PORT, TELEMETRY)
+        self.gateway.publish(Route("dex", "/dex/", self.address, PORT, access="public"))
+        for request in requests:
+            self.clients.answer(request, self._issuer())
+        self.metrics.publish()
+        self.clients.require_valid()
+
+    def _issuer(self) -> Issuer:
+        url = f"http://{self.address}:{PORT}/dex"
+        login = "/dex/auth"  # a path: people log in under whatever name the gateway has for them
+        return Issuer(url, login, f"{url}/token", f"{url}/keys")
+
+    def _secrets(self) -> dict[str, str]:
+        uri = self.config.get("connector-secrets")
+        if not uri:
+            return {}
+        try:
+            return self.model.get_secret(id=str(uri)).get_content(refresh=True)
+        except (ops.SecretNotFoundError, ops.ModelError):
+            raise Blocked(
+                f"config connector-secrets: not readable: juju grant-secret {uri} {self.app.name}"
+            ) from None
+
+    def action_get_admin_password(self, _: dict) -> dict[str, str]:
+        return self.users.admin()
+
+    def action_add_user(self, params: users.User) -> dict[str, str]:
+        return self._changed(self.users.add(params.email))
+
+    def action_remove_user(self, params: users.User) -> dict[str, str]:
+        return self._changed(self.users.remove(params.email))
+
+    def action_list_users(self, _: dict) -> dict[str, str]:
+        return self.users.listed()
+
+    def action_reset_password(self, params: users.User) -> dict[str, str]:
+        return self._changed(self.users.reset(params.email))
+
+    def _changed(self, result: dict[str, str]) -> dict[str, str]:
+        self.converge()
+        return result
+
+
+if __name__ == "__main__":
+    ops.main(Dex)
