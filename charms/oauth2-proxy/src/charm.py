@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""OAuth2 Proxy, asked about each request: https://oauth2-proxy.github.io/oauth2-proxy/"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+
+import ops
+import pydantic
+
+from charmed_mlops import (
+    Address,
+    Blocked,
+    ClusterResources,
+    File,
+    Http,
+    Metrics,
+    OidcRequirer,
+    ServiceCharm,
+    ServiceProvider,
+)
+
+VERSION = "7.15.4"
+PORT, METRICS = 4180, 44180
+CONFIG = "/tmp/oauth2-proxy.cfg"
+_SECRET, _KEY = "cookie", "cookie-secret"
+_DURATION = r"^([1-9]\d*[hms])+$"
+
+
+class Options(pydantic.BaseModel):
+    """The charm's options."""
+
+    session_lifetime: str = pydantic.Field(pattern=_DURATION)
+    session_refresh: str = pydantic.Field(pattern=r"^$|" + _DURATION)
+    email_domains: str = pydantic.Field(pattern=r"^(\*|[\w.-]+(\s*,\s*[\w.-]+)*)$")
+
+    @pydantic.model_validator(mode="after")
+    def _shorter(self) -> Options:
+        if self.session_refresh and _seconds(self.session_refresh) >= _seconds(
+            self.session_lifetime
+        ):
+            raise ValueError(
+                f"config session-refresh={self.session_refresh}: must be less than "
+                f"session-lifetime={self.session_lifetime}"
+            )
+        return self
+
+
+class OAuth2Proxy(ServiceCharm):
+    """Every unit answers for every session, as all have the cookies' key."""
+
+    def __init__(self, framework: ops.Framework):
+        super().__init__(framework, container="oauth2-proxy")
+        self.issuer = OidcRequirer(self, "oidc", ["/oauth2/callback"])
+        self.cluster = ClusterResources(self, "manifests")
+        self.auth = ServiceProvider(self, "auth")
+        self.metrics = Metrics(self, port=METRICS)
+
+    def reconcile(self) -> None:
+        options = self.options(Options)
+        key = self.app_secret(_SECRET, _new_key)[_KEY]
+        self.peers.set("cookie", hashlib.sha256(key.encode()).hexdigest())  # wakes followers
+        client = self.issuer.get()
+        self.cluster.apply(port=PORT, metrics=METRICS)
+        config = self.render(
+            "oauth2-proxy.cfg.j2",
+            options=options,
+            domains=[each.strip() for each in options.email_domains.split(",")],
+            issuer=client.issuer,
+            port=PORT,
+            metrics=METRICS,
+        )
+        self.workload.run(
+            command=f"/bin/oauth2-proxy --config={CONFIG}",
+            files={CONFIG: File(config, mode=0o600)},
+            environment={
+                "OAUTH2_PROXY_CLIENT_ID": client.client_id,
+                "OAUTH2_PROXY_CLIENT_SECRET": client.client_secret,
+                "OAUTH2_PROXY_COOKIE_SECRET": key,
+            },
+            check=Http(PORT, "/ready"),
+            alive=Http(PORT, "/ping"),
+            version=VERSION,
+        )
+        self.set_ports(PORT, METRICS)
+        self.auth.publish(Address(self.address, PORT))
+        self.metrics.publish()
+
+    def action_end_sessions(self, _: dict) -> dict[str, str]:
+        self.require_leader()
+        try:
+            self.model.get_secret(label=_SECRET).set_content(_new_key())
+        except ops.SecretNotFoundError:
+            raise Blocked("there are no sessions yet") from None
+        self.converge()
+        return {"sessions": "ended"}
+
+
+def _new_key() -> dict[str, str]:
+    return {_KEY: secrets.token_urlsafe(32)}  # 32 bytes: AES-256
+
+
+def _seconds(text: str) -> int:
+    units, total, number = {"h": 3600, "m": 60, "s": 1}, 0, ""
+    for each in text:
+        if each in units:
+            total, number = total + int(number) * units[each], ""
+        else:
+            number += each
+    return total
+
+
+if __name__ == "__main__":
+    ops.main(OAuth2Proxy)
