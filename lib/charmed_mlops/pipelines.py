@@ -23,6 +23,9 @@ METADATA_PORT = 8080
 # without it the API server takes the one of Google's proxy.
 USER = {"KUBEFLOW_USERID_HEADER": "kubeflow-userid", "KUBEFLOW_USERID_PREFIX": ""}
 
+ONE_UNIT = "Kubernetes starts it again"
+"""What stands for high availability of controllers that elect no leader."""
+
 ARTIFACT_SECRET = "mlpipeline-minio-artifact"
 """Secret with `accesskey` and `secretkey` in a tenant's namespace; its name is upstream's."""
 ARTIFACTS = "private-artifacts"
@@ -121,3 +124,17 @@ def neighbour(address: Address, model: str) -> str:
     if rest.partition(".")[0] != model:
         raise Blocked(f"{address.host} is not in model {model}: deploy it beside the API server")
     return name
+
+
+def with_token(name: str, program: str) -> str:
+    """A command that runs `program` with the pod's own token where upstream's code looks for it.
+
+    Upstream mounts a token for an audience of its own at a path that is compiled in. A charm
+    cannot declare such a volume. The kubelet renews the pod's token behind the link.
+    """
+    link = f"/var/run/secrets/kubeflow/tokens/{name}"
+    return (
+        f"/bin/sh -c 'mkdir -p {link.rpartition('/')[0]}"
+        f" && ln -sfn /var/run/secrets/kubernetes.io/serviceaccount/token {link}"
+        f" && exec {program}'"
+    )
