@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from charmed_mlops.interfaces.service import ServiceProvider as ServiceProvider
     from charmed_mlops.interfaces.service import ServiceRequirer as ServiceRequirer
     from charmed_mlops.manager import ManagerCharm as ManagerCharm
+    from charmed_mlops.manager import object_route as object_route
     from charmed_mlops.metrics import Metrics as Metrics
     from charmed_mlops.options import Named as Named
     from charmed_mlops.options import Quantity as Quantity
@@ -76,6 +77,7 @@ _HOME = {
     "WebhookCertificate": "certificates",
     "Where": "options",
     "Workload": "workload",
+    "object_route": "manager",
 }
 
 

@@ -21,19 +21,19 @@ _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TIMEOUT_SECONDS = 10
 
 
-def token(account: Path = _ACCOUNT) -> str:
+def token(account: Path | None = None) -> str:
     """The unit's ServiceAccount token; the kubelet renews its file.
 
     Raises:
         ActionFailed: the pod has none.
     """
     try:
-        return (account / "token").read_text().strip()
+        return ((account or _ACCOUNT) / "token").read_text().strip()
     except OSError:
         raise ActionFailed("the unit's pod has no ServiceAccount token") from None
 
 
-def audience(account: Path = _ACCOUNT) -> str:
+def audience(account: Path | None = None) -> str:
     """Whom the unit's ServiceAccount token is for: the API server; empty where it does not say."""
     try:
         payload = token(account).split(".")[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import ops
 
@@ -10,13 +11,46 @@ from charmed_mlops.certificates import Certificate
 from charmed_mlops.charm import ServiceCharm
 from charmed_mlops.checks import Http
 from charmed_mlops.cluster import ClusterResources
-from charmed_mlops.interfaces.gateway_route import GatewayRoute
+from charmed_mlops.errors import Blocked
+from charmed_mlops.interfaces.gateway_route import GatewayRoute, Route
 from charmed_mlops.metrics import Metrics
 from charmed_mlops.workload import File
 
 # controller-runtime's defaults
 METRICS_PORT, HEALTH_PORT, WEBHOOK_PORT = 8080, 8081, 9443
 CERTIFICATES = "/tmp/k8s-webhook-server/serving-certs"
+
+
+def object_route(
+    path: str,
+    group: str,
+    plural: str,
+    *,
+    service: str = "{name}",
+    rewrite: str | None = None,
+    verb: str = "get",
+) -> Route:
+    """The route /PATH/NAMESPACE/NAME/ to the Service that a controller makes of an object.
+
+    Args:
+        path: its first part.
+        group: the kind's API group.
+        plural: the kind's plural.
+        service: the Service's name in the object's namespace.
+        rewrite: what the Service gets in place of the prefix.
+        verb: what one must be allowed to do with objects of the kind to open one.
+    """
+    return Route(
+        name=plural,
+        prefix=f"/{path}/{{namespace}}/{{name}}/",
+        host=f"{service}.{{namespace}}.svc.cluster.local",
+        port=80,
+        rewrite=rewrite,
+        access="namespace",
+        group=group,
+        resource=plural,
+        verb=verb,
+    )
 
 
 class ManagerCharm(ServiceCharm):
@@ -35,6 +69,26 @@ class ManagerCharm(ServiceCharm):
     def gateways(self) -> list[str]:
         """The applications that may reach what the controller runs: what NetworkPolicies need."""
         return [each.app.name for each in self.model.relations["gateway"] if each.active]
+
+    def apply_with_virtual_service(self, declared: bool, **context: Any) -> None:
+        """Apply the cluster objects, with Istio's kind VirtualService for a program that insists.
+
+        Objects of the kind do nothing here.
+
+        Args:
+            declared: option `virtual-service`, whether this application declares the kind.
+            context: what the templates get besides.
+
+        Raises:
+            Blocked, Waiting: as `ClusterResources.apply` does.
+        """
+        try:
+            self.cluster.apply(gateways=self.gateways, virtual_service=declared, **context)
+        except Blocked as reason:
+            if "virtualservices." not in str(reason):
+                raise
+            fix = f"juju config {self.app.name} virtual-service=false"
+            raise Blocked(f"VirtualService is declared already: {fix}") from reason
 
     def run_manager(
         self,

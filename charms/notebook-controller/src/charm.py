@@ -7,19 +7,10 @@ import notebooks
 import ops
 import pydantic
 
-from charmed_mlops import ManagerCharm, Named, Route, Where
+from charmed_mlops import ManagerCharm, Named, Where, object_route
 
 # What people open runs code with the notebook's rights, so reading the object is not enough.
-ROUTE = Route(
-    name="notebooks",
-    prefix="/notebook/{namespace}/{name}/",
-    host="{name}.{namespace}.svc.cluster.local",
-    port=80,
-    access="namespace",
-    group="kubeflow.org",
-    resource="notebooks",
-    verb="update",
-)
+ROUTE = object_route("notebook", "kubeflow.org", "notebooks", verb="update")
 
 
 class Options(pydantic.BaseModel):
