@@ -47,20 +47,21 @@ class KatibController(ServiceCharm):
         images = self.images()
         database = self.db_manager.get()
         certificate = self.certificate.current()
-        self.cluster.apply(ca=certificate.ca, images=images)
+        config = self.render(
+            "katib-config.yaml.j2",
+            images=images,
+            kinds=options.trial_resources.split(),
+            cpu=options.suggestion_cpu_limit,
+            memory=options.suggestion_memory_limit,
+        )
+        self.cluster.apply(ca=certificate.ca, images=images, config=config)
         # Katib puts the name together as IP.NAMESPACE:PORT
         name, _, namespace = database.host.removesuffix(".svc.cluster.local").partition(".")
         self.workload.run(
             command=f"./katib-controller --katib-config={CONFIG}",
             working_dir="/app",
             files={
-                CONFIG: self.render(
-                    "katib-config.yaml.j2",
-                    images=images,
-                    kinds=options.trial_resources.split(),
-                    cpu=options.suggestion_cpu_limit,
-                    memory=options.suggestion_memory_limit,
-                ),
+                CONFIG: config,
                 f"{CERTIFICATES}/tls.crt": certificate.chain,
                 f"{CERTIFICATES}/tls.key": File(certificate.key, mode=0o600),
             },

@@ -31,6 +31,12 @@ def test_it_runs_with_the_configuration_that_upstream_documents(charm):
     assert kinds == ["StdOut", "File", "TensorFlowEvent"]
 
 
+def test_the_webhook_reads_the_same_configuration_from_a_config_map(charm):
+    out = charm.settled()
+    found = charm.manifest(out, "ConfigMap", "katib-config")
+    assert found["data"]["katib-config.yaml"].strip() == charm.file(out, CONFIG).strip()
+
+
 def test_it_finds_the_database_manager_by_the_names_that_katib_puts_together(charm):
     manager = address("db-manager", 6789, "grpc")
     out = charm.settled(manager)

@@ -25,6 +25,7 @@ def test_each_controller_has_ports_of_its_own(charm, container, kind, webhook, h
     assert charm.service(out, container).command == f"/manager --config={CONFIG} --zap-log-level=2"
     assert found["apiVersion"] == f"config.{kind}/v1alpha1"
     assert found["webhook"]["port"] == webhook
+    assert container != "trainer" or found["webhook"]["host"] == ""
     assert found["health"]["healthProbeBindAddress"] == f":{health}"
     assert found["metrics"]["bindAddress"] == f":{metrics}"
     assert found["leaderElection"]["leaderElect"] is True
