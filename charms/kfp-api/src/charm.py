@@ -99,7 +99,7 @@ class KfpApi(ServiceCharm):
                 FRONT: self.render(
                     "envoy.yaml.j2",
                     port=pipelines.GRPC_PORT,
-                    admin=server.ADMIN_PORT,
+                    stats=0,
                     host="127.0.0.1",
                     upstream=server.RPC_PORT,
                     grpc_web=False,

@@ -12,7 +12,6 @@ from charmed_mlops.interfaces.s3 import Bucket
 
 RPC_PORT = 8886
 """Where the program itself speaks gRPC: runs' pods get to GRPC_PORT, where the front answers."""
-ADMIN_PORT = 9901
 
 
 def command(level: str) -> str:
