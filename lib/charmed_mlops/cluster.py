@@ -42,6 +42,11 @@ class ClusterResources:
         self._endpoint = relation
 
     @property
+    def related(self) -> bool:
+        """Whether there is a broker, for an application that can do without."""
+        return self._charm.model.get_relation(self._endpoint) is not None
+
+    @property
     def tenants(self) -> list[str]:
         """The tenants' namespaces, as the broker answered; empty while it has not."""
         relation = self._charm.model.get_relation(self._endpoint)

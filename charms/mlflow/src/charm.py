@@ -6,7 +6,14 @@ from __future__ import annotations
 import ops
 import server
 
-from charmed_mlops import DatabaseRequirer, Http, Metrics, S3Requirer, ServiceCharm
+from charmed_mlops import (
+    ClusterResources,
+    DatabaseRequirer,
+    Http,
+    Metrics,
+    S3Requirer,
+    ServiceCharm,
+)
 
 
 class MLflow(ServiceCharm):
@@ -18,6 +25,7 @@ class MLflow(ServiceCharm):
         self.store = S3Requirer(self, "object-store")
         self.schema = server.Schema(self)
         self.metrics = Metrics(self, port=server.PORT)
+        self.cluster = ClusterResources(self, "manifests")
 
     def reconcile(self) -> None:
         workers = self.number("workers", 1, 64)
@@ -36,6 +44,8 @@ class MLflow(ServiceCharm):
         self.set_ports(server.PORT)
         self.workload.require_healthy()
         self.schema.settled()  # the server makes its tables before it answers
+        if self.cluster.related:  # at the end: tenants' settings are not what it runs on
+            self.cluster.apply(port=server.PORT)
 
     def _environment(self) -> dict[str, str]:
         return server.environment(self.database.get(), self.store.get())
