@@ -67,14 +67,18 @@ def folder(bucket: Bucket, *parts: str) -> str:
     return "/".join([part for part in (bucket.path, ARTIFACTS, *parts) if part])
 
 
+def key_format(bucket: Bucket) -> str:
+    """Where Argo puts a step's artifacts and log, and where the interface looks for them."""
+    day = "/".join(f"{{{{workflow.creationTimestamp.{unit}}}}}" for unit in "Ymd")
+    return folder(bucket, "{{workflow.namespace}}", "{{workflow.name}}", day, "{{pod.name}}")
+
+
 def artifact_repository(bucket: Bucket) -> dict[str, Any]:
     """Argo's artifact repository; the keys are those of the workflow's own namespace.
 
     Source: https://argo-workflows.readthedocs.io/en/latest/configure-artifact-repository/
     """
     at = endpoint(bucket)
-    day = "/".join(f"{{{{workflow.creationTimestamp.{unit}}}}}" for unit in "Ymd")
-    run = ("{{workflow.namespace}}", "{{workflow.name}}", day, "{{pod.name}}")
     return {
         "archiveLogs": True,
         "s3": {
@@ -82,7 +86,7 @@ def artifact_repository(bucket: Bucket) -> dict[str, Any]:
             "bucket": bucket.bucket,
             "region": bucket.region,
             "insecure": not at.secure,
-            "keyFormat": folder(bucket, *run),
+            "keyFormat": key_format(bucket),
             "accessKeySecret": {"name": ARTIFACT_SECRET, "key": "accesskey"},
             "secretKeySecret": {"name": ARTIFACT_SECRET, "key": "secretkey"},
         },
