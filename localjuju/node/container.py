@@ -202,6 +202,7 @@ class Container:
         binds = [*image.binds, *self._sandbox.builtin_binds.get(argv[0], ())]
         return {
             "sandbox": self._sandbox.pid,
+            "share_pids": bool(self._sandbox.pod.spec.shareProcessNamespace),
             "folder": str(folder),
             "image": str(image.rootfs),
             "binds": binds,

@@ -208,7 +208,9 @@ class PodWorker:
             raise OSError("hostNetwork is not supported by localjuju")
         if self._sandbox_pid is None:
             name = self.pod.spec.hostname or self.pod.metadata.name
-            self._sandbox_pid = await services.runtime.sandbox(name)
+            self._sandbox_pid = await services.runtime.sandbox(
+                name, share_pids=bool(self.pod.spec.shareProcessNamespace)
+            )
         if not self._ip:
             address, prefix, gateway = await services.network.attach(self._sandbox_pid)
             await services.runtime.configure(self._sandbox_pid, address, prefix, gateway)

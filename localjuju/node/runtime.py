@@ -112,13 +112,18 @@ class Runtime:
         """Returns when the process has ended."""
         return await asyncio.shield(self._end_of(pid))
 
-    async def sandbox(self, hostname: str) -> int:
+    async def sandbox(self, hostname: str, *, share_pids: bool = False) -> int:
         """Starts the process that keeps a pod's namespaces; returns its id when they exist.
+
+        Args:
+            hostname: the pod's.
+            share_pids: whether the containers share one process namespace.
 
         Raises:
             OSError: the kernel refuses.
         """
-        pid, ready = await self._ask_and_wait("sandbox", {"hostname": hostname[:63]}, [])
+        request = {"hostname": hostname[:63], "share_pids": share_pids}
+        pid, ready = await self._ask_and_wait("sandbox", request, [])
         if not ready:
             raise OSError("a pod's namespaces could not be made")
         return pid

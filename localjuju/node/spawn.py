@@ -119,16 +119,22 @@ class _Spawner:
     # Kinds of requests -----------------------------------------------------------------------
 
     def _sandbox(self, request: dict[str, Any], files: list[int]) -> int:
-        """The process that keeps a pod's network, IPC and host name."""
+        """The process that keeps a pod's network, IPC and host name.
+
+        With shareProcessNamespace it is the first process of all the pod's containers, as
+        Kubernetes' pause container is.
+        """
 
         def body() -> NoReturn:
             system.unshare(system.CLONE_NEWNET | system.CLONE_NEWIPC | system.CLONE_NEWUTS)
             socket.sethostname(request["hostname"])
             os.write(files[0], b"1")
             os.close(files[0])
-            _wait_for_end()
+            os._exit(pause(()))
 
-        return self._fork(body, [])
+        if not request["share_pids"]:
+            return self._fork(body, [])
+        return self._fork_with_own_pids(body, [])
 
     def _network(self, request: dict[str, Any], files: list[int]) -> int:
         """Gives a pod's interface its address and route; ends when done."""
@@ -143,7 +149,7 @@ class _Spawner:
         return self._fork(body, [])
 
     def _container(self, request: dict[str, Any], files: list[int]) -> int:
-        """A container: its first process in a process namespace of its own.
+        """A container: its first process in a process namespace of its own, or the pod's.
 
         The last of `files` is told when the container's file system is in place.
         """
@@ -165,12 +171,9 @@ class _Spawner:
             sys.argv = argv
             os._exit(builtin(argv[1:]))
 
-        system.setns(_OWN_PIDS, system.CLONE_NEWPID)
-        system.unshare(system.CLONE_NEWPID)
-        try:
-            return self._fork(body, streams)
-        finally:
-            system.setns(_OWN_PIDS, system.CLONE_NEWPID)
+        if request["share_pids"]:
+            return self._fork_into(f"/proc/{request['sandbox']}/ns/pid", body, streams)
+        return self._fork_with_own_pids(body, streams)
 
     def _exec(self, request: dict[str, Any], files: list[int]) -> int:
         """Another program in a container that runs."""
@@ -187,7 +190,20 @@ class _Spawner:
             _execute(request)
 
         # The mount namespace comes last: after it, /proc is the container's.
-        system.setns(f"{target}/pid", system.CLONE_NEWPID)
+        return self._fork_into(f"{target}/pid", body, files)
+
+    def _fork_with_own_pids(self, body: Callable[[], NoReturn], files: list[int]) -> int:
+        """Forks the first process of a new process namespace."""
+        system.setns(_OWN_PIDS, system.CLONE_NEWPID)
+        system.unshare(system.CLONE_NEWPID)
+        try:
+            return self._fork(body, files)
+        finally:
+            system.setns(_OWN_PIDS, system.CLONE_NEWPID)
+
+    def _fork_into(self, pids: str, body: Callable[[], NoReturn], files: list[int]) -> int:
+        """Forks into a process namespace that is there."""
+        system.setns(pids, system.CLONE_NEWPID)
         try:
             return self._fork(body, files)
         finally:
@@ -253,13 +269,6 @@ def _become(user: int | None, group: int | None) -> None:
         os.setgid(group if group is not None else user or 0)
         if user is not None:
             os.setuid(user)
-
-
-def _wait_for_end() -> NoReturn:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: os._exit(0))
-    while True:
-        signal.pause()
 
 
 def pause(_: Sequence[str]) -> int:

@@ -25,9 +25,25 @@ _ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
 class Pod:
     """One sandbox with one container that only waits."""
 
-    def __init__(self, runtime: Runtime, container: int):
+    def __init__(self, runtime: Runtime, folder: Path):
         self.runtime = runtime
-        self.container = container
+        self.folder = folder
+        self.container = 0
+
+    async def start(self, *, share_pids: bool = False, containers: int = 1) -> Pod:
+        """Starts the sandbox and the containers; `sh` runs in the last."""
+        sandbox = await self.runtime.sandbox("pod", share_pids=share_pids)
+        self.folder.mkdir(exist_ok=True)
+        for number in range(containers):
+            spec = {
+                "sandbox": sandbox, "share_pids": share_pids,
+                "folder": str(self.folder / str(number)), "image": None, "binds": [],
+                "mounts": [], "files": {}, "read_only": False, "argv": [_PAUSE],
+                "env": _ENVIRONMENT, "cwd": "/", "user": None, "group": None,
+            }  # fmt: skip
+            with (self.folder / "output").open("ab") as output:
+                self.container = await self.runtime.container(spec, output.fileno())
+        return self
 
     async def sh(self, script: str, timeout: float | None = 20) -> str:
         """What a shell in the container prints."""
@@ -54,8 +70,15 @@ async def timed_out(pod: Pod) -> Any:
     return await pod.sh("sleep 0.1; cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
 
 
+async def shared_pids(pod: Pod) -> Any:
+    """How many processes a container sees besides its shell, alone and in a sharing pod."""
+    count = "set -- /proc/[0-9]*; echo $(($# - 1))"
+    sharing = await Pod(pod.runtime, pod.folder / "sharing").start(share_pids=True, containers=2)
+    return [int(await pod.sh(count)), int(await sharing.sh(count))]
+
+
 TESTS: dict[str, Callable[[Pod], Awaitable[Any]]] = {
-    function.__name__: function for function in (environment, oom_score, timed_out)
+    function.__name__: function for function in (environment, oom_score, timed_out, shared_pids)
 }
 
 
@@ -65,14 +88,7 @@ def _own(name: str) -> str:
 
 async def _run(runtime: Runtime, folder: Path, names: list[str]) -> None:
     runtime.start()
-    sandbox = await runtime.sandbox("pod")
-    with (folder / "output").open("wb") as output:
-        spec = {
-            "sandbox": sandbox, "folder": str(folder / "container"), "image": None, "binds": [],
-            "mounts": [], "files": {}, "read_only": False, "argv": [_PAUSE], "env": _ENVIRONMENT,
-            "cwd": "/", "user": None, "group": None,
-        }  # fmt: skip
-        pod = Pod(runtime, await runtime.container(spec, output.fileno()))
+    pod = await Pod(runtime, folder / "pod").start()
     print(json.dumps({name: await TESTS[name](pod) for name in names}), flush=True)
 
 

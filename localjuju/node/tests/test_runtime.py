@@ -28,7 +28,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "LOCALJUJU_IMAGES": "mine.yaml",
     }
     command = [sys.executable, str(Path(__file__).with_name("inside.py")), str(folder)]
-    names = ["environment", "oom_score", "timed_out"]
+    names = ["environment", "oom_score", "timed_out", "shared_pids"]
     result = subprocess.run(
         ["unshare", "-m", "sh", "-c", 'mount -t tmpfs tmpfs "$1"; shift; exec "$@"', "sh",
          str(folder), *command, *names],
@@ -61,3 +61,9 @@ def test_the_kernel_ends_a_container_before_the_engine_and_the_user_s_programs(
 
 def test_an_exec_that_timed_out_leaves_no_process(found: dict[str, Any]):
     assert "98764" not in found["timed_out"].replace("cat", "")
+
+
+def test_containers_see_each_other_s_processes_where_the_pod_says_so(found: dict[str, Any]):
+    alone, sharing = found["shared_pids"]
+    assert alone == 1
+    assert sharing == 3  # the pod's own process and one for each container
