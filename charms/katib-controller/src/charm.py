@@ -16,6 +16,7 @@ from charmed_mlops import (
     ServiceCharm,
     ServiceRequirer,
     WebhookCertificate,
+    katib,
 )
 
 VERSION = "0.19.0"
@@ -55,8 +56,6 @@ class KatibController(ServiceCharm):
             memory=options.suggestion_memory_limit,
         )
         self.cluster.apply(ca=certificate.ca, images=images, config=config)
-        # Katib puts the name together as IP.NAMESPACE:PORT
-        name, _, namespace = database.host.removesuffix(".svc.cluster.local").partition(".")
         self.workload.run(
             command=f"./katib-controller --katib-config={CONFIG}",
             working_dir="/app",
@@ -65,12 +64,7 @@ class KatibController(ServiceCharm):
                 f"{CERTIFICATES}/tls.crt": certificate.chain,
                 f"{CERTIFICATES}/tls.key": File(certificate.key, mode=0o600),
             },
-            environment={
-                "KATIB_CORE_NAMESPACE": self.model.name,
-                "KATIB_DB_MANAGER_SERVICE_NAMESPACE": namespace or self.model.name,
-                "KATIB_DB_MANAGER_SERVICE_IP": name,
-                "KATIB_DB_MANAGER_SERVICE_PORT": str(database.port),
-            },
+            environment=katib.environment(self.model.name, database),
             check=Http(18080, "/readyz"),
             alive=Http(18080, "/healthz"),
             version=VERSION,
