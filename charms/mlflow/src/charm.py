@@ -34,7 +34,8 @@ class MLflow(ServiceCharm):
         self.metrics.publish()
         origins = str(self.config["cors-allowed-origins"])
         environment = self._environment()
-        self.schema.require()
+        self.workload.require()
+        self.schema.require(self.workload, environment)
         self.workload.run(
             command=server.command(workers, level),
             check=Http(server.PORT, "/health"),

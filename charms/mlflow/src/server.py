@@ -6,7 +6,9 @@ in the environment: arguments can be read by any process of the pod.
 
 from __future__ import annotations
 
+import json
 import urllib.parse
+from typing import Any
 
 import ops
 
@@ -25,6 +27,17 @@ from mlflow.cli import cli
 uri = os.environ["MLFLOW_BACKEND_STORE_URI"]
 sys.argv = ["mlflow"] + [uri if each == "URI" else each for each in {arguments!r}]
 cli()
+"""
+# what the database's tables are, what this MLflow has them as, and whether it knows the former
+_REVISIONS = """
+import json, os, sqlalchemy
+from alembic.script import ScriptDirectory
+from mlflow.store.db.utils import _get_alembic_config, _get_schema_version
+script = ScriptDirectory.from_config(_get_alembic_config(db_url=""))
+current = _get_schema_version(sqlalchemy.create_engine(os.environ["MLFLOW_BACKEND_STORE_URI"]))
+known = {each.revision for each in script.walk_revisions()}
+found = {"current": current, "head": script.get_current_head(), "known": current in known}
+print(json.dumps(found))
 """
 
 
@@ -103,6 +116,17 @@ def upgrade_database(workload: Workload, settings: dict[str, str]) -> None:
     _run(workload, settings, ["db", "upgrade", "URI"])
 
 
+def revisions(workload: Workload, settings: dict[str, str]) -> dict[str, Any]:
+    """The revision of the database's tables (`current`), this MLflow's (`head`), and `known`.
+
+    Raises:
+        CommandFailed: the database does not answer.
+    """
+    argv = ["/usr/bin/env", "python3", "-"]
+    out = workload.exec(argv, stdin=_REVISIONS, environment=settings, timeout=120)
+    return json.loads(out.splitlines()[-1])
+
+
 def _run(workload: Workload, settings: dict[str, str], arguments: list[str]) -> str:
     return workload.exec(
         ["/usr/bin/env", "python3", "-"],
@@ -128,15 +152,33 @@ class Schema:
             raise Waiting("waiting for the peer relation")
         return relation.data[self._charm.app]
 
-    def require(self) -> None:
-        """Raises unless this unit's server may start on the database as it is."""
+    def require(self, workload: Workload, settings: dict[str, str]) -> None:
+        """Raises unless this unit's server may start on the database as it is.
+
+        Most versions of MLflow leave the tables as they are: then nobody has to do anything.
+
+        Raises:
+            Blocked: the tables are of another version.
+            Waiting: the leader has not made them yet, or the database does not answer.
+        """
         version = self._data().get("schema")
-        if version and version != VERSION:
+        if version == VERSION:
+            return
+        if not version:
+            if not self._charm.unit.is_leader():
+                raise Waiting("waiting for the leader to prepare the database")
+            return
+        found = revisions(workload, settings)
+        if found["current"] == found["head"]:
+            self.settled()
+        elif found["known"]:
             raise Blocked(
                 f"database fits MLflow {version}: back it up, then run action upgrade-database"
             )
-        if not version and not self._charm.unit.is_leader():
-            raise Waiting("waiting for the leader to prepare the database")
+        else:
+            raise Blocked(
+                f"database is newer than MLflow {VERSION}: refresh to {version} or later"
+            )
 
     def settled(self) -> None:
         """The database fits this version now."""

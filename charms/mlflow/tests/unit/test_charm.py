@@ -178,11 +178,47 @@ def test_followers_wait_for_the_tables(context):
     assert out.unit_status == testing.ActiveStatus()
 
 
-def test_database_of_an_older_version(context):
-    out = context.run(context.on.config_changed(), state(peer={"schema": "3.10.0"}))
-    message = "database fits MLflow 3.10.0: back it up, then run action upgrade-database"
+def revisions(current: str, head: str, *, known: bool) -> testing.Container:
+    found = {"current": current, "head": head, "known": known}
+    return box(stdout=f"a warning of a library\n{json.dumps(found)}\n")
+
+
+@pytest.mark.parametrize(
+    ("version", "container", "message"),
+    [
+        (
+            "3.10.0",
+            revisions("a", "b", known=True),
+            "database fits MLflow 3.10.0: back it up, then run action upgrade-database",
+        ),
+        (
+            "3.18.0",
+            revisions("c", "b", known=False),
+            "database is newer than MLflow 3.17.2: refresh to 3.18.0 or later",
+        ),
+    ],
+)
+def test_tables_of_another_version_block(context, version, container, message):
+    before = state(peer={"schema": version}, container=container)
+    out = context.run(context.on.config_changed(), before)
     assert out.unit_status == testing.BlockedStatus(message)
     assert not out.get_container("mlflow").plan.services
+
+
+@pytest.mark.parametrize("leader", [True, False])
+def test_a_version_with_the_same_tables_just_goes_on(context, leader):
+    same = revisions("b", "b", known=True)
+    before = state(peer={"schema": "3.17.1"}, container=same, leader=leader)
+    out = context.run(context.on.config_changed(), before)
+    assert out.unit_status == testing.ActiveStatus()
+    kept = "3.17.2" if leader else "3.17.1"
+    assert out.get_relation(9).local_app_data == {"schema": kept}
+
+
+def test_a_database_that_does_not_answer_is_waited_for(context):
+    before = state(peer={"schema": "3.10.0"}, container=box(code=1))
+    out = context.run(context.on.config_changed(), before)
+    assert out.unit_status.name == "waiting"
 
 
 def test_upgrade_database(context):
