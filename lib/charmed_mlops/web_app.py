@@ -46,8 +46,10 @@ class WebAppCharm(ServiceCharm):
         """Have the app run with these files and further variables, and the way to it published.
 
         Raises:
-            Waiting: the container does not answer yet.
+            Blocked: no broker, or it refuses an object.
+            Waiting: the broker or the container does not answer yet.
         """
+        self.cluster.apply(port=PORT)
         # a Secure cookie never comes back over plain HTTP, and every form would be refused
         secure = (self.gateway.url() or "").startswith("https:")
         self.workload.run(

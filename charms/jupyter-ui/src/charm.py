@@ -31,7 +31,6 @@ class JupyterUI(WebAppCharm):
     def reconcile(self) -> None:
         options = self.options(spawner.Options)
         config = spawner.render(options, self.images())
-        self.cluster.apply()
         logos = {
             f"{LOGOS}/{name}.svg": self.render("logo.svg.j2", text=text, size=size(text))
             for name, text in LETTERS.items()

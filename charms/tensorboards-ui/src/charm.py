@@ -16,7 +16,6 @@ class TensorboardsUI(WebAppCharm):
         super().__init__(framework, container="tensorboards-ui", link=link)
 
     def reconcile(self) -> None:
-        self.cluster.apply()
         self.run_web_app()
 
 

@@ -20,7 +20,6 @@ class VolumesUI(WebAppCharm):
 
     def reconcile(self) -> None:
         images = self.images()
-        self.cluster.apply()
         self.run_web_app(
             files={VIEWER: self.render("viewer-spec.yaml.j2")},
             environment={"VOLUME_VIEWER_IMAGE": images["volume-viewer"]},

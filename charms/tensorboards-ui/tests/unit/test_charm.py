@@ -25,3 +25,13 @@ def test_what_it_changes_are_tensorboards_only(charm):
         for resource in rule["resources"]
     }
     assert changed == {"tensorboards", "subjectaccessreviews"}
+
+
+def test_only_pods_of_the_model_can_say_who_the_user_is(charm):
+    policy = charm.manifest(charm.settled(), "NetworkPolicy")
+    assert policy["spec"]["podSelector"] == {
+        "matchLabels": {"app.kubernetes.io/name": "tensorboards-ui"}
+    }
+    assert policy["spec"]["ingress"] == [
+        {"from": [{"podSelector": {}}], "ports": [{"protocol": "TCP", "port": 5000}]}
+    ]
