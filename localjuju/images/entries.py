@@ -20,10 +20,13 @@ class _Entry(BaseModel):
     users: dict[str, int] = {}
     """Users that the upstream image has, with their ids; the group is named like the user."""
 
+    instead_of: str = ""
+    """The upstream program that these play the part of; empty where they are upstream's own."""
+
     @property
     def stand_in(self) -> bool:
         """Whether it only keeps the image's contract."""
-        return False
+        return bool(self.instead_of)
 
 
 class GoEntry(_Entry):
@@ -36,12 +39,6 @@ class GoEntry(_Entry):
     """The module's `h1:` checksum; another content is refused."""
     programs: dict[str, str]
     """Package in the module, such as `./cmd/manager`: path in the image."""
-    instead_of: str = ""
-    """The upstream program that these play the part of; empty where they are upstream's own."""
-
-    @property
-    def stand_in(self) -> bool:
-        return bool(self.instead_of)
 
 
 class PypiEntry(_Entry):
