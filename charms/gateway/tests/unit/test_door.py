@@ -1,0 +1,168 @@
+"""Attacks on the door, on the real Caddy and the real authorizer."""
+
+from __future__ import annotations
+
+import pytest
+
+NOTEBOOK = "/notebook/1/mine/"
+FORGED = [
+    "kubeflow-userid", "Kubeflow-Userid", "KUBEFLOW_USERID", "kubeflow_userid", "kubeflow-groups",
+    "X-Auth-Request-Email", "X-Auth-Request-User", "X_Auth_Request_Email", "X-Gateway-User",
+    "X-Gateway-Groups", "X_Gateway_User", "X-Forwarded-User", "X-Forwarded-Email",
+    "X-Remote-User", "Remote-User",
+]  # fmt: skip
+
+
+def values(answer, *names):
+    return [
+        value for name, value in answer.seen["items"] if name.lower().replace("_", "-") in names
+    ]
+
+
+def test_who_is_logged_in_is_named_to_the_application(door):
+    answer = door.get("/app/x?y=1", user="ann")
+    assert answer.status == 200
+    assert answer.seen["path"] == "/x?y=1"
+    assert values(answer, "kubeflow-userid") == ["ann"]
+    assert values(answer, "kubeflow-groups") == ["team"]
+
+
+def test_a_browser_without_a_session_is_sent_to_log_in_and_back(door):
+    answer = door.get("/app/x?y=1", ("Accept", "text/html"))
+    assert answer.status == 302
+    assert answer.headers["location"] == "/dex/auth?rd=/app/x?y=1"
+    assert answer.seen is None
+
+
+@pytest.mark.parametrize("headers", [[], [("Accept", "text/html"), ("Upgrade", "websocket")]])
+def test_another_client_without_a_session_is_refused(door, headers):
+    answer = door.get("/app/", *headers)
+    assert (answer.status, answer.seen) == (401, None)
+
+
+def test_a_public_route_needs_no_login_but_names_nobody(door):
+    answer = door.get("/open/x", ("kubeflow-userid", "ann"))
+    assert answer.status == 200
+    assert values(answer, "kubeflow-userid") == []
+
+
+@pytest.mark.parametrize("name", FORGED)
+@pytest.mark.parametrize("path", ["/app/", "/open/"])
+def test_a_forged_name_reaches_no_application(door, name, path):
+    answer = door.get(path, (name, "forged"), (name, "forged"), user="bob")
+    assert answer.status == 200
+    assert "forged" not in str(answer.seen)
+    assert door.get("/app/", (name, "ann")).status == 401
+
+
+def test_the_application_gets_neither_the_session_nor_the_token(door):
+    cookie = door.get("/app/", user="ann").seen["headers"]["cookie"]
+    assert cookie == "theme=dark; a=b"
+    assert "authorization" not in door.get("/app/", token="good").seen["headers"]
+
+
+def test_who_has_the_right_in_the_namespace_passes_with_the_path_as_it_is(door):
+    answer = door.get(f"{NOTEBOOK}lab?x=%2F", user="ann")
+    assert answer.status == 200
+    assert answer.seen["path"] == f"{NOTEBOOK}lab?x=%2F"
+
+
+def test_a_group_that_is_kubernetes_own_is_not_believed_of_an_issuer(door):
+    door.get(NOTEBOOK, user="ann")
+    assert door.reviews.groups == [["team", "system:authenticated"]]
+    assert door.get("/app/", user="system:admin").status == 401
+
+
+@pytest.mark.parametrize("path", ["/notebook/2/mine/", NOTEBOOK])
+def test_who_has_no_right_there_is_refused(door, path):
+    answer = door.get(path, user="bob")
+    assert (answer.status, answer.seen) == (403, None)
+    assert "bob has no right in" in answer.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/notebook/1/../2/mine/", "/notebook/1/..%2f2/mine/", "/notebook/1%2f..%2f2/mine/",
+        "/notebook/1/%2e%2e/2/mine/", "/notebook/1/mine/../../2/mine/", "/notebook/1/./mine/",
+        "/notebook/1/mine/%2E%2e/%2e./2/x/", "//notebook/2/mine/", "/app/..%5c/notebook/2/",
+        "/app/\\../notebook/2/mine/", "/app/..", "/app/%00",
+    ],
+)  # fmt: skip
+def test_a_path_that_can_be_read_in_two_ways_is_refused(door, path):
+    answer = door.get(path, user="ann")
+    assert (answer.status, answer.seen) == (400, None)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/notebook/%31/mine/", "/NOTEBOOK/1/mine/", "/notebook//1/mine/", "/notebook/1;2/mine/",
+     "/notebook/1.2/mine/", "/notebook/nowhere", "/nothing/", "/", "/notebook/-/mine/"],
+)  # fmt: skip
+def test_a_path_that_is_no_route_reaches_nothing(door, path):
+    answer = door.get(path, user="ann")
+    assert answer.status == 404
+    assert answer.seen is None
+
+
+def test_a_missing_slash_is_added(door):
+    assert door.get("/app", user="ann").headers["location"] == "/app/"
+    assert door.get("/notebook/1/mine", user="ann").headers["location"] == NOTEBOOK
+
+
+def test_the_longer_prefix_is_the_one_that_counts(door):
+    assert door.get("/app/sub/x", user="ann").seen["path"] == "/app/sub/x"
+
+
+# machine clients
+
+
+def test_a_service_account_with_our_audience_passes(door):
+    answer = door.get(NOTEBOOK, token="good")
+    assert values(answer, "kubeflow-userid") == ["system:serviceaccount:1:default-editor"]
+
+
+@pytest.mark.parametrize("token", ["foreign", "expired", "x" * 9000, "a b"])
+def test_a_token_that_is_not_for_us_is_refused(door, token):
+    answer = door.get(NOTEBOOK, token=token)
+    assert (answer.status, answer.seen) == (401, None)
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer "])
+def test_a_session_does_not_help_a_token_that_is_wrong(door, scheme):
+    answer = door.get("/app/", ("Authorization", f"{scheme} foreign"), user="ann")
+    assert (answer.status, answer.seen) == (401, None)
+
+
+def test_two_tokens_are_none(door):
+    answer = door.get(NOTEBOOK, ("Authorization", "Bearer foreign"), token="good")
+    assert answer.status in (400, 401)
+    assert answer.seen is None
+
+
+def test_a_service_account_has_its_own_rights_only(door):
+    assert door.get("/notebook/2/mine/", token="good").status == 403
+
+
+@pytest.mark.parametrize("given", [{"user": "ann"}, {"token": "good"}])
+def test_nothing_passes_while_kubernetes_does_not_answer(door, given):
+    door.reviews.down = True
+    answer = door.get(NOTEBOOK, **given)
+    assert (answer.status, answer.seen) == (503, None)
+    door.reviews.down = False
+    assert door.get(NOTEBOOK, **given).status == 200
+
+
+def test_with_the_rights_given_the_same_request_passes(door):
+    """The refusals above are the authorizer's doing, not the route's."""
+    assert door.get(NOTEBOOK, user="bob").status == 403
+    door.reviews.rights.add(("bob", "1", "notebooks.kubeflow.org", "get"))
+    assert door.get(NOTEBOOK, user="bob").status == 200
+
+
+# connections
+
+
+def test_a_login_and_a_logout_reach_oauth2_proxy(door):
+    path = "/oauth2/sign_out?rd=%2Fapp%2F"
+    assert door.get(path).text == path
