@@ -25,6 +25,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from email.message import Message
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,13 +112,11 @@ class Kubernetes:
         token = (self._account / "token").read_text().strip()
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         for attempt in (1, 2):
-            connection = getattr(self._local, "connection", None)
-            fresh = connection is None
-            if fresh:
-                connection = http.client.HTTPSConnection(
-                    self._host, self._port, timeout=TIMEOUT_SECONDS, context=self._context
-                )
-                self._local.connection = connection
+            kept: http.client.HTTPSConnection | None = getattr(self._local, "connection", None)
+            connection = kept or http.client.HTTPSConnection(
+                self._host, self._port, timeout=TIMEOUT_SECONDS, context=self._context
+            )
+            self._local.connection = connection
             try:
                 connection.request("POST", path, body, headers)
                 answer = connection.getresponse()
@@ -125,7 +124,7 @@ class Kubernetes:
             except (OSError, http.client.HTTPException):
                 connection.close()
                 self._local.connection = None
-                if fresh or attempt == 2:
+                if kept is None or attempt == 2:
                     raise
                 continue  # the server closed a connection that was idle
             if answer.status != 201:
@@ -141,7 +140,7 @@ class Authorizer:
         self._kubernetes, self._audience = kubernetes, audience
         self._users, self._decisions = Cache(ttl), Cache(ttl)
 
-    def check(self, headers: http.client.HTTPMessage) -> User:
+    def check(self, headers: Message) -> User:
         """Who may pass.
 
         Raises:
@@ -169,7 +168,7 @@ class Authorizer:
             raise Refused(401, f"the token is not valid, or not for {self._audience}")
         return user
 
-    def _person(self, headers: http.client.HTTPMessage) -> User:
+    def _person(self, headers: Message) -> User:
         name = (headers.get("X-Gateway-User") or "").strip()
         # names of this kind are Kubernetes' own: no issuer may give them
         if not name or name.startswith("system:"):
@@ -177,7 +176,7 @@ class Authorizer:
         groups = (each.strip() for each in (headers.get("X-Gateway-Groups") or "").split(","))
         return User(name, tuple(g for g in groups if g and not g.startswith("system:")))
 
-    def _require(self, user: User, namespace: str, headers: http.client.HTTPMessage) -> None:
+    def _require(self, user: User, namespace: str, headers: Message) -> None:
         group = headers.get("X-Gateway-Group") or ""
         resource, verb = headers.get("X-Gateway-Resource"), headers.get("X-Gateway-Verb")
         if not namespace or not resource or not verb:
