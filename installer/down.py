@@ -60,6 +60,7 @@ def remove_engine() -> list[str]:
     if lifecycle.stop():
         removed.append(f"engine (process {number}, with every pod, network and mount of it)")
     state = paths.state()
+    limits.sweep()
     if not state.exists():
         return removed
     if not ownership.is_ours(state):

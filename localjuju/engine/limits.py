@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 
 from localjuju import machine, ownership
 
+_PREFIX = "charmed-mlops-"
+_SECONDS_TO_EMPTY = 3.0
 _SHARE = 0.8  # of the memory
 _PIDS = 16384
 _FILE = "control-groups"  # in the state folder: the groups that were made for it
@@ -86,8 +89,30 @@ def remove(state: Path) -> None:
     """Removes the groups made for this state folder; the kernel keeps one that has a process."""
     for folder in _made(state):
         if folder.name == _name(state):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+            ends = time.monotonic() + _SECONDS_TO_EMPTY
+            while not _removed(folder) and time.monotonic() < ends:
+                time.sleep(0.05)  # its last processes have been killed and are still listed
+
+
+def sweep(proc: Path = Path("/proc/self")) -> None:
+    """Removes groups of engines that were killed and whose folder has gone.
+
+    Their name is ours alone, and the kernel removes none that has a process or a group in it.
+    """
+    for parent in places(proc):
+        for folder in parent.glob(f"{_PREFIX}*"):
+            _removed(folder)
+
+
+def _removed(folder: Path) -> bool:
+    """Removes a group that has no process; whether it is gone."""
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _made(state: Path) -> list[Path]:
@@ -98,4 +123,4 @@ def _made(state: Path) -> list[Path]:
 
 
 def _name(state: Path) -> str:
-    return f"charmed-mlops-{ownership.identity(state)}"
+    return f"{_PREFIX}{ownership.identity(state)}"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from installer.down import remove_engine
 from installer.forward import Forwarder
-from localjuju import paths
+from localjuju import paths, system
 from localjuju.engine import lifecycle
 
 
@@ -108,6 +108,7 @@ def _run(command: list[str], stdin: str | None, *, hours: float = 1 / 6) -> str:
         text=True,
         check=False,
         timeout=hours * 3600,
+        preexec_fn=system.die_with_parent,  # a run that is killed leaves no builds behind
     )
     if done.returncode != 0:
         raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)

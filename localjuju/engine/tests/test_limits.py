@@ -105,3 +105,15 @@ def test_the_kernel_takes_the_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert all(folder.is_dir() for folder in made)
     limits.remove(state)
     assert not any(folder.exists() for folder in made)
+
+
+def test_groups_of_engines_that_were_killed_go_and_others_stay(state: Path, tmp_path: Path):
+    proc = version_2(tmp_path, "memory pids")
+    parent = tmp_path / "fs/user"
+    (parent / "charmed-mlops-killed").mkdir()  # as the kernel has it: its files do not count
+    running = group(parent / "charmed-mlops-running")  # here they do, as a process does there
+    (parent / "another").mkdir()
+    limits.sweep(proc)
+    assert not (parent / "charmed-mlops-killed").exists()
+    assert running.exists()
+    assert (parent / "another").exists()
