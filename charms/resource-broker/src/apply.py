@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Collection, Iterable, Sequence
 
 from inventory import APPLICATION, KEPT, MANAGED_BY, MODEL, Book, Inventory
 from kube import ApiError, Cluster, Object, Ref
 from policy import CLUSTER_KINDS, CRD, NAMESPACED_KINDS, RBAC, WEBHOOKS
+from watcher import applied_fields
 
 from charmed_mlops.interfaces.manifests import Manifest, Problem, digest, name_of
 
 _ESTABLISH_SECONDS = 5
+CALM_SECONDS = 30
 # Kinds with fields that cannot change, such as roleRef; nothing is lost by making them anew.
 _REPLACED = {
     (RBAC, "RoleBinding"),
@@ -78,7 +81,7 @@ def apply(
     """
     inventory = book.read(application)
     wanted = dict(zip(references(cluster, manifests, book.namespace), manifests, strict=True))
-    before = dict(inventory.objects)
+    before, fields_before = dict(inventory.objects), dict(inventory.fields)
     todo = {
         ref: manifest
         for ref, manifest in sorted(
@@ -117,7 +120,7 @@ def apply(
                 if definition in problems:
                     continue
                 cluster.wait_established(definition, _ESTABLISH_SECONDS)
-        problem = _apply_one(cluster, book, application, ref, manifest)
+        problem = _apply_one(cluster, book, inventory, ref, manifest)
         if problem is None:
             inventory.objects[ref] = digest([manifest])
         else:
@@ -126,7 +129,7 @@ def apply(
                 again.append(ref)
     for ref in again:  # the API server takes a moment to serve a new kind
         cluster.forget_kinds()
-        problem = _apply_one(cluster, book, application, ref, todo[ref])
+        problem = _apply_one(cluster, book, inventory, ref, todo[ref])
         if problem is None:
             inventory.objects[ref] = digest([todo[ref]])
             del problems[ref]
@@ -142,23 +145,47 @@ def apply(
                     continue
                 cluster.delete(ref)
             del inventory.objects[ref]
+            inventory.fields.pop(ref, None)
         except ApiError as error:
             problems[ref] = _problem(ref, "failed", str(error))
-    if inventory.objects != before:
+    if inventory.objects != before or inventory.fields != fields_before:
         book.write(inventory)
     return [problem for _, problem in sorted(problems.items())]
 
 
-def missing(cluster: Cluster, book: Book, inventories: Collection[Inventory]) -> set[str]:
-    """Applications of which someone else has deleted objects; one request for each kind."""
+def changed(cluster: Cluster, book: Book, inventories: Collection[Inventory]) -> set[str]:
+    """Applications of which someone else has deleted or edited objects.
+
+    One request for each kind. What the broker applied just now and has been edited since is left
+    for later: another controller may insist on it, and nobody gains by a race with it.
+    """
     kinds = {(ref.api, ref.kind) for each in inventories for ref in each.objects}
     selector = f"{MODEL}={book.namespace},{MANAGED_BY}={book.broker}"
     present = {
-        Ref(api, kind, item["metadata"].get("namespace", ""), item["metadata"]["name"])
+        Ref(api, kind, item["metadata"].get("namespace", ""), item["metadata"]["name"]): item
         for api, kind in sorted(kinds)
         for item in cluster.list(api, kind, selector)
     }
-    return {each.application for each in inventories if set(each.objects) - present}
+    return {
+        each.application
+        for each in inventories
+        for ref in each.objects
+        if ref not in present
+        or _edited(present[ref], book.manager(each.application), each.fields.get(ref))
+    }
+
+
+def _edited(found: Object, manager: str, fields: str | None) -> bool:
+    if not fields or found.get("aggregationRule"):  # the API server fills in an aggregate's rules
+        return False
+    when, now = applied_fields(found["metadata"], manager)
+    if now == fields:
+        return False
+    if not when:
+        return True
+    applied = datetime.datetime.fromisoformat(when.replace("Z", "+00:00"))
+    age = datetime.datetime.now(datetime.timezone.utc) - applied
+    return age.total_seconds() >= CALM_SECONDS
 
 
 def instances(cluster: Cluster, definition: Object) -> list[Object]:
@@ -169,8 +196,9 @@ def instances(cluster: Cluster, definition: Object) -> list[Object]:
 
 
 def _apply_one(
-    cluster: Cluster, book: Book, application: str, ref: Ref, manifest: Manifest
+    cluster: Cluster, book: Book, inventory: Inventory, ref: Ref, manifest: Manifest
 ) -> Problem | None:
+    application = inventory.application
     metadata = dict(manifest["metadata"])
     metadata["labels"] = {**(metadata.get("labels") or {}), **book.labels(application)}
     if ref.namespace:
@@ -178,12 +206,13 @@ def _apply_one(
     body, manager = {**manifest, "metadata": metadata}, book.manager(application)
     try:
         try:
-            cluster.apply(ref, body, manager)
+            found = cluster.apply(ref, body, manager)
         except ApiError as error:
             if error.code != 422 or (ref.api, ref.kind) not in _REPLACED:
                 raise
             cluster.delete(ref)
-            cluster.apply(ref, body, manager)
+            found = cluster.apply(ref, body, manager)
+        inventory.fields[ref] = applied_fields(found["metadata"], manager)[1]
     except ApiError as error:
         deferred = rank(ref.api, ref.kind) == 2 and "failed calling webhook" in str(error)
         return _problem(ref, "deferred" if deferred else "failed", str(error))

@@ -8,13 +8,14 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import apply
 import guard
 import ops
 import policy
 import removal
-from inventory import Book
+from inventory import MANAGED_BY, MODEL, Book, Inventory
 from kube import ApiError, Cluster
 from policy import Grants, Policy
 
@@ -63,6 +64,8 @@ class Broker:
         self._charm = charm
         self._endpoint = endpoint
         self._look = False
+        self._applications: Mapping[str, Inventory] | None = None
+        self._applied = False
 
     @cached_property
     def _cluster(self) -> Cluster:
@@ -101,7 +104,7 @@ class Broker:
         relations, pending, failed = self._relations(), 0, ""
         try:
             guard.ensure(self._cluster, self._charm.model.name, self._charm.app.name)
-            applications = self._book.all()
+            applications = self._applications = self._book.all()
             if self._look:
                 removal.remove_orphans(self._cluster, self._book, set(applications))
             for application in sorted(set(applications) - set(relations)):
@@ -115,17 +118,41 @@ class Broker:
                         raise
                     logger.exception("the objects of %s cannot be removed", application)
                     failed = f"will try again to remove the objects of {application}: {error}"
-            lost = self._look and apply.missing(
-                self._cluster, self._book, [applications[each] for each in applications]
-            )
+            lost = set[str]()
+            if self._look:
+                lost = apply.changed(self._cluster, self._book, applications.values())
             for application, relation in sorted(relations.items()):
-                self._answer(relation, granted, force=application in (lost or ()))
+                self._answer(relation, granted, force=application in lost)
+            if self._applied or set(applications) - set(relations):
+                self._applications = self._book.all()
         except ApiError as error:
             raise self._status(error) from error
         if failed:
             raise Waiting(failed)
         if pending:
             raise Waiting(f"waiting for {pending} custom resources to be finished")
+
+    def watched(self) -> dict[str, Any] | None:
+        """What the watcher is to watch; None when `serve` did not get so far as to know it."""
+        if self._applications is None:
+            return None
+        name, namespace = self._charm.app.name, self._charm.model.name
+        refs = {
+            (ref.api, ref.kind) for each in self._applications.values() for ref in each.objects
+        }
+        return {
+            "broker": name,
+            "namespace": namespace,
+            "selector": f"{MODEL}={namespace},{MANAGED_BY}={name}",
+            "tenants": "=".join(TENANT_LABEL),
+            "kinds": sorted([(guard.API, guard.POLICY), (guard.API, guard.BINDING), *refs]),
+            # a webhook is served by its application's own Service, says the policy
+            "webhooks": sorted(
+                application
+                for application, inventory in self._applications.items()
+                if any((ref.api, ref.kind) in policy.WEBHOOKS for ref in inventory.objects)
+            ),
+        }
 
     def remove_all(self, *, everything: bool) -> None:
         """Remove what any application has: the broker goes, nobody could do it later.
@@ -306,6 +333,7 @@ class Broker:
         resolved = [self._resolve(manifest, application) for manifest in manifests]
         for manifest in tenants:
             resolved += self._of_tenants(self._resolve(manifest, application))
+        self._applied = True
         return apply.apply(self._cluster, self._book, application, resolved, force)
 
     def _of_tenants(self, manifest: Manifest) -> list[Manifest]:

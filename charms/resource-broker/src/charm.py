@@ -7,26 +7,48 @@ import json
 
 import ops
 from broker import Broker, grants
+from watcher import NOTICE
 
 from charmed_mlops import ServiceCharm
+
+FOLDER = "/tmp/watcher"
 
 
 class ResourceBroker(ServiceCharm):
     """The one application with rights over the cluster; the others ask it."""
 
     def __init__(self, framework: ops.Framework):
-        super().__init__(framework, container=None)
+        super().__init__(framework, container="watcher")
         self.broker = Broker(self, "manifests")
         framework.observe(self.on.remove, self._on_remove)
 
     def reconcile(self) -> None:
         granted = grants(str(self.config["allow"]))
-        if self.unit.is_leader():
-            everything = bool(self.config["remove-custom-resources"])
+        if not self.unit.is_leader():
+            self.workload.stop()  # the leader's is the one that somebody listens to
+            return
+        everything = bool(self.config["remove-custom-resources"])
+        try:
             self.broker.serve(granted, everything=everything)
+        finally:
+            self._watch()
+
+    def _watch(self) -> None:
+        """Have the watcher run, where its container is there: without it all goes slower."""
+        watched = self.broker.watched()
+        if watched is None or not self.workload.can_connect:
+            return
+        self.workload.run(
+            command=f"/usr/local/bin/python3 -u {FOLDER}/watcher.py {FOLDER}/watched.json",
+            files={
+                f"{FOLDER}/watcher.py": (self.charm_dir / "src" / "watcher.py").read_text(),
+                f"{FOLDER}/watched.json": json.dumps(watched, indent=1, sort_keys=True),
+            },
+        )
 
     def _on_event(self, event: ops.EventBase) -> None:
-        if isinstance(event, (ops.UpdateStatusEvent, ops.InstallEvent)):
+        noticed = isinstance(event, ops.PebbleCustomNoticeEvent) and event.notice.key == NOTICE
+        if noticed or isinstance(event, (ops.UpdateStatusEvent, ops.InstallEvent)):
             self.broker.look_for_missing()
         super()._on_event(event)
 

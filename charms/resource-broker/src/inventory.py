@@ -31,10 +31,12 @@ class Inventory:
     Attributes:
         application: whose they are.
         objects: digest of what was applied; "" for what was not yet applied as declared.
+        fields: digest of the fields that applying made the broker's, see `applied_fields`.
     """
 
     application: str
     objects: dict[Ref, str] = field(default_factory=dict)
+    fields: dict[Ref, str] = field(default_factory=dict)
 
 
 class Book:
@@ -85,7 +87,7 @@ class Book:
             self._cluster.delete(ref)
             return
         entries = [
-            [ref.api, ref.kind, ref.namespace, ref.name, digest]
+            [ref.api, ref.kind, ref.namespace, ref.name, digest, inventory.fields.get(ref, "")]
             for ref, digest in sorted(inventory.objects.items())
         ]
         labels = {**self.labels(inventory.application), _KIND: "true"}
@@ -106,7 +108,9 @@ def _parse(found: Object) -> Inventory:
     try:
         entries = json.loads(base64.b64decode(found["data"]["objects"]))
         objects = {Ref(*map(str, entry[:4])): str(entry[4]) for entry in entries}
+        # an older broker did not record the fields
+        fields = {Ref(*map(str, entry[:4])): str(entry[5]) for entry in entries if entry[5:]}
     except (KeyError, ValueError, TypeError, IndexError):
         logger.error("the inventory of %s cannot be read: run the action reapply", application)
-        objects = {}
-    return Inventory(application, objects)
+        objects, fields = {}, {}
+    return Inventory(application, objects, fields)

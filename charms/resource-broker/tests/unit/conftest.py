@@ -38,6 +38,7 @@ MODULES = (
     "guard",
     "rights",
     "shapes",
+    "watcher",
 )
 
 
@@ -186,7 +187,7 @@ def cluster(kubeconfig: Path, modules: dict[str, Any], monkeypatch: pytest.Monke
 @pytest.fixture
 def context(modules: dict[str, Any]) -> testing.Context:
     declared = yaml.safe_load((CHARM / "charmcraft.yaml").read_text())
-    meta = {key: declared[key] for key in ("name", "provides")}
+    meta = {key: declared[key] for key in ("name", "provides", "containers", "resources")}
     return testing.Context(
         modules["charm"].ResourceBroker,
         meta=meta,

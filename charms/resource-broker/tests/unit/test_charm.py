@@ -69,7 +69,8 @@ def relate(manifests: list[dict], application: str = "maker") -> testing.Relatio
 
 
 def run(context: testing.Context, event: Any, *relations: testing.RelationBase, **state: Any):
-    given = {"leader": True, "model": testing.Model("shop"), "relations": relations, **state}
+    given = {"leader": True, "model": testing.Model("shop"), "relations": relations}
+    given = {**given, "containers": [testing.Container("watcher")], **state}
     return context.run(event, testing.State(**given))
 
 

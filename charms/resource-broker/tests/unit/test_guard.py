@@ -114,6 +114,8 @@ OF_BROKER = {"serviceAccountName": BROKER}
 
 ATTACKS: dict[str, tuple[str, str, Any]] = {
     "exec into the broker": ("POST", f"{SHOP}/pods/{BROKER}-0/exec{EXEC}", None),
+    "exec into the broker's watcher": (
+        "POST", f"{SHOP}/pods/{BROKER}-0/exec{EXEC.replace('main', 'watcher')}", None),
     "exec into the broker, GET": ("GET", f"{SHOP}/pods/{BROKER}-0/exec{EXEC}", None),
     "attach to the broker": ("POST", f"{SHOP}/pods/{BROKER}-0/attach?stdout=true", None),
     "forward a port of the broker": ("POST", f"{SHOP}/pods/{BROKER}-0/portforward?ports=1", None),

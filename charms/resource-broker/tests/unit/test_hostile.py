@@ -90,6 +90,7 @@ def test_no_text_in_a_request_raises(text: str):
         return
 
 
+WATCHER = testing.Container("watcher")
 CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "good"}}
 
 
@@ -113,7 +114,9 @@ def test_a_hostile_application_harms_no_other(context, cluster, data):
     content = {"manifests": pack([CONFIG_MAP]), "hash": digest([CONFIG_MAP])}
     given = {key: json.dumps(value) for key, value in content.items()}
     good = testing.Relation("manifests", remote_app_name="maker", remote_app_data=given)
-    state = testing.State(leader=True, model=testing.Model("shop"), relations=[bad, good])
+    state = testing.State(
+        leader=True, model=testing.Model("shop"), relations=[bad, good], containers=[WATCHER]
+    )
     out = context.run(context.on.update_status(), state)
     assert out.unit_status == ops.ActiveStatus()
     answers = {
@@ -143,7 +146,11 @@ def test_another_s_secret_is_not_handed_out(context, cluster, content, reason):
     given = {key: json.dumps(value) for key, value in request.items()}
     relation = testing.Relation("manifests", remote_app_name="maker", remote_app_data=given)
     state = testing.State(
-        leader=True, model=testing.Model("shop"), relations=[relation], secrets=[secret]
+        leader=True,
+        model=testing.Model("shop"),
+        relations=[relation],
+        secrets=[secret],
+        containers=[WATCHER],
     )
     out = context.run(context.on.update_status(), state)
     (problem,) = json.loads(out.get_relation(relation.id).local_app_data["problems"])
