@@ -117,7 +117,7 @@ ATTACKS: dict[str, tuple[str, str, Any]] = {
     "exec into the broker's watcher": (
         "POST", f"{SHOP}/pods/{BROKER}-0/exec{EXEC.replace('main', 'watcher')}", None),
     "exec into the broker, GET": ("GET", f"{SHOP}/pods/{BROKER}-0/exec{EXEC}", None),
-    "attach to the broker": ("POST", f"{SHOP}/pods/{BROKER}-0/attach?stdout=true", None),
+    "attach to the broker": ("POST", f"{SHOP}/pods/{BROKER}-0/attach?container=main&stdout=true", None),
     "forward a port of the broker": ("POST", f"{SHOP}/pods/{BROKER}-0/portforward?ports=1", None),
     "exec into a neighbour": ("POST", f"{SHOP}/pods/mariadb-0/exec{EXEC}", None),
     "the broker's image": ("PATCH", f"{SHOP}/pods/{BROKER}-0", IMAGE),
@@ -174,7 +174,8 @@ def world(cluster: Any, modules: dict[str, Any]) -> Iterator[World]:
         put({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}, "")
     for name in (BROKER, "mariadb", "evil"):
         labels = {**JUJU, "app.kubernetes.io/name": name}
-        put(pod(f"{name}-0", labels, serviceAccountName=name))
+        containers = [{"name": each, "image": "main"} for each in ("main", "watcher")]
+        put(pod(f"{name}-0", labels, serviceAccountName=name, containers=containers))
         put({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
         port = {"ports": [{"port": 1}], "selector": {"app.kubernetes.io/name": name}}
         metadata = {"name": name, "labels": labels}
