@@ -106,7 +106,11 @@ GIVE = {
     "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "evil"},
     "subjects": [{"kind": "ServiceAccount", "name": "evil", "namespace": "shop"}],
 }  # fmt: skip
-IMAGE = {"spec": {"containers": [{"name": "main", "image": "evil"}]}}
+IMAGE = {
+    "spec": {
+        "containers": [{"name": "main", "image": "evil"}, {"name": "watcher", "image": "main"}]
+    }
+}
 MOUNT = {"volumes": [{"name": "s", "secret": {"secretName": "mariadb-application-config"}}]}
 JUJU_SECRET = [{"name": "main", "image": "main", "envFrom": [
     {"secretRef": {"name": "9m4e2mr0ui3e8a215n4g-1"}}]}]  # fmt: skip
