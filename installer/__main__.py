@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import sys
 
 from localjuju.errors import EngineError
@@ -31,34 +32,61 @@ def usage() -> str:
 
 def main(arguments: list[str]) -> int:
     """Runs a command; returns an exit code."""
-    if not arguments or arguments[0] in ("help", "-h", "--help"):
-        print(usage())
-        return 0
-    name = arguments[0]
-    if name not in COMMANDS:
-        print(f"ERROR no command {name}: ./mlops help lists them", file=sys.stderr)
-        return 2
-    module = importlib.import_module(f"installer.{_MODULES.get(name, name)}")
     try:
-        return module.main(arguments[1:])
+        return _run(arguments)
     except EngineError as error:
         print(f"ERROR {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nstopped: ./mlops up continues, ./mlops down removes", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # the reader, such as head, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+            return _unexpected(error)
         print(
             f"ERROR no space left{f' at {error.filename}' if error.filename else ''}: free some, "
             "or name a folder on another disk with CHARMED_MLOPS_CACHE",
             file=sys.stderr,
         )
         return 1
+    except Exception as error:
+        return _unexpected(error)
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments[:1] == ["help"] and arguments[1:2] and arguments[1] in COMMANDS:
+        arguments = [arguments[1], "--help"]
+    if not arguments or arguments[0] in ("help", "-h", "--help"):
+        print(usage(), flush=True)
+        return 0
+    name = arguments[0]
+    if name not in COMMANDS:
+        print(f"ERROR no command {name}: ./mlops help lists them", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"installer.{_MODULES.get(name, name)}")
+    code = module.main(arguments[1:])
+    sys.stdout.flush()  # here, where a closed pipe is met
+    return code
+
+
+def _unexpected(error: Exception) -> int:
+    """Says in one line what nobody thought of; the details go into a file."""
+    import tempfile  # here: every command pays for what is imported above
+    import traceback
+
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="charmed-mlops-", suffix=".log", delete=False
+    ) as file:
+        traceback.print_exception(error, file=file)
+    print(
+        f"ERROR {type(error).__name__}: {' '.join(str(error).split()) or 'no message'}; "
+        f"this is a mistake of ours: please report it with {file.name}",
+        file=sys.stderr,
+    )
+    return 1
 
 
 if __name__ == "__main__":

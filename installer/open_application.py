@@ -14,6 +14,16 @@ from installer import kubectl, target
 from installer.forward import Forwarder
 from localjuju.errors import EngineError
 
+# ports of our charms that speak something else than HTTP
+_PROTOCOLS = {
+    3306: "MySQL protocol",
+    6789: "gRPC",
+    8887: "gRPC",
+    9443: "webhooks",
+    9444: "webhooks",
+    8443: "HTTPS or webhooks",
+}
+
 
 def main(arguments: list[str]) -> int:
     """Runs `./mlops open`; without a name it lists what can be opened."""
@@ -26,7 +36,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--namespace", help="of the Service; default: the model's")
     parser.add_argument(
-        "--port", type=int, help="of this host; default: the application's where it is free"
+        "--port", type=_host_port, help="of this host; default: the application's where it is free"
     )
     options = parser.parse_args(arguments)
     chosen = target.current()
@@ -42,13 +52,29 @@ def main(arguments: list[str]) -> int:
     address = f"{name}.{namespace}.svc.cluster.local:{_inside(service, port, namespace, name)}"
     host_port = options.port if options.port is not None else _free(port["port"])
     with Forwarder(address, host_port) as forwarder:
-        scheme = "https" if "https" in (port.get("name") or "") else "http"
-        print(f"{name} is at {scheme}://127.0.0.1:{forwarder.port} until Ctrl-C", flush=True)
+        where = shown(f"127.0.0.1:{forwarder.port}", port)
+        print(f"{name} is at {where} until Ctrl-C", flush=True)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
             print()
     return 0
+
+
+def shown(address: str, port: dict[str, Any]) -> str:
+    """An address as a program takes it: a URL only where the port speaks HTTP."""
+    protocol = _PROTOCOLS.get(port["port"])
+    if protocol:
+        return f"{address} ({protocol})"
+    scheme = "https" if "https" in (port.get("name") or "") or port["port"] == 443 else "http"
+    return f"{scheme}://{address}"
+
+
+def _host_port(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port: from 1 to 65535")
+    return number
 
 
 def _list(namespace: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from localjuju.errors import EngineError
 
 MODEL = "mlops"
 _LOCAL_CONTROLLER = "localjuju"
+# https://documentation.ubuntu.com/juju/latest/reference/model/
+_MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,14 @@ def current() -> Target:
         return Target(kept["engine"], kept["model"])
     except (OSError, ValueError, KeyError, TypeError):
         return Target("local")
+
+
+def require_name(model: str | None) -> None:
+    """Raises EngineError if no model can have the name; None is fine."""
+    if model is not None and not _MODEL_NAME.fullmatch(model):
+        raise EngineError(
+            f"model name {model!r}: lower-case letters, digits and hyphens, no hyphen first"
+        )
 
 
 def choose(engine: str | None, model: str | None) -> Target:

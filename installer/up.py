@@ -23,6 +23,8 @@ from localjuju.progress import Progress
 
 BUNDLE = ROOT / "bundle" / "bundle.yaml"
 _POLL_SECONDS = 2.0
+_OPENED = ("gateway", "object-store")  # besides the web apps, which ask for a gateway
+_BLOCKED_SECONDS = 20.0  # all that is not active waits for a person
 _STUCK_SECONDS = 240.0  # nothing changed for so long, and something asks for a person
 
 
@@ -45,6 +47,7 @@ def main(arguments: list[str]) -> int:
         "--timeout", type=float, default=40, metavar="MINUTES", help="for the model to settle"
     )
     options = parser.parse_args(arguments)
+    target.require_name(options.model)
     overlays = [file.resolve() for file in options.overlay]
     bundle = bundles.read(options.bundle.resolve(), overlays)
     with alone():
@@ -63,8 +66,8 @@ def _up(options: argparse.Namespace, bundle: bundles.Bundle, overlays: list[Path
     if chosen.is_local:
         _build(bundle, progress)
         _start(progress)
-    chosen.remember()
     _add_model(chosen)
+    chosen.remember()
     _deploy(chosen, bundle, overlays, progress)
     wait(chosen, list(bundle.applications), options.timeout * 60)
     print_table(chosen)
@@ -226,7 +229,9 @@ def wait(chosen: target.Target, wanted: list[str], timeout: float) -> None:
             view.show(waiting, last or {}, len(wanted), now - begin)
             last = waiting
             stuck = [name for name, (state, _) in waiting.items() if state in ("blocked", "error")]
-            if stuck and now - changed > _STUCK_SECONDS:
+            # where nothing else is under way, only a person can go on: no use in waiting
+            patience = _BLOCKED_SECONDS if len(stuck) == len(waiting) else _STUCK_SECONDS
+            if stuck and now - changed > patience:
                 raise EngineError(_why(stuck, waiting))
             if now - begin > timeout:
                 raise EngineError(f"after {timeout / 60:.0f} min {_why(list(waiting), waiting)}")
@@ -287,23 +292,21 @@ class _View:
 
 
 def print_table(chosen: target.Target) -> None:
-    """Prints each application, its state, how to reach it and how to get its credentials."""
-    from rich.console import Console
-    from rich.table import Table
+    """Prints each application with its state, and below it the commands that a person needs.
 
-    table = Table("application", "state", "reach it", "credentials", box=None)
-    for name, application in sorted(applications(chosen).items()):
-        units = application.get("units") or {}
-        ports = [port for unit in units.values() for port in unit.get("open-ports") or []]
+    A command is a line of its own: it can be copied from a narrow terminal too.
+    """
+    found = applications(chosen)
+    width = max((len(name) for name in found), default=0)
+    for name, application in sorted(found.items()):
+        state = (application.get("application-status") or {}).get("current", "unknown")
+        print(f"{name:<{width}}  {state}")
         charm = application.get("charm-name") or name
-        known = (ROOT / "charms" / charm / "charmcraft.yaml").exists()
-        actions = (merge(ROOT, charm).get("actions") or {}) if known else {}
-        table.add_row(
-            name,
-            (application.get("application-status") or {}).get("current", "unknown"),
-            f"./mlops open {name}" if ports else "",
-            f"./mlops juju run {name}/leader get-credentials"
-            if "get-credentials" in actions
-            else "",
-        )
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+        if not (ROOT / "charms" / charm / "charmcraft.yaml").exists():
+            continue
+        meta = merge(ROOT, charm)
+        if charm in _OPENED or "gateway" in (meta.get("requires") or {}):
+            print(f"  ./mlops open {name}")
+        for action in ("get-credentials", "get-admin-password"):
+            if action in (meta.get("actions") or {}):
+                print(f"  ./mlops juju run {name}/leader {action}")

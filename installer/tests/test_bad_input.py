@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from installer import __main__ as commands
+from installer import open_application
 from installer.pack import ROOT
 
 UP = ("-m", "installer", "up", "--engine", "local")
@@ -85,3 +87,43 @@ def test_refused_namespaces(who: tuple[str, ...], kind: str, command: str, state
     assert code == 1
     assert "this kernel refuses namespaces" in line
     assert f"sysctl -w user.max_{kind}_namespaces=" in line
+
+
+def test_a_wrong_model_name_is_refused_before_anything_is_kept(state: Path):
+    code, line = _refusal(*UP, "--model", "Bad Model")
+    assert code == 1
+    assert line.startswith("ERROR model name 'Bad Model': lower-case letters")
+    assert not list(state.iterdir())
+
+
+def test_a_port_that_is_none_is_refused(state: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        open_application.main(["mlflow", "--port", "99999"])
+    assert ended.value.code == 2
+    assert "99999 is not a port" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_enough_is_no_error(tmp_path: Path):
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m installer help | head -1; true"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.stdout.startswith("usage")
+    assert done.stderr == ""
+
+
+def test_what_nobody_thought_of_is_one_line_with_the_details_in_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def broken(_: list[str]) -> int:
+        raise KeyError("sandbox")
+
+    monkeypatch.setattr("installer.status.main", broken)
+    assert commands.main(["status"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ERROR KeyError: 'sandbox'; this is a mistake of ours")
+    details = Path(line.rpartition(" ")[2])
+    assert "in broken" in details.read_text()
+    details.unlink()

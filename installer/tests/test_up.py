@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from installer import bundle as bundles
-from installer import down, target, up
+from installer import down, open_application, target, up
 from installer.pack import ROOT
 from localjuju.errors import EngineError
 
@@ -241,3 +241,15 @@ def test_an_up_that_waited_while_down_removed_the_folder_begins_anew(state: Path
         down.remove_engine()
     with up.alone():
         assert (state / "up.lock").read_text() == f"{os.getpid()}\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "text"),
+    [
+        (3306, "3306-tcp", "127.0.0.1:9 (MySQL protocol)"),
+        (5000, "5000-tcp", "http://127.0.0.1:9"),
+        (443, "443-tcp", "https://127.0.0.1:9"),
+    ],
+)
+def test_an_address_is_a_url_only_where_the_port_speaks_http(number: int, name: str, text: str):
+    assert open_application.shown("127.0.0.1:9", {"port": number, "name": name}) == text
