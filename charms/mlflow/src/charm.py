@@ -8,9 +8,13 @@ import server
 
 from charmed_mlops import (
     ClusterResources,
+    DashboardLinks,
     DatabaseRequirer,
+    GatewayRoute,
     Http,
+    Link,
     Metrics,
+    Route,
     S3Requirer,
     ServiceCharm,
 )
@@ -26,13 +30,18 @@ class MLflow(ServiceCharm):
         self.schema = server.Schema(self)
         self.metrics = Metrics(self, port=server.PORT)
         self.cluster = ClusterResources(self, "manifests")
+        self.gateway = GatewayRoute(self)
+        self.links = DashboardLinks(self)
 
     def reconcile(self) -> None:
         workers = self.number("workers", 1, 64)
         level = self.choice("log-level", "debug", "info", "warning", "error")
-        hosts = server.hosts(self.app.name, self.model.name, str(self.config["allowed-hosts"]))
+        door = self.gateway.url() or ""
+        hosts = server.hosts(
+            self.app.name, self.model.name, str(self.config["allowed-hosts"]), door
+        )
+        origins = server.origins(str(self.config["cors-allowed-origins"]), door)
         self.metrics.publish()
-        origins = str(self.config["cors-allowed-origins"])
         environment = self._environment()
         self.workload.require()
         self.schema.require(self.workload, environment)
@@ -43,6 +52,11 @@ class MLflow(ServiceCharm):
             version=server.VERSION,
         )
         self.set_ports(server.PORT)
+        # its pages have relative links only, so a prefix that it does not know does no harm, and
+        # the address in the cluster stays the same
+        prefix = f"/{self.app.name}/"
+        self.gateway.publish(Route("web", prefix, self.address, server.PORT, rewrite="/"))
+        self.links.publish(Link("MLflow", prefix))
         self.workload.require_healthy()
         self.schema.settled()  # the server makes its tables before it answers
         if self.cluster.related:  # at the end: tenants' settings are not what it runs on

@@ -81,19 +81,32 @@ def security(allowed: str, origins: str) -> dict[str, str]:
     return {key: value for key, value in values.items() if value}
 
 
-def hosts(application: str, model: str, further: str) -> str:
-    """Host headers that the server accepts: to set any replaces MLflow's own defaults."""
+def origins(further: str, gateway: str) -> str:
+    """Origins whose pages may change something: the gateway's, as the pages come through it."""
+    return ",".join(dict.fromkeys(filter(None, [gateway.rstrip("/"), *_names(further)])))
+
+
+def hosts(application: str, model: str, further: str, gateway: str = "") -> str:
+    """Host headers that the server accepts: to set any replaces MLflow's own defaults.
+
+    The gateway passes on the name that people typed.
+    """
     names = ["localhost", "127.0.0.1", "10.*", "192.168.*"]
     names += [f"172.{part}.*" for part in range(16, 32)]
     names += [application, f"{application}.{model}", f"{application}.{model}.svc"]
     names.append(f"{application}.{model}.svc.cluster.local")
-    names += [name.strip() for name in further.split(",") if name.strip()]
+    names += _names(further)
+    names += filter(None, [urllib.parse.urlsplit(gateway).netloc])
     # a Host header carries the port unless it is 80 or 443
     return ",".join(
         each
         for name in names
         for each in ([name] if "*" in name or ":" in name else [name, f"{name}:*"])
     )
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def artifacts(store: Bucket) -> str:

@@ -301,3 +301,31 @@ def test_server_that_does_not_answer(context):
 def test_actions_take_no_unknown_parameters():
     for name, action in META["actions"].items():
         assert action["additionalProperties"] is False, name
+
+
+def gateway(url: str = "") -> testing.Relation:
+    data = {"url": url} if url else {}
+    return testing.Relation("gateway", id=5, remote_app_name="gateway", remote_app_data=data)
+
+
+def test_the_gateway_shows_it_to_who_is_logged_in(context):
+    links = testing.Relation("dashboard-links", id=6, remote_app_name="dashboard")
+    out = context.run(context.on.config_changed(), state(DATABASE, STORE, gateway(), links))
+    assert out.unit_status == testing.ActiveStatus()
+    (route,) = json.loads(out.get_relation(5).local_app_data["routes"])
+    assert (route["prefix"], route["rewrite"], route["access"]) == ("/mlflow/", "/", "user")
+    assert (route["host"], route["port"]) == ("mlflow.mlops.svc.cluster.local", 5000)
+    (link,) = json.loads(out.get_relation(6).local_app_data["dashboard_links"])
+    assert (link["text"], link["link"]) == ("MLflow", "/mlflow/")
+
+
+def test_the_gateway_s_name_is_allowed_as_host_and_as_origin(context):
+    config = {"cors-allowed-origins": "https://notebooks.example.org"}
+    door = gateway("https://ml.example.com:8443")
+    out = context.run(context.on.config_changed(), state(DATABASE, STORE, door, config=config))
+    environment = out.get_container("mlflow").plan.services["mlflow"].environment
+    assert "ml.example.com:8443" in environment["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+    assert environment["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"].split(",") == [
+        "https://ml.example.com:8443",
+        "https://notebooks.example.org",
+    ]
