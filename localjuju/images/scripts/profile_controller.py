@@ -40,7 +40,7 @@ def reconcile(api, profile, wanted, header, prefix):
     name, spec = profile["metadata"]["name"], profile["spec"]
     owner = spec["owner"]
     if profile["metadata"].get("deletionTimestamp"):
-        api.delete(f"/api/v1/namespaces/{name}")
+        # the namespace goes with its owner: the garbage collector deletes it
         rest = [f for f in profile["metadata"].get("finalizers") or [] if f != FINALIZER]
         api.merge(f"{PROFILES}/{name}", {"metadata": {"finalizers": rest}})
         return

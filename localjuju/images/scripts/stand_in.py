@@ -113,14 +113,38 @@ class Kubernetes:
             if error.code != 404:
                 raise
 
-    def changes(self, path, seconds=60):
+    def changes_of(self, *paths, seconds=20):
+        """As `changes`, of several lists; what changes meanwhile is yielded once.
+
+        Args:
+            paths: each a path, or a path and a label selector.
+            seconds: after which time it yields at the latest.
+        """
+        changed = threading.Event()
+
+        def follow(path, selector=""):
+            for _ in self.changes(path, selector=selector):
+                changed.set()
+
+        for each in paths:
+            arguments = (each,) if isinstance(each, str) else each
+            threading.Thread(target=follow, args=arguments, daemon=True).start()
+        while True:
+            changed.wait(seconds)
+            changed.clear()
+            yield
+
+    def changes(self, path, seconds=60, selector=""):
         """Yields at the start, at each change of a list, and at least after some seconds."""
+        chosen = f"&labelSelector={selector}" if selector else ""
         while True:
             yield
             try:
-                version = self.call("GET", f"{path}?limit=1")["metadata"]["resourceVersion"]
+                version = self.call("GET", f"{path}?limit=1{chosen}")["metadata"][
+                    "resourceVersion"
+                ]
                 yield
-                query = f"?watch=true&resourceVersion={version}&timeoutSeconds={seconds}"
+                query = f"?watch=true&resourceVersion={version}&timeoutSeconds={seconds}{chosen}"
                 with open(f"{ACCOUNT}/token") as file:
                     token = file.read().strip()
                 request = urllib.request.Request(

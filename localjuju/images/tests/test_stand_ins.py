@@ -1,0 +1,277 @@
+"""What the stand-ins make of what they are given, as the programs do whose part they play."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from localjuju import images
+
+SCRIPTS = Path(images.__file__).parent / "scripts"
+NOT_IN = "NotIn"  # codespell:ignore
+NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.timezone.utc)
+
+
+def load(monkeypatch: pytest.MonkeyPatch, name: str) -> ModuleType:
+    """A script, found as in its image: beside the module that all of them share."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module(name)
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The PodDefaults webhook."""
+    return load(monkeypatch, "poddefaults_webhook")
+
+
+@pytest.fixture
+def notebooks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The notebook controller."""
+    return load(monkeypatch, "notebook_controller")
+
+
+def default(name: str = "one", version: str = "7", **spec: Any) -> dict[str, Any]:
+    selector = {"matchLabels": {"use": "true"}}
+    metadata = {"name": name, "resourceVersion": version}
+    return {"metadata": metadata, "spec": {"selector": selector, **spec}}
+
+
+def pod(**container: Any) -> dict[str, Any]:
+    metadata = {"name": "p", "labels": {"use": "true"}}
+    return {"metadata": metadata, "spec": {"containers": [{"name": "main", **container}]}}
+
+
+# PodDefaults ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("selector", "labels", "is_meant"),
+    [
+        ({}, {}, True),
+        ({"matchLabels": {"a": "1"}}, {"a": "1", "b": "2"}, True),
+        ({"matchLabels": {"a": "1"}}, {"a": "2"}, False),
+        ({"matchExpressions": [{"key": "a", "operator": "Exists"}]}, {"a": ""}, True),
+        ({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}, {"a": ""}, False),
+        ({"matchExpressions": [{"key": "a", "operator": "In", "values": ["1"]}]}, {}, False),
+        (
+            {"matchExpressions": [{"key": "a", "operator": NOT_IN, "values": ["1"]}]},
+            {},
+            True,
+        ),
+    ],
+)
+def test_a_selector_is_read_as_kubernetes_reads_it(
+    webhook: ModuleType, selector: dict[str, Any], labels: dict[str, str], is_meant: bool
+):
+    assert webhook.matches(selector, labels) is is_meant
+
+
+def test_everything_that_a_pod_default_holds_reaches_the_pod(webhook: ModuleType):
+    holds = default(
+        env=[{"name": "A", "value": "1"}],
+        envFrom=[{"secretRef": {"name": "s"}}],
+        volumes=[{"name": "v", "emptyDir": {}}],
+        volumeMounts=[{"name": "v", "mountPath": "/v"}],
+        tolerations=[{"key": "gpu", "operator": "Exists"}],
+        imagePullSecrets=[{"name": "pull"}],
+        labels={"more": "yes"},
+        annotations={"note": "x"},
+        serviceAccountName="editor",
+        automountServiceAccountToken=False,
+        command=["run"],
+        args=["fast"],
+        initContainers=[{"name": "before"}],
+        sidecars=[{"name": "beside"}],
+    )
+    made = webhook.applied(pod(), [holds])
+    main, beside = made["spec"]["containers"]
+    for field in ("env", "envFrom", "volumeMounts", "command", "args"):
+        assert main[field] == holds["spec"][field]
+    for field in ("volumes", "tolerations", "imagePullSecrets", "initContainers"):
+        assert made["spec"][field] == holds["spec"][field]
+    assert beside == {"name": "beside"}
+    assert made["spec"]["serviceAccountName"] == "editor"
+    assert made["spec"]["automountServiceAccountToken"] is False
+    assert made["metadata"]["labels"] == {"use": "true", "more": "yes"}
+    assert made["metadata"]["annotations"] == {
+        "note": "x",
+        "poddefault.admission.kubeflow.org/poddefault-one": "7",
+    }
+
+
+def test_a_pod_s_own_command_and_a_mesh_s_container_stay(webhook: ModuleType):
+    given = pod(command=["own"])
+    given["spec"]["containers"].append({"name": "istio-proxy"})
+    own, proxy = webhook.applied(given, [default(command=["run"])])["spec"]["containers"]
+    assert own["command"] == ["own"]
+    assert proxy == {"name": "istio-proxy"}
+
+
+def test_the_same_thing_twice_is_there_once(webhook: ModuleType):
+    same = {"name": "A", "value": "1"}
+    made = webhook.applied(pod(env=[same]), [default(env=[same]), default("two", env=[same])])
+    assert made["spec"]["containers"][0]["env"] == [same]
+
+
+@pytest.mark.parametrize(
+    ("given", "holds", "what"),
+    [
+        (pod(env=[{"name": "A", "value": "1"}]), {"env": [{"name": "A", "value": "2"}]}, "A"),
+        (
+            pod(volumeMounts=[{"name": "v", "mountPath": "/v"}]),
+            {"volumeMounts": [{"name": "v", "mountPath": "/w"}]},
+            "v",
+        ),
+        (
+            pod(volumeMounts=[{"name": "v", "mountPath": "/v"}]),
+            {"volumeMounts": [{"name": "w", "mountPath": "/v"}]},
+            "/v",
+        ),
+        (pod(), {"labels": {"use": "false"}}, "use"),
+    ],
+)
+def test_a_contradiction_is_refused_with_its_name(
+    webhook: ModuleType, given: dict[str, Any], holds: dict[str, Any], what: str
+):
+    answer = webhook.response({"uid": "u", "object": given}, [default(**holds)])
+    assert answer["allowed"] is False
+    assert answer["status"]["message"].endswith(f"for one has a conflict on {what}")
+
+
+def test_a_pod_that_nothing_selects_is_left_alone(webhook: ModuleType):
+    other = pod()
+    other["metadata"]["labels"] = {}
+    holds = default(env=[{"name": "A"}])
+    assert webhook.response({"uid": "u", "object": other}, [holds]) == {
+        "uid": "u",
+        "allowed": True,
+    }
+
+
+def test_an_answer_is_a_patch_of_the_pod(webhook: ModuleType):
+    answer = webhook.response({"uid": "u", "object": pod()}, [default(env=[{"name": "A"}])])
+    patch = {each["path"]: each["value"] for each in json.loads(base64.b64decode(answer["patch"]))}
+    assert patch["/spec"]["containers"][0]["env"] == [{"name": "A"}]
+    assert patch["/metadata"]["name"] == "p"
+
+
+# Notebooks --------------------------------------------------------------------------------------
+
+
+def notebook(annotations: dict[str, str] | None = None, **container: Any) -> dict[str, Any]:
+    spec = {"containers": [{"name": "lab", "image": "i", **container}]}
+    return {
+        "metadata": {
+            "name": "lab", "namespace": "team", "uid": "1", "annotations": annotations or {},
+            "labels": {"mlflow": "true"},
+        },
+        "spec": {"template": {"spec": spec}},
+    }  # fmt: skip
+
+
+def test_a_notebook_s_pod_is_as_upstream_makes_it(notebooks: ModuleType):
+    made = notebooks.stateful_set(notebook({"own": "1", "notebooks.kubeflow.org/x": "2"}), True)
+    assert made["spec"]["replicas"] == 1
+    (owner,) = made["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["name"], owner["controller"]) == ("Notebook", "lab", True)
+    template = made["spec"]["template"]
+    assert template["metadata"] == {
+        "labels": {"statefulset": "lab", "notebook-name": "lab", "mlflow": "true"},
+        "annotations": {"own": "1"},
+    }
+    (container,) = template["spec"]["containers"]
+    assert container["workingDir"] == "/home/jovyan"
+    assert container["env"] == [{"name": "NB_PREFIX", "value": "/notebook/team/lab"}]
+    assert container["ports"][0]["containerPort"] == 8888
+    assert template["spec"]["securityContext"] == {"fsGroup": 100}
+
+
+def test_what_a_notebook_says_itself_is_kept(notebooks: ModuleType):
+    given = notebook(workingDir="/w", ports=[{"containerPort": 80}], env=[{"name": "A"}])
+    given["spec"]["template"]["spec"]["securityContext"] = {"runAsUser": 7}
+    spec = notebooks.stateful_set(given, True)["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert (container["workingDir"], container["ports"]) == ("/w", [{"containerPort": 80}])
+    assert [each["name"] for each in container["env"]] == ["A", "NB_PREFIX"]
+    assert spec["securityContext"] == {"runAsUser": 7}
+    (port,) = notebooks.service(given)["spec"]["ports"]
+    assert (port["name"], port["port"], port["targetPort"]) == ("http-lab", 80, 80)
+
+
+def test_a_cluster_that_sets_the_group_itself_is_left_to(notebooks: ModuleType):
+    made = notebooks.stateful_set(notebook(), False)
+    assert "securityContext" not in made["spec"]["template"]["spec"]
+
+
+def test_a_stopped_notebook_has_no_pod(notebooks: ModuleType):
+    made = notebooks.stateful_set(notebook({"kubeflow-resource-stopped": "x"}), True)
+    assert made["spec"]["replicas"] == 0
+
+
+def test_the_status_is_of_the_notebook_s_own_container(notebooks: ModuleType):
+    waiting = {"waiting": {"reason": "ImagePullBackOff"}}
+    statuses = [{"name": "other", "state": {"running": {}}}, {"name": "lab", "state": waiting}]
+    conditions = [{"type": "Ready", "status": "False", "lastProbeTime": None}]
+    found = notebooks.status(
+        notebook(), {}, {"status": {"containerStatuses": statuses, "conditions": conditions}}
+    )
+    assert found["containerState"] == waiting
+    assert found["conditions"] == [{"type": "Ready", "status": "False"}]
+    assert found["readyReplicas"] == 0
+
+
+def kernel(state: str, minutes_ago: int) -> dict[str, str]:
+    last = NOON - datetime.timedelta(minutes=minutes_ago)
+    return {"execution_state": state, "last_activity": last.isoformat()}
+
+
+@pytest.mark.parametrize(
+    ("kernels", "is_stopped"),
+    [
+        ([kernel("idle", 90)], True),
+        ([kernel("idle", 90), kernel("idle", 5)], False),
+        ([kernel("idle", 90), kernel("busy", 90)], False),
+        ([], True),
+        (None, True),  # the last that is known of it is long ago
+    ],
+)
+def test_an_idle_notebook_is_stopped_and_a_busy_one_is_not(
+    notebooks: ModuleType, kernels: list[dict[str, str]] | None, is_stopped: bool
+):
+    long_ago = notebooks.text(NOON - datetime.timedelta(minutes=100))
+    changed = notebooks.culled({notebooks.ACTIVITY: long_ago}, kernels, NOON, 60)
+    assert (notebooks.STOPPED in changed) is is_stopped
+
+
+def test_a_notebook_s_time_begins_with_the_first_look(notebooks: ModuleType):
+    changed = notebooks.culled({}, [kernel("idle", 900)], NOON, 60)
+    assert changed[notebooks.ACTIVITY] == "2026-01-01T12:00:00Z"
+    assert notebooks.STOPPED not in changed
+
+
+def test_a_notebook_is_looked_at_once_a_period(notebooks: ModuleType):
+    checked = dict.fromkeys((notebooks.ACTIVITY, notebooks.CHECKED), notebooks.text(NOON))
+    later = NOON + datetime.timedelta(minutes=5)
+    assert notebooks.is_due(checked, later, 5)
+    assert not notebooks.is_due(checked, later, 6)
+    assert notebooks.is_due({}, NOON, 6)
+
+
+@pytest.mark.parametrize(
+    ("script", "flag"),
+    [("poddefaults_webhook", "-tls-cert-file=x"), ("notebook_controller", "--leader-elect")],
+)
+def test_a_flag_that_upstream_does_not_know_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], script: str, flag: str
+):
+    monkeypatch.setattr("sys.argv", [script, flag])
+    with pytest.raises(SystemExit, match="2"):
+        load(monkeypatch, script).main()
+    assert f"flag provided but not defined: {flag}" in capsys.readouterr().err
