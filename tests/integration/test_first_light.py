@@ -163,6 +163,29 @@ def test_only_the_broker_is_trusted(stack: jubilant.Juju):
     assert trusted == {"resource-broker"}
 
 
+@pytest.mark.parametrize("application", sorted(APPLICATIONS - {"resource-broker"}))
+@pytest.mark.parametrize("container", ["charm", "watcher"])
+def test_no_application_reaches_into_the_broker_s_pod(
+    stack: jubilant.Juju, reach: Reach, namespace: str, application: str, container: str
+):
+    """Juju's own role lets every application of the model exec into every pod of it."""
+    who = f"system:serviceaccount:{namespace}:{application}"
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        reach.kubectl(
+            "-n", namespace, "exec", "resource-broker-0", "-c", container, f"--as={who}",
+            "--", "true",
+        )  # fmt: skip
+    assert "nobody may reach into the broker's pod" in refused.value.stderr
+
+
+def test_a_cluster_object_that_somebody_deletes_comes_back_at_once(
+    stack: jubilant.Juju, reach: Reach, namespace: str
+):
+    name = "configmap/inferenceservice-config"
+    reach.kubectl("-n", namespace, "delete", name)
+    reach.kubectl("-n", namespace, "wait", "--for=create", name, "--timeout=60s")
+
+
 @pytest.mark.parametrize(
     ("allowed", "verb", "resource", "everywhere"),
     [
