@@ -17,12 +17,12 @@ from typing import Any
 import jubilant
 import pytest
 import yaml
+from bundles import deploy_part
 from reach import Reach
 
 ROOT = Path(__file__).parents[2]
 WANTED = ("resource-broker", "profiles", "admission-webhook", "notebook-controller")
 OWNER = "ann@example.com"
-SETTLE_SECONDS = 900.0
 ANSWER_SECONDS = 60.0
 # An image that is there already: of the charms.
 POD = {
@@ -40,36 +40,8 @@ POD = {
 @pytest.fixture(scope="module")
 def stack(juju: jubilant.Juju, charms: Path, tmp_path_factory: pytest.TempPathFactory):
     """Four of the bundle's applications with the options of the overlays, deployed and settled."""
-    applications: dict[str, Any] = {
-        "profiles": {
-            "scale": 1,
-            "resources": {
-                "profile-controller-image": (
-                    "ghcr.io/kubeflow/kubeflow/profile-controller:v1.10.0"
-                ),
-                "access-management-image": "ghcr.io/kubeflow/kubeflow/kfam:v1.10.0",
-            },
-        }
-    }
-    for name in ("bundle.yaml", "overlays/notebooks.yaml"):
-        applications |= yaml.safe_load((ROOT / "bundle" / name).read_text())["applications"]
-    applications = {name: applications[name] for name in WANTED}
-    for name, spec in applications.items():
-        spec["charm"] = str(charms / f"{name}.charm")
-    relations = [[f"{name}:manifests", "resource-broker:manifests"] for name in WANTED[1:]]
-    bundle = tmp_path_factory.mktemp("bundle") / "bundle.yaml"
-    bundle.write_text(
-        yaml.safe_dump(
-            {"bundle": "kubernetes", "applications": applications, "relations": relations}
-        )
-    )
-    juju.deploy(bundle, trust=True)
-    juju.wait(
-        lambda status: jubilant.all_active(status) and jubilant.all_agents_idle(status),
-        error=jubilant.any_error,
-        timeout=SETTLE_SECONDS,
-    )
-    return juju
+    folder = tmp_path_factory.mktemp("bundle")
+    return deploy_part(juju, charms, folder, ("door", "notebooks"), WANTED.__contains__)
 
 
 @pytest.fixture(scope="module")

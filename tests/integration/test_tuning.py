@@ -14,42 +14,21 @@ from typing import Any
 import jubilant
 import pytest
 import yaml
+from bundles import deploy_part
 from reach import Reach
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "tuning"
-SETTLE_SECONDS = 900.0
+LEFT_OUT = ("mlflow", "object-store", "kserve-controller")
 
 
 @pytest.fixture(scope="module")
 def stack(juju: jubilant.Juju, charms: Path, tmp_path_factory: pytest.TempPathFactory):
     """What the two need of the bundle, with their overlays, deployed and settled."""
-    applications: dict[str, Any] = {}
-    relations: list[list[str]] = []
-    for name in ("bundle.yaml", "overlays/tuning.yaml", "overlays/training.yaml"):
-        document = yaml.safe_load((ROOT / "bundle" / name).read_text())
-        applications |= document["applications"]
-        relations += document["relations"]
-    for name in ("mlflow", "object-store", "kserve-controller"):
-        del applications[name]
-    for name, spec in applications.items():
-        spec["charm"] = str(charms / f"{name}.charm")
-    relations = [
-        pair for pair in relations if all(end.partition(":")[0] in applications for end in pair)
-    ]
-    bundle = tmp_path_factory.mktemp("bundle") / "bundle.yaml"
-    bundle.write_text(
-        yaml.safe_dump(
-            {"bundle": "kubernetes", "applications": applications, "relations": relations}
-        )
+    folder = tmp_path_factory.mktemp("bundle")
+    return deploy_part(
+        juju, charms, folder, ("tuning", "training"), lambda name: name not in LEFT_OUT
     )
-    juju.deploy(bundle, trust=True)
-    juju.wait(
-        lambda status: jubilant.all_active(status) and jubilant.all_agents_idle(status),
-        error=jubilant.any_error,
-        timeout=SETTLE_SECONDS,
-    )
-    return juju
 
 
 @pytest.fixture(scope="module")

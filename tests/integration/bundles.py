@@ -1,0 +1,52 @@
+"""Deploys a part of the bundle, with its overlays' options and relations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jubilant
+import yaml
+
+ROOT = Path(__file__).parents[2]
+_SETTLE_SECONDS = 900.0
+
+
+def deploy_part(
+    juju: jubilant.Juju,
+    charms: Path,
+    folder: Path,
+    overlays: Sequence[str],
+    is_wanted: Callable[[str], bool],
+) -> jubilant.Juju:
+    """Deploys some of the bundle's applications with the relations among them, and waits.
+
+    Args:
+        juju: the model to deploy to.
+        charms: the folder of packed charms.
+        folder: where the bundle is written.
+        overlays: names of overlays, such as `tuning`.
+        is_wanted: whether an application is deployed.
+    """
+    applications: dict[str, Any] = {}
+    relations: list[list[str]] = []
+    for name in ("bundle.yaml", *(f"overlays/{each}.yaml" for each in overlays)):
+        document = yaml.safe_load((ROOT / "bundle" / name).read_text())
+        applications |= document["applications"]
+        relations += document["relations"]
+    chosen = {name: spec for name, spec in applications.items() if is_wanted(name)}
+    for name, spec in chosen.items():
+        spec["charm"] = str(charms / f"{name}.charm")
+    kept = [pair for pair in relations if all(end.partition(":")[0] in chosen for end in pair)]
+    bundle = folder / "bundle.yaml"
+    bundle.write_text(
+        yaml.safe_dump({"bundle": "kubernetes", "applications": chosen, "relations": kept})
+    )
+    juju.deploy(bundle, trust=True)
+    juju.wait(
+        lambda status: jubilant.all_active(status) and jubilant.all_agents_idle(status),
+        error=jubilant.any_error,
+        timeout=_SETTLE_SECONDS,
+    )
+    return juju
