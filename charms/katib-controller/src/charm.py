@@ -16,6 +16,7 @@ from charmed_mlops import (
     ServiceCharm,
     ServiceRequirer,
     WebhookCertificate,
+    Where,
     katib,
 )
 
@@ -72,7 +73,7 @@ class KatibController(ServiceCharm):
         self.set_ports(8080, 8443)
         self.metrics.publish()
 
-    def action_list_experiments(self, params: experiments.Where) -> dict[str, str]:
+    def action_list_experiments(self, params: Where) -> dict[str, str]:
         """What runs, what has ended, with what result."""
         return experiments.listed(params)
 

@@ -8,22 +8,15 @@ from typing import Any
 
 import pydantic
 
-from charmed_mlops import ActionFailed, kubernetes
+from charmed_mlops import ActionFailed, Named, Where, kubernetes
 
+_EXPERIMENTS = "experiments"
 _GROUP = "/apis/kubeflow.org/v1beta1"
 
 
-class Where(pydantic.BaseModel):
-    """Which experiments are meant."""
-
-    namespace: str = ""
-
-
-class Resume(pydantic.BaseModel):
+class Resume(Named):
     """Which experiment may make how many trials more."""
 
-    namespace: str
-    name: str
     further_trials: int = pydantic.Field(default=1, ge=1)
 
 
@@ -36,13 +29,13 @@ class Purge(Where):
 
 def listed(where: Where) -> dict[str, str]:
     """State, trials and best objective of each experiment."""
-    found = [_summary(each) for each in _experiments(where.namespace)]
+    found = [_summary(each) for each in _experiments(where)]
     return {"count": str(len(found)), "experiments": json.dumps(found)}
 
 
 def resume(params: Resume) -> dict[str, str]:
     """Raise the number of trials of an experiment that may go on."""
-    path = f"{_GROUP}/namespaces/{params.namespace}/experiments/{params.name}"
+    path = params.path(_GROUP, _EXPERIMENTS)
     experiment = kubernetes.get(path)
     policy = experiment["spec"].get("resumePolicy", "Never")
     if policy == "Never":
@@ -57,21 +50,22 @@ def purge(params: Purge) -> dict[str, str]:
     limit = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(
         days=params.older_than_days
     )
-    old = [each for each in _experiments(params.namespace) if _ended_before(each, limit)]
-    names = [f"{each['metadata']['namespace']}/{each['metadata']['name']}" for each in old]
+    old = [each for each in _experiments(params) if _ended_before(each, limit)]
+    names = [str(_name(each)) for each in old]
     if params.confirm:
         for each in old:
-            metadata = each["metadata"]
-            kubernetes.delete(
-                f"{_GROUP}/namespaces/{metadata['namespace']}/experiments/{metadata['name']}"
-            )
+            kubernetes.delete(_name(each).path(_GROUP, _EXPERIMENTS))
     verb = "deleted" if params.confirm else "would-delete"
     return {"count": str(len(names)), verb: ",".join(names)}
 
 
-def _experiments(namespace: str) -> list[dict[str, Any]]:
-    where = f"/namespaces/{namespace}" if namespace else ""
-    return kubernetes.items(f"{_GROUP}{where}/experiments")
+def _experiments(where: Where) -> list[dict[str, Any]]:
+    return kubernetes.items(where.path(_GROUP, _EXPERIMENTS))
+
+
+def _name(experiment: dict[str, Any]) -> Named:
+    metadata = experiment["metadata"]
+    return Named(namespace=metadata["namespace"], name=metadata["name"])
 
 
 def _summary(experiment: dict[str, Any]) -> dict[str, Any]:

@@ -1,49 +1,18 @@
-"""Reads KServe's objects with the unit's own ServiceAccount; no Kubernetes client needed."""
+"""Reads KServe's objects with the unit's own ServiceAccount."""
 
 from __future__ import annotations
 
-import json
-import os
-import ssl
-import urllib.error
-import urllib.request
-from pathlib import Path
 from typing import Any
 
-from charmed_mlops import ActionFailed
+from charmed_mlops import Where, kubernetes
 
-_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-_TIMEOUT_SECONDS = 10
-
-
-def items(path: str) -> list[dict[str, Any]]:
-    """The objects of a list such as `/apis/serving.kserve.io/v1beta1/inferenceservices`.
-
-    Raises:
-        ActionFailed: the API server says no or nothing.
-    """
-    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
-    token = (_ACCOUNT / "token").read_text().strip()
-    request = urllib.request.Request(
-        f"https://{host}:{port}{path}", headers={"Authorization": f"Bearer {token}"}
-    )
-    context = ssl.create_default_context(cafile=str(_ACCOUNT / "ca.crt"))
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS, context=context) as answer:
-            return json.load(answer)["items"]
-    except urllib.error.HTTPError as error:
-        raise ActionFailed(f"the Kubernetes API answers {error.code} to {path}") from None
-    except OSError as error:
-        raise ActionFailed(f"the Kubernetes API does not answer: {error}") from None
+_GROUP = "/apis/serving.kserve.io"
 
 
-def inference_services(namespace: str) -> list[dict[str, str]]:
+def inference_services(where: Where) -> list[dict[str, str]]:
     """Name, namespace, whether ready, URL and why not, of every InferenceService."""
-    where = f"/namespaces/{namespace}" if namespace else ""
-    return [
-        summary(item)
-        for item in items(f"/apis/serving.kserve.io/v1beta1{where}/inferenceservices")
-    ]
+    path = where.path(f"{_GROUP}/v1beta1", "inferenceservices")
+    return [summary(item) for item in kubernetes.items(path)]
 
 
 def summary(item: dict[str, Any]) -> dict[str, str]:
@@ -55,7 +24,8 @@ def summary(item: dict[str, Any]) -> dict[str, str]:
         "namespace": item["metadata"]["namespace"],
         "name": item["metadata"]["name"],
         "ready": ready.get("status", "Unknown"),
-        "url": status.get("url", ""),
+        # status.url is made of the domain, which no ingress of ours answers for
+        "url": (status.get("address") or {}).get("url", ""),
         "reason": ready.get("message") or ready.get("reason", ""),
     }
 
@@ -70,5 +40,5 @@ def runtimes() -> list[dict[str, str]]:
             ),
             "image": item["spec"]["containers"][0].get("image", ""),
         }
-        for item in items("/apis/serving.kserve.io/v1alpha1/clusterservingruntimes")
+        for item in kubernetes.items(f"{_GROUP}/v1alpha1/clusterservingruntimes")
     ]

@@ -9,7 +9,7 @@ import api
 import kserve
 import ops
 
-from charmed_mlops import ClusterResources, File, Http, Metrics, S3Requirer, ServiceCharm
+from charmed_mlops import ClusterResources, File, Http, Metrics, S3Requirer, ServiceCharm, Where
 from charmed_mlops.certificates import WebhookCertificate
 
 VERSION = "0.16.0"
@@ -57,9 +57,9 @@ class KServeController(ServiceCharm):
         self.set_ports(8080, 9443)
         self.metrics.publish()
 
-    def action_list_inference_services(self, params: dict) -> dict[str, str]:
+    def action_list_inference_services(self, params: Where) -> dict[str, str]:
         """What is served, and what is not ready and why."""
-        found = api.inference_services(str(params.get("namespace", "")))
+        found = api.inference_services(params)
         waiting = [
             f"{each['namespace']}/{each['name']}" for each in found if each["ready"] != "True"
         ]

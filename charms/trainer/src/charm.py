@@ -12,8 +12,10 @@ from charmed_mlops import (
     File,
     Http,
     Metrics,
+    Named,
     ServiceCharm,
     WebhookCertificate,
+    Where,
     Workload,
 )
 
@@ -66,15 +68,15 @@ class Trainer(ServiceCharm):
             version=version,
         )
 
-    def action_list_jobs(self, params: jobs.Where) -> dict[str, str]:
+    def action_list_jobs(self, params: Where) -> dict[str, str]:
         """What runs, what has ended, and how."""
         return jobs.listed(params)
 
-    def action_suspend(self, params: jobs.Job) -> dict[str, str]:
+    def action_suspend(self, params: Named) -> dict[str, str]:
         """End a job's pods for now."""
         return jobs.suspend(params, suspended=True)
 
-    def action_resume(self, params: jobs.Job) -> dict[str, str]:
+    def action_resume(self, params: Named) -> dict[str, str]:
         """Let a suspended job go on."""
         return jobs.suspend(params, suspended=False)
 

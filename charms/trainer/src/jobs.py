@@ -7,31 +7,14 @@ from typing import Any
 
 import pydantic
 
-from charmed_mlops import ActionFailed, kubernetes
+from charmed_mlops import ActionFailed, Named, Where, kubernetes
 
+_JOBS = "trainjobs"
 _GROUP = "/apis/trainer.kubeflow.org/v1alpha1"
 _JOBSET_LABEL = "jobset.sigs.k8s.io%2Fjobset-name"
 
 
-class Where(pydantic.BaseModel):
-    """Which jobs are meant."""
-
-    namespace: str = ""
-
-
-class Job(pydantic.BaseModel):
-    """One job."""
-
-    namespace: str
-    name: str
-
-    @property
-    def path(self) -> str:
-        """Of the TrainJob in the API."""
-        return f"{_GROUP}/namespaces/{self.namespace}/trainjobs/{self.name}"
-
-
-class Log(Job):
+class Log(Named):
     """How much of which job's log."""
 
     lines: int = pydantic.Field(default=50, ge=1)
@@ -39,30 +22,30 @@ class Log(Job):
 
 def listed(where: Where) -> dict[str, str]:
     """Runtime, state and number of nodes of each job."""
-    scope = f"/namespaces/{where.namespace}" if where.namespace else ""
-    found = [_summary(each) for each in kubernetes.items(f"{_GROUP}{scope}/trainjobs")]
+    found = [_summary(each) for each in kubernetes.items(where.path(_GROUP, _JOBS))]
     return {"count": str(len(found)), "jobs": json.dumps(found)}
 
 
-def suspend(job: Job, *, suspended: bool) -> dict[str, str]:
+def suspend(job: Named, *, suspended: bool) -> dict[str, str]:
     """Set whether the job is suspended; refuse one that has ended."""
-    state = _summary(kubernetes.get(job.path))["state"]
+    path = job.path(_GROUP, _JOBS)
+    state = _summary(kubernetes.get(path))["state"]
     if state in ("Complete", "Failed"):
-        raise ActionFailed(f"{job.namespace}/{job.name} is {state}")
-    kubernetes.patch(job.path, {"spec": {"suspend": suspended}})
+        raise ActionFailed(f"{job} is {state}")
+    kubernetes.patch(path, {"spec": {"suspend": suspended}})
     return {"suspended": str(suspended).lower()}
 
 
 def failed_log(job: Log) -> dict[str, str]:
     """The last lines of the job's first pod that failed."""
-    kubernetes.get(job.path)  # so that a wrong name is said to be one
+    kubernetes.get(job.path(_GROUP, _JOBS))  # so that a wrong name is said to be one
     pods = f"/api/v1/namespaces/{job.namespace}/pods"
     for pod in kubernetes.items(f"{pods}?labelSelector={_JOBSET_LABEL}%3D{job.name}"):
         if (pod.get("status") or {}).get("phase") == "Failed":
             name = pod["metadata"]["name"]
             log = kubernetes.text(f"{pods}/{name}/log?tailLines={job.lines}")
             return {"pod": name, "log": log}
-    raise ActionFailed(f"no pod of {job.namespace}/{job.name} has failed")
+    raise ActionFailed(f"no pod of {job} has failed")
 
 
 def _summary(job: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from ops import testing
 
 from charmed_mlops.testing import address
 
@@ -95,3 +96,39 @@ def test_a_wrong_option_blocks_and_the_service_goes_on(charm, given, message):
     assert out.unit_status.name == "blocked"
     assert out.unit_status.message.startswith(message)
     assert charm.service(out) == charm.service(before)
+
+
+PATH = "/apis/kubeflow.org/v1beta1/namespaces/a/experiments"
+
+
+def experiment(name: str, ended: str = "", policy: str = "Never") -> dict:
+    condition = {"type": "Succeeded" if ended else "Running", "status": "True"}
+    status = {"conditions": [condition], "trials": 3, "trialsSucceeded": 2}
+    return {
+        "metadata": {"namespace": "a", "name": name},
+        "spec": {"maxTrialCount": 3, "resumePolicy": policy},
+        "status": status | ({"completionTime": ended} if ended else {}),
+    }
+
+
+def test_purge_takes_only_what_ended_long_ago_and_only_when_confirmed(charm, api):
+    for each in (
+        experiment("old", "2020-01-01T00:00:00Z"),
+        experiment("new", "2999-01-01T00:00:00Z"),
+        experiment("running"),
+    ):
+        api.add(PATH, each)
+    assert charm.act("purge", charm.settled()) == {"count": "1", "would-delete": "a/old"}
+    assert not [call for call in api.calls if call.startswith("DELETE")]
+    assert charm.act("purge", charm.settled(), confirm=True)["deleted"] == "a/old"
+    assert [call for call in api.calls if call.startswith("DELETE")] == [f"DELETE {PATH}/old"]
+
+
+def test_resume_lets_only_an_experiment_go_on_that_may(charm, api):
+    api.add(PATH, experiment("long", policy="LongRunning"))
+    api.add(PATH, experiment("never"))
+    given = {"namespace": "a", "further_trials": 2}
+    assert charm.act("resume", charm.settled(), name="long", **given) == {"max-trial-count": "5"}
+    assert api.get(PATH, "long")["spec"]["maxTrialCount"] == 5
+    with pytest.raises(testing.ActionFailed, match="never has resumePolicy Never"):
+        charm.act("resume", charm.settled(), name="never", **given)

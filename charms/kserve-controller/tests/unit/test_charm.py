@@ -262,18 +262,25 @@ def test_settings_need_no_mesh_and_follow_the_options(context):
     assert server["resources"]["limits"]["cpu"] == "3"
 
 
-def test_actions_tell_what_is_served(context, modules, monkeypatch):
+def test_actions_tell_what_is_served(context, api):
     ready = {"type": "Ready", "status": "False", "message": "no pod"}
-    service = {"metadata": {"namespace": "a", "name": "wine"}, "status": {"conditions": [ready]}}
-    monkeypatch.setattr(modules["api"], "items", lambda path: [service])
+    status = {
+        "conditions": [ready],
+        "url": "http://wine.a.example.com",
+        "address": {"url": "http://wine.a.svc.cluster.local"},
+    }
+    group = "/apis/serving.kserve.io"
+    metadata = {"namespace": "a", "name": "wine"}
+    api.add(f"{group}/v1beta1/inferenceservices", {"metadata": metadata, "status": status})
     run_action(context, "list-inference-services")
     assert context.action_results
     assert context.action_results["not-ready"] == "a/wine"
     (entry,) = json.loads(context.action_results["inference-services"])
     assert entry["reason"] == "no pod"
+    assert entry["url"] == "http://wine.a.svc.cluster.local"  # the other resolves nowhere
     spec = {"supportedModelFormats": [{"name": "sklearn"}], "containers": [{"image": "i"}]}
     runtime = {"metadata": {"name": "r"}, "spec": spec}
-    monkeypatch.setattr(modules["api"], "items", lambda path: [runtime])
+    api.add(f"{group}/v1alpha1/clusterservingruntimes", runtime)
     run_action(context, "list-runtimes")
     (entry,) = json.loads(context.action_results["runtimes"])
     assert entry == {"name": "r", "formats": "sklearn", "image": "i"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from ops import testing
 
 CONFIG = "/tmp/controller_manager_config.yaml"
 
@@ -82,3 +83,31 @@ def test_the_runtimes_of_the_release_are_there_with_their_images(charm):
 def test_the_wrong_log_level_blocks(charm):
     out = charm.settled(config={"log-level": 9})
     assert out.unit_status.message == "config log-level=9: must be from 0 to 5"
+
+
+PATH = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/a/trainjobs"
+
+
+def job(name: str, *conditions: str) -> dict:
+    return {
+        "metadata": {"namespace": "a", "name": name},
+        "spec": {"runtimeRef": {"name": "torch-distributed"}, "trainer": {"numNodes": 2}},
+        "status": {"conditions": [{"type": each, "status": "True"} for each in conditions]},
+    }
+
+
+def test_a_job_is_suspended_and_resumed_but_not_when_it_has_ended(charm, api):
+    api.add(PATH, job("runs"))
+    api.add(PATH, job("ended", "Complete"))
+    out = charm.settled()
+    assert charm.act("suspend", out, namespace="a", name="runs") == {"suspended": "true"}
+    assert api.get(PATH, "runs")["spec"]["suspend"] is True
+    assert charm.act("resume", out, namespace="a", name="runs") == {"suspended": "false"}
+    with pytest.raises(testing.ActionFailed, match="a/ended is Complete"):
+        charm.act("suspend", out, namespace="a", name="ended")
+
+
+def test_the_log_of_a_job_without_a_failed_pod_says_so(charm, api):
+    api.add(PATH, job("runs"))
+    with pytest.raises(testing.ActionFailed, match="no pod of a/runs has failed"):
+        charm.act("failed-log", charm.settled(), namespace="a", name="runs")
