@@ -31,13 +31,13 @@ class KServeController(ServiceCharm):
         images = kserve.images(str(self.config["images"]))
         resources = kserve.resources(self.config)
         settings = kserve.settings(images, resources, str(self.config["domain"]))
-        stored = self.model.get_relation("object-store") is not None
+        bucket = self.object_store.get_or_none()
         certificate = self.certificate.current()
         self.cluster.apply(
             images=images,
             resources=resources,
             settings=settings,
-            storage=kserve.storage(self.object_store.get()) if stored else None,
+            storage=kserve.storage(bucket) if bucket else None,
             storage_secret=f"{self.app.name}-storage",
             ca_bundle=kserve.base64(certificate.ca),
         )
@@ -47,9 +47,9 @@ class KServeController(ServiceCharm):
             files={
                 f"{CERTIFICATES}/tls.crt": certificate.chain,
                 f"{CERTIFICATES}/tls.key": File(certificate.key, mode=0o600),
-                # not read by the manager, which reads its ConfigMap only when it starts
-                "/tmp/settings.json": json.dumps(settings, sort_keys=True),
             },
+            # the manager reads the ConfigMap each time, but for these sections
+            restart_on=json.dumps([settings["deploy"], settings["ingress"]], sort_keys=True),
             environment={"POD_NAMESPACE": self.model.name},
             check=Http(8081, "/readyz"),
             version=VERSION,

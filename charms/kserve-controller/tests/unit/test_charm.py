@@ -289,3 +289,22 @@ def test_actions_tell_what_is_served(context, api):
 def run_action(context: testing.Context, name: str) -> None:
     state = testing.State(leader=True, model=MODEL, containers=[container()])
     context.run(context.on.action(name), state)
+
+
+def test_the_manager_restarts_only_for_what_it_reads_when_it_starts(charm):
+    first = charm.settled()
+
+    def digest(**config: str) -> str:
+        """With the same certificate."""
+        return charm.digest(charm.settled(secrets=first.secrets, config=config))
+
+    assert digest() == charm.digest(first)
+    assert digest(**{"predictor-cpu-limit": "3"}) == charm.digest(first)
+    assert digest(domain="shop.example") != charm.digest(first)
+
+
+def test_hugging_face_models_have_shared_memory(charm):
+    runtime = charm.manifest(charm.settled(), "ClusterServingRuntime", "kserve-huggingfaceserver")
+    (server,) = runtime["spec"]["containers"]
+    assert server["volumeMounts"] == [{"mountPath": "/dev/shm", "name": "devshm"}]
+    assert runtime["spec"]["volumes"] == [{"name": "devshm", "emptyDir": {"medium": "Memory"}}]
