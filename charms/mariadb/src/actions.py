@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ops
 from backups import Backups
-from server import Server, new_password
+from server import PORT, Server, new_password
 
 from charmed_mlops import ActionFailed, ServiceCharm
 
@@ -31,8 +31,35 @@ class Actions(ServiceCharm):
         return {"restored": params["backup"]}
 
     def action_get_credentials(self, params: dict) -> dict[str, str]:
-        """A user's name and password."""
-        return self._secret(params.get("username", "root")).peek_content()
+        """A user's name and password, and for an application's user how to log in."""
+        application = params.get("application")
+        if not application:
+            return self._secret(params.get("username", "root")).get_content(refresh=True)
+        relation = self._relation(application)
+        host, database = self.unit_address(0), relation.data[self.app].get("database", "")
+        found = self._secret(f"relation-{relation.id}").get_content(refresh=True)
+        return {
+            **found,
+            "host": host,
+            "port": str(PORT),
+            "database": database,
+            "command": f"mariadb -h {host} -P {PORT} -u {found['username']} -p {database}",
+        }
+
+    def action_list_users(self, _: dict) -> dict[str, str]:
+        """The applications that have a user, a line each."""
+        lines = [
+            f"{each.app.name}  relation-{each.id}  {each.data[self.app].get('database', '')}"
+            for each in self.model.relations["database"]
+            if each.app
+        ]
+        return {"count": str(len(lines)), "users": "\n".join(sorted(lines)) or "none"}
+
+    def _relation(self, application: str) -> ops.Relation:
+        for relation in self.model.relations["database"]:
+            if relation.app and relation.app.name == application:
+                return relation
+        raise ActionFailed(f"{application} is not related: list-users names those that are")
 
     def action_rotate_password(self, params: dict) -> dict[str, str]:
         """A new password in the server and in the secret."""

@@ -255,6 +255,31 @@ def test_get_credentials(context, tmp_path):
         )
 
 
+def test_credentials_of_an_application_come_with_the_command_that_uses_them(context, tmp_path):
+    asks = relation()
+    out, _ = run(
+        context, context.on.relation_changed(asks), tmp_path, relations=[asks], secrets=[root()]
+    )
+    given = {"relations": out.relations, "secrets": out.secrets}
+    ask = context.on.action("get-credentials", params={"application": "mlflow"})
+    run(context, ask, tmp_path, **given)
+    assert context.action_results
+    found = context.action_results
+    assert (found["username"], found["database"], found["port"]) == (
+        "relation-3",
+        "mlflow",
+        "3306",
+    )
+    host = found["host"]
+    assert found["command"] == f"mariadb -h {host} -P 3306 -u relation-3 -p mlflow"
+    assert found["password"] not in found["command"]
+    run(context, context.on.action("list-users"), tmp_path, **given)
+    assert context.action_results == {"count": "1", "users": "mlflow  relation-3  mlflow"}
+    missing = context.on.action("get-credentials", params={"application": "nosuch"})
+    with pytest.raises(testing.ActionFailed, match="nosuch is not related: list-users names"):
+        run(context, missing, tmp_path, **given)
+
+
 def test_rotate_password(context, tmp_path):
     out, sql = run(context, context.on.action("rotate-password"), tmp_path, secrets=[root("old")])
     new = out.get_secret(label="root").latest_content["password"]
