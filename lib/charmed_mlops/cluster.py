@@ -44,13 +44,26 @@ class ClusterResources:
     @property
     def related(self) -> bool:
         """Whether there is a broker, for an application that can do without."""
-        return self._charm.model.get_relation(self._endpoint) is not None
+        relation = self._charm.model.get_relation(self._endpoint)
+        return relation is not None and relation.active
 
     @property
     def tenants(self) -> list[str]:
         """The tenants' namespaces, as the broker answered; empty while it has not."""
         relation = self._charm.model.get_relation(self._endpoint)
         return relation.load(Answer, relation.app).tenants if relation else []
+
+    @property
+    def gone_known(self) -> bool:
+        """Whether a tenant that is not among `tenants` has gone.
+
+        A broker that has not answered yet, or could not ask the API server, names none.
+        """
+        relation = self._charm.model.get_relation(self._endpoint)
+        if relation is None or not relation.active:
+            return True
+        answer = relation.load(Answer, relation.app)
+        return bool(answer.hash) and bool(answer.tenants or not answer.problems)
 
     def apply(self, **context: Any) -> None:
         """Have the objects applied; returns when the broker says that they are.
@@ -116,9 +129,11 @@ class ClusterResources:
             pack(self._without_content(relation, manifest, scope, names) for manifest in found)
             for scope, found in (("", manifests), ("tenants.", tenants))
         ]
+        # an empty list, too, asks for the tenants' names, which the objects may depend on
+        asks = bool(tenants) or (self._charm.charm_dir / "src/manifests/tenants").is_dir()
         request = Request(
             manifests=packed[0],
-            tenants=packed[1] if tenants else None,
+            tenants=packed[1] if asks else None,
             hash=wanted,
         )
         before = self._secret_labels(current)

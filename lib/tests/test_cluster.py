@@ -163,6 +163,33 @@ def test_objects_for_tenants_travel_beside_the_others(context, tmp_path):
         assert manager.charm.cluster.tenants == ["alice", "bob"]
 
 
+def test_who_has_templates_for_tenants_is_told_their_names_even_without_an_object(
+    context, tmp_path
+):
+    relation = relate()
+    assert asked(run(context, relation), relation)["tenants"] is None
+    folder = tmp_path / "src" / "manifests" / "tenants"
+    folder.mkdir()
+    (folder / "none.yaml.j2").write_text("")
+    relation = relate()
+    assert unpack(asked(run(context, relation), relation)["tenants"]) == []
+
+
+@pytest.mark.parametrize(
+    "answer, known",
+    [
+        ({}, False),
+        ({"hash": "x", "problems": [{"reason": "no API server"}], "tenants": []}, False),
+        ({"hash": "x", "problems": [{"reason": "no"}], "tenants": ["alice"]}, True),
+        ({"hash": "x", "problems": [], "tenants": []}, True),
+    ],
+)
+def test_a_broker_that_could_not_ask_says_of_no_tenant_that_it_has_gone(context, answer, known):
+    state = testing.State(relations=[relate(**answer)])
+    with context(context.on.update_status(), state) as manager:
+        assert manager.charm.cluster.gone_known is known
+
+
 def test_the_juju_secret_of_a_secret_that_is_no_longer_declared_goes(context, tmp_path):
     relation = relate()
     first = run(context, relation)

@@ -44,7 +44,8 @@ class KfpApi(ServiceCharm):
         super().__init__(framework, container="kfp-api")
         self.front = self.add_workload("front")
         self.database = DatabaseRequirer(self, "database", database="mlpipeline")
-        self.store = S3Requirer(self, "object-store", f"{self.model.name}-pipelines"[:63])
+        bucket = f"{self.model.name}-pipelines"[:63]
+        self.store = S3Requirer(self, "object-store", bucket, tenants=pipelines.ARTIFACTS)
         self.metadata = ServiceRequirer(self, "metadata")
         self.visualization = ServiceRequirer(self, "visualization")
         self.cluster = ClusterResources(self, "manifests")

@@ -7,6 +7,7 @@ import ops
 from actions import Actions
 from gateway import DATA, HEALTH, PORT, Gateway, new_keys
 from records import Records
+from tenants import Tenants
 
 from charmed_mlops import Http, S3Provider
 from charmed_mlops.interfaces.s3 import Bucket
@@ -20,6 +21,7 @@ class ObjectStore(Actions):
     def __init__(self, framework: ops.Framework):
         super().__init__(framework, container="object-store")
         self.s3 = S3Provider(self, "s3")
+        self.tenants = Tenants(self)
 
     def reconcile(self) -> None:
         self.require_single_unit("use s3-integrator")
@@ -60,6 +62,7 @@ class ObjectStore(Actions):
         reading = [
             f"relation-{each.relation.id}" for each in requests if each.application in readers
         ]
+        granted = []
         for request in requests:
             keys = self.s3.keys(request) or new_keys(f"relation-{request.relation.id}")
             access, secret = keys["access-key"], keys["secret-key"]
@@ -74,14 +77,24 @@ class ObjectStore(Actions):
                     "action give-bucket changes that"
                 )
                 continue
+            granted.append(request)
             endpoint = f"http://{self.unit_address(0)}:{PORT}"
             self.s3.answer(request, Bucket(endpoint, request.bucket, region, access, secret))
-        for account in sorted(self.s3.gone(accounts)):
+        applications = {each for each in accounts if each.startswith("relation-")}
+        for account in sorted(self.s3.gone(applications)):
             gateway.remove_account(account)
             records.forget_account(account)
             self.s3.forget(account)
-        if requests:
-            gateway.let_read(reading)
+            accounts.discard(account)
+        if self.unit.is_leader():
+            self.tenants.serve(gateway, records, accounts)
+            folders = self.tenants.folders(granted)
+            self.s3.problems += [
+                f"bucket {bucket}: no room for the rights of {len(folders.get(bucket, ()))} "
+                "tenants in its folder's extended attributes: move storage data to XFS"
+                for bucket in gateway.share(accounts, reading, folders)
+            ]
+        self.tenants.publish()
         self.s3.require_valid()
 
 

@@ -15,7 +15,7 @@ import re
 import secrets
 import urllib.parse
 import xml.etree.ElementTree as ET  # the answers are the gateway's own
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from charmed_mlops import CommandFailed
@@ -23,7 +23,9 @@ from charmed_mlops import CommandFailed
 PORT = 7070
 HEALTH = "/health"
 DATA = {kind: f"/data/{kind}" for kind in ("buckets", "accounts", "versions")}
-_OURS = ("CharmedMlopsOwner", "CharmedMlopsReaders")
+_ACCOUNT = re.compile(r"relation-\d+|tenant-[a-z0-9-]+")
+_OURS = "CharmedMlops"  # how the names of our statements begin
+_ROOM = 2000  # bytes of a policy; there is more in any extended attribute
 
 
 def new_keys(access: str) -> dict[str, str]:
@@ -41,9 +43,9 @@ class Gateway:
         self._region = region
 
     def accounts(self) -> set[str]:
-        """The names of the accounts made for relations."""
+        """The names of the accounts made for relations and tenants."""
         found = (each.text or "" for each in self._xml("/list-users").iter("Access"))
-        return {name for name in found if re.fullmatch(r"relation-\d+", name)}
+        return {name for name in found if _ACCOUNT.fullmatch(name)}
 
     def keep_account(self, access: str, secret: str, *, exists: bool) -> None:
         """Make the account, or set its secret key."""
@@ -74,27 +76,59 @@ class Gateway:
         """Make a bucket another account's."""
         self._request("PATCH", f"/change-bucket-owner?bucket={bucket}&owner={owner}")
 
-    def let_read(self, accounts: Sequence[str]) -> None:
-        """Let just these accounts read every bucket; other statements of its policy stay."""
+    def share(
+        self,
+        accounts: Set[str],
+        readers: Sequence[str],
+        folders: Mapping[str, Mapping[str, str]],
+    ) -> list[str]:
+        """Let just these read every bucket, and tenants use a folder of one.
+
+        Other statements of a bucket's policy stay.
+
+        Args:
+            accounts: all that there are: a policy may name no other.
+            readers: those that may read every bucket.
+            folders: bucket to account to the folder that it may use.
+
+        Returns:
+            The buckets whose policy the file system has no room for; they keep the one they had.
+        """
+        full = []
         for bucket, owner in self.buckets().items():
             status, text = self._send("GET", f"/{bucket}?policy=")
             policy: dict[str, Any] = {"Version": "2012-10-17"}
             if status == 200:
                 policy = json.loads(text)
             before = policy.get("Statement", [])
-            after = [each for each in before if each.get("Sid") not in _OURS]
-            readers = sorted(set(accounts) - {owner})
-            if readers:
-                # where there is a policy, the gateway asks it alone, for the owner too
-                if owner != self._access:
-                    after.append(_allow(_OURS[0], bucket, [owner], ["s3:*"]))
+            after = [each for each in before if not each.get("Sid", "").startswith(_OURS)]
+            others = sorted(set(readers) - {owner})
+            tenants = folders.get(bucket, {})
+            # where there is a policy, the gateway asks it alone, for the owner too
+            if (others or tenants) and owner in accounts:
+                after.append(_allow("Owner", [owner], ["s3:*"], bucket, f"{bucket}/*"))
+            if others:
                 reading = ["s3:GetObject", "s3:ListBucket", "s3:GetBucketLocation"]
-                after.append(_allow(_OURS[1], bucket, readers, reading))
+                after.append(_allow("Readers", others, reading, bucket, f"{bucket}/*"))
+            for account, folder in sorted(tenants.items()):
+                after += _of_tenant(account, bucket, folder)
             if after and after != before:
-                body = json.dumps({**policy, "Statement": after})
-                self._request("PUT", f"/{bucket}?policy=", body)
+                body = json.dumps({**policy, "Statement": after}, separators=(",", ":"))
+                if not self._put_policy(bucket, body):
+                    full.append(bucket)
             elif before and not after:
                 self._request("DELETE", f"/{bucket}?policy=")
+        return full
+
+    def _put_policy(self, bucket: str, body: str) -> bool:
+        """Whether there was room for it: the gateway keeps it in an extended attribute."""
+        try:
+            self._request("PUT", f"/{bucket}?policy=", body)
+        except CommandFailed as error:
+            if error.code != 500 or len(body) < _ROOM:
+                raise
+            return False
+        return True
 
     def _xml(self, path: str) -> ET.Element:
         return ET.fromstring(self._request("PATCH", path))
@@ -157,11 +191,20 @@ class Gateway:
         return signed
 
 
-def _allow(sid: str, bucket: str, accounts: list[str], rights: list[str]) -> dict[str, object]:
+def _allow(
+    what: str, accounts: Sequence[str], rights: Sequence[str], *resources: str
+) -> dict[str, Any]:
     return {
-        "Sid": sid,
+        "Sid": f"{_OURS}{what}",
         "Effect": "Allow",
         "Principal": accounts,
         "Action": rights,
-        "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"],
+        "Resource": [f"arn:aws:s3:::{each}" for each in resources],
     }
+
+
+def _of_tenant(account: str, bucket: str, folder: str) -> Iterator[dict[str, Any]]:
+    rights = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
+    yield _allow("Tenant", [account], rights, f"{bucket}/{folder}/*")
+    condition = {"StringLike": {"s3:prefix": [f"{folder}/*"]}}
+    yield {**_allow("Tenant", [account], ["s3:ListBucket"], bucket), "Condition": condition}

@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | requirer | bucket | name it asks for; the provider chooses one if there is none |
 | requirer | requested-secrets | JSON list `["access-key", "secret-key"]`: wants them in a secret |
+| requirer | tenants | ours: a folder FOLDER; a tenant's own key may use FOLDER/NAMESPACE/ |
 | provider | bucket, endpoint (URL), region, s3-uri-style (`path` or `host`) | where |
 | provider | path | prefix of the keys in the bucket |
 | provider | tls-ca-chain | JSON list of PEM texts |
@@ -27,6 +28,8 @@ from charmed_mlops.interfaces import _common
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
+# nothing that a bucket policy takes for a pattern, and no way out of the folder
+FOLDER = re.compile(r"(?!\.)[A-Za-z0-9_.-]+(?:/(?!\.)[A-Za-z0-9_.-]+)*")
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,17 @@ class Bucket:
 class S3Requirer:
     """Asks for one bucket and reads how to reach it."""
 
-    def __init__(self, charm: ops.CharmBase, endpoint: str, bucket: str | None = None):
-        """`bucket` is the name to ask for; MODEL-APPLICATION unless given."""
+    def __init__(
+        self, charm: ops.CharmBase, endpoint: str, bucket: str | None = None, tenants: str = ""
+    ):
+        """`bucket` is the name to ask for; MODEL-APPLICATION unless given.
+
+        Each tenant's own key may use `tenants`/NAMESPACE/ in it, if a folder is given.
+        """
         self._charm = charm
         self._endpoint = endpoint
         self._bucket = bucket or f"{charm.model.name}-{charm.app.name}"[:63].strip("-")
+        self._tenants = tenants
 
     def get(self) -> Bucket:
         """The bucket; asks for it first where that is still to be done.
@@ -71,6 +80,7 @@ class S3Requirer:
             mine = relation.data[self._charm.app]
             _common.write(mine, "bucket", self._bucket)
             _common.write(mine, "requested-secrets", json.dumps(["access-key", "secret-key"]))
+            _common.write(mine, "tenants", self._tenants)
         theirs = relation.data[relation.app]
         keys: Mapping[str, str] = theirs
         if uri := theirs.get("secret-extra"):
@@ -105,12 +115,18 @@ def _chain(text: str) -> str:
 
 @dataclass(frozen=True)
 class Request:
-    """A bucket that a related application asks for."""
+    """A bucket that a related application asks for.
+
+    Attributes:
+        label: of the Juju secret with the application's keys.
+        tenants: folder in which each tenant gets one of its own; empty for none.
+    """
 
     relation: ops.Relation
     application: str
     bucket: str
     label: str
+    tenants: str = ""
 
 
 class S3Provider(_common.Provider):
@@ -122,7 +138,7 @@ class S3Provider(_common.Provider):
         A requirer that names none gets `relation-ID`; one that has written nothing yet is passed
         over, as it would get a second bucket once it names one.
 
-        One that asks for a name that no bucket can have goes to `problems`.
+        One that asks for a name that no bucket or folder can have goes to `problems`.
         """
         self.problems = []
         if not self._charm.unit.is_leader():  # only the leader can answer
@@ -140,9 +156,15 @@ class S3Provider(_common.Provider):
                     "letters, digits, dots and hyphens only"
                 )
                 continue
-            yield Request(
-                relation, relation.app.name, asked, f"{self._endpoint}.{relation.id}.keys"
-            )
+            tenants = theirs.get("tenants", "")
+            if tenants and not FOLDER.fullmatch(tenants):
+                self.problems.append(
+                    f"{relation.app.name} asks for folder {tenants[:64]!r} for tenants: letters, "
+                    "digits, dots, hyphens, underscores and single slashes only"
+                )
+                continue
+            label = f"{self._endpoint}.{relation.id}.keys"
+            yield Request(relation, relation.app.name, asked, label, tenants)
 
     def keys(self, request: Request) -> dict[str, str] | None:
         """What `answer` published as `access-key` and `secret-key`, None before."""

@@ -129,6 +129,13 @@ def test_the_port_without_a_front_is_not_in_the_service(charm):
 # what others get
 
 
+def test_it_asks_for_a_folder_for_each_tenant_where_runs_put_their_artifacts(charm):
+    out = charm.settled()
+    folder = charm.published(out, "object-store")["tenants"]
+    launcher, *_ = charm.tenant_manifests(out)
+    assert f"/{folder}/$(tenant)/" in launcher["data"]["defaultPipelineRoot"]
+
+
 def test_it_passes_the_bucket_on(charm):
     argo = relation("artifacts", "argo-controller", bucket="any", requested_secrets="[]")
     out = charm.settled(argo)

@@ -58,6 +58,11 @@ class Double(http.server.BaseHTTPRequestHandler):
             memory.buckets[arguments["bucket"]] = arguments["owner"]
         elif address.endswith("/create"):
             memory.buckets[name] = self.headers["x-vgw-owner"]
+        elif self.command == "PUT" and len(body) > memory.room:
+            status, text = (
+                500,
+                "<Error><Message>We encountered an internal error.</Message></Error>",
+            )
         elif self.command == "PUT":
             memory.policies[name] = json.loads(body)
         elif self.command == "DELETE":
@@ -89,6 +94,7 @@ class Memory(http.server.ThreadingHTTPServer):
         self.buckets: dict[str, str] = {}
         self.policies: dict[str, dict] = {}
         self.calls: list[str] = []
+        self.room = 65536  # bytes of a policy
 
     @property
     def url(self) -> str:
@@ -116,7 +122,7 @@ def memory() -> Iterator[Memory]:
 @pytest.fixture
 def module(monkeypatch) -> Iterator[object]:
     """src/charm.py, with the modules beside it, as only its own dispatch sees them."""
-    names = ("gateway", "actions", "records")
+    names = ("gateway", "actions", "records", "tenants")
     for name in names:
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(CHARM / "src"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import json
 from pathlib import Path
 
@@ -9,6 +11,9 @@ import ops
 import pytest
 import yaml
 from ops import testing
+
+from charmed_mlops.interfaces.manifests import unpack
+from charmed_mlops.testing import loaded
 
 CHARM = Path(__file__).parents[2]
 META = yaml.safe_load((CHARM / "charmcraft.yaml").read_text())
@@ -23,7 +28,7 @@ def context(module, memory, monkeypatch):
 
 
 def make_context(module, unit: int = 0):
-    keys = ("name", "containers", "resources", "storage", "provides")
+    keys = ("name", "containers", "resources", "storage", "requires", "provides")
     return testing.Context(
         module.ObjectStore,
         meta={key: META[key] for key in keys},
@@ -235,6 +240,183 @@ def test_follower_leaves_accounts_and_secrets_alone(context, memory):
     assert memory.accounts == {"relation-3": "x"}
 
 
+# tenants
+
+
+def named(*tenants: str, **answer) -> testing.Relation:
+    """A broker that has answered something with these tenants."""
+    data = {"hash": "of-before", "tenants": tenants, "problems": [], **answer}
+    texts = {key: json.dumps(value) for key, value in data.items()}
+    return testing.Relation(
+        "manifests", id=9, remote_app_name="resource-broker", remote_app_data=texts
+    )
+
+
+def shares(bucket: str = "pipelines", folder: str = "private-artifacts") -> testing.Relation:
+    """kfp-api, which asks for a folder for each tenant."""
+    asked = asks(5, "kfp-api", bucket)
+    return dataclasses.replace(asked, remote_app_data={**asked.remote_app_data, "tenants": folder})
+
+
+def declared(out) -> list[dict]:
+    """What the broker is asked to apply in tenants' namespaces."""
+    return unpack(json.loads(out.get_relation(9).local_app_data["tenants"]))
+
+
+def settled(context, *tenants: str, secrets=(ROOT,)):
+    """The state once the broker has applied what it was asked for."""
+    out = context.run(context.on.config_changed(), state(shares(), named(*tenants),
+                                                         secrets=secrets))  # fmt: skip
+    asked = json.loads(out.get_relation(9).local_app_data["hash"])
+    broker = dataclasses.replace(
+        out.get_relation(9), remote_app_data=named(*tenants, hash=asked).remote_app_data
+    )
+    again = state(out.get_relation(5), broker, secrets=out.secrets)
+    return context.run(context.on.relation_changed(broker), again)
+
+
+def test_each_tenant_gets_an_account_a_folder_and_a_secret(context, memory):
+    out = settled(context, "alice", "bob")
+    assert out.unit_status == testing.ActiveStatus()
+    keys = out.get_secret(label="tenant.alice.keys").latest_content
+    assert memory.accounts["tenant-alice"] == keys["secret-key"]
+    assert sorted(memory.accounts) == ["relation-5", "tenant-alice", "tenant-bob"]
+    owner, objects, listing, *of_bob = memory.policies["pipelines"]["Statement"]
+    assert owner["Principal"] == ["relation-5"]
+    assert objects["Principal"] == listing["Principal"] == ["tenant-alice"]
+    assert objects["Action"] == ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
+    assert objects["Resource"] == ["arn:aws:s3:::pipelines/private-artifacts/alice/*"]
+    assert (listing["Action"], listing["Resource"]) == (["s3:ListBucket"],
+                                                        ["arn:aws:s3:::pipelines"])  # fmt: skip
+    assert listing["Condition"] == {"StringLike": {"s3:prefix": ["private-artifacts/alice/*"]}}
+    assert {each["Principal"][0] for each in of_bob} == {"tenant-bob"}
+    alice, bob = declared(out)
+    assert (alice["kind"], alice["metadata"]) == (
+        "Secret", {"name": "mlpipeline-minio-artifact", "namespace": "alice"}
+    )  # fmt: skip
+    assert bob["metadata"]["namespace"] == "bob"
+    (juju,) = (each for each in out.secrets if each.id == alice["jujuSecret"])
+    assert json.loads((juju.latest_content or {})["content"]) == {
+        "accesskey": "tenant-alice",
+        "secretkey": keys["secret-key"],
+    }
+    assert keys["secret-key"] not in str([each.local_app_data for each in out.relations])
+
+
+def test_the_broker_lets_the_secrets_pass(context, memory):
+    found = declared(settled(context, "alice", "123"))  # a name that YAML could take for a number
+    with loaded(CHARM.parent / "resource-broker"):
+        policy = importlib.import_module("policy")
+        assert list(policy.Policy("object-store", "mlops").check([], found)) == []
+    assert [each["metadata"]["namespace"] for each in found] == ["123", "alice"]
+
+
+def test_with_tenants_a_second_run_writes_nothing(context, memory):
+    before = settled(context, "alice", "bob")
+    memory.calls.clear()
+    after = context.run(
+        context.on.update_status(), state(*before.relations, secrets=before.secrets)
+    )
+    assert not [call for call in memory.calls if call.startswith(("PUT", "DELETE", "POST"))]
+    assert not [call for call in memory.calls if "user?" in call or "create" in call]
+    for number in (5, 9):
+        was, now = before.get_relation(number), after.get_relation(number)
+        assert now.local_app_data == was.local_app_data
+    assert {(s.label, str(s.latest_content)) for s in after.secrets} == {
+        (s.label, str(s.latest_content)) for s in before.secrets
+    }
+
+
+def test_without_tenants_it_asks_the_broker_who_they_are(context, memory):
+    silent = testing.Relation("manifests", id=9, remote_app_name="resource-broker")
+    out = context.run(context.on.config_changed(), state(silent))
+    assert out.unit_status == testing.WaitingStatus(
+        "waiting for resource-broker to apply the cluster objects"
+    )
+    assert declared(out) == []  # a list, if an empty one: the broker names tenants to who has one
+
+
+def test_a_tenant_that_has_gone_loses_account_rights_and_secrets(context, memory):
+    before = settled(context, "alice", "bob")
+    out = context.run(
+        context.on.config_changed(), state(shares(), dataclasses.replace(
+            before.get_relation(9), remote_app_data=named("bob").remote_app_data
+        ), secrets=before.secrets),
+    )  # fmt: skip
+    assert sorted(memory.accounts) == ["relation-5", "tenant-bob"]
+    assert "alice" not in json.dumps(memory.policies)
+    assert [each["metadata"]["namespace"] for each in declared(out)] == ["bob"]
+    assert not [each.label for each in out.secrets if "alice" in str(each.label)]
+
+
+@pytest.mark.parametrize(
+    "answer", [{"hash": None}, {"problems": [{"object": "manifests", "reason": "API"}]}]
+)
+def test_a_broker_that_knows_no_tenants_takes_nobody_s_account(context, memory, answer):
+    before = settled(context, "alice")
+    keys, policies = dict(memory.accounts), dict(memory.policies)
+    unsure = dataclasses.replace(
+        before.get_relation(9), remote_app_data=named(**answer).remote_app_data
+    )
+    out = context.run(context.on.config_changed(), state(shares(), unsure, secrets=before.secrets))
+    assert (memory.accounts, memory.policies) == (keys, policies)
+    assert declared(out) == declared(before)
+    assert out.get_secret(label="tenant.alice.keys")
+
+
+def test_without_the_relation_there_are_no_tenants(context, memory):
+    before = settled(context, "alice")
+    out = context.run(context.on.config_changed(), state(shares(), secrets=before.secrets))
+    assert out.unit_status == testing.ActiveStatus()
+    assert list(memory.accounts) == ["relation-5"]
+    assert memory.policies == {}
+    assert "tenant.alice.keys" not in [each.label for each in out.secrets]
+
+
+def test_when_the_relation_breaks_the_tenants_lose_their_accounts_at_once(context, memory):
+    before = settled(context, "alice")
+    broker = before.get_relation(9)
+    out = context.run(
+        context.on.relation_broken(broker), state(shares(), broker, secrets=before.secrets)
+    )
+    assert out.unit_status == testing.ActiveStatus()
+    assert list(memory.accounts) == ["relation-5"]
+
+
+def test_a_bucket_whose_requirer_did_not_ask_stays_closed_to_tenants(context, memory):
+    context.run(context.on.config_changed(), state(asks(3, "mlflow", "models"), named("alice")))
+    assert "tenant-alice" in memory.accounts
+    assert memory.policies == {}
+
+
+@pytest.mark.parametrize("folder", ["*", "a/../b", "/a", "a/", "a//b", "a?", "${x}", "..", "a b"])
+def test_a_folder_that_a_policy_would_take_for_more_is_refused(context, memory, folder):
+    out = context.run(
+        context.on.config_changed(), state(shares(folder=folder), asks(3, "mlflow", "models"))
+    )
+    assert out.unit_status.name == "blocked"
+    assert "kfp-api asks for folder" in out.unit_status.message
+    assert memory.buckets == {"models": "relation-3"}
+
+
+def test_more_tenants_than_the_file_system_has_room_for(context, memory):
+    memory.room = 2100
+    out = settled(context, *(f"team-{number}" for number in range(9)))
+    assert out.unit_status == testing.BlockedStatus(
+        "bucket pipelines: no room for the rights of 9 tenants in its folder's extended "
+        "attributes: move storage data to XFS"
+    )
+    assert out.get_relation(5).local_app_data["bucket"] == "pipelines"
+
+
+def test_a_follower_makes_no_tenant_s_account(context, memory):
+    context.run(context.on.config_changed(), state(named("alice"), leader=False))
+    assert memory.accounts == {}
+
+
+# actions
+
+
 def related(context, memory):
     relation = asks(3, "mlflow", "models")
     out = context.run(context.on.relation_changed(relation), state(relation))
@@ -320,7 +502,7 @@ def test_the_real_gateway(real):
     assert root.buckets() == {"models": "relation-3", "serving": "relation-4"}
     owner, reader = real("relation-3", "secret-3"), real("relation-4", "secret-4")
     assert reader._send("GET", "/models?list-type=2")[0] == 403
-    root.let_read(["relation-4"])
+    root.share(root.accounts(), ["relation-4"], {})
     assert owner._send("PUT", "/models/a/b", "hello")[0] == 200
     assert reader._send("GET", "/models/a/b") == (200, "hello")
     assert reader._send("PUT", "/models/a/b", "changed")[0] == 403
@@ -329,7 +511,7 @@ def test_the_real_gateway(real):
     root.keep_account("relation-3", "rotated", exists=True)
     assert owner._send("GET", "/models/a/b")[0] == 403
     assert real("relation-3", "rotated")._send("GET", "/models/a/b")[0] == 200
-    root.let_read([])
+    root.share(root.accounts(), [], {})
     assert reader._send("GET", "/models/a/b")[0] == 403
     status, text = root._send("GET", "/models?policy=")
     assert status == 404, json.dumps(text)

@@ -1,0 +1,74 @@
+"""The tenants' accounts: a key for each, kept in a Juju secret and given to its namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gateway import Gateway, new_keys
+from records import Records
+
+from charmed_mlops import ClusterResources, ServiceCharm, pipelines
+from charmed_mlops.interfaces import _common
+from charmed_mlops.interfaces.s3 import Request
+
+_PREFIX = "tenant-"
+
+
+class Tenants:
+    """An account for each tenant that the broker names; none without a broker."""
+
+    def __init__(self, charm: ServiceCharm):
+        self._charm = charm
+        self._cluster = ClusterResources(charm)
+        self._keys: dict[str, dict[str, str]] = {}
+
+    def serve(self, gateway: Gateway, records: Records, accounts: set[str]) -> None:
+        """Have the gateway know just the tenants; to be called by the leader.
+
+        Args:
+            gateway: the gateway.
+            records: what has been set so far.
+            accounts: all that there are; changed as they are.
+        """
+        self._keys = {}
+        tenants = set(self._cluster.tenants if self._cluster.related else ())
+        had = {each.removeprefix(_PREFIX) for each in accounts if each.startswith(_PREFIX)}
+        for tenant in sorted(tenants if self._cluster.gone_known else tenants | had):
+            keys = self._charm.app_secret(_label(tenant), lambda at=tenant: new_keys(_account(at)))
+            access, secret = keys["access-key"], keys["secret-key"]
+            records.keep_account(gateway, access, secret, exists=access in accounts)
+            accounts.add(access)
+            self._keys[tenant] = {"accesskey": access, "secretkey": secret}
+        for tenant in sorted(had - set(self._keys)):
+            gateway.remove_account(_account(tenant))
+            records.forget_account(_account(tenant))
+            accounts.discard(_account(tenant))
+            _common.forget_secret(self._charm, _label(tenant))
+
+    def folders(self, requests: Iterable[Request]) -> dict[str, dict[str, str]]:
+        """Bucket to account to the folder that it may use there."""
+        return {
+            request.bucket: {
+                _account(tenant): f"{request.tenants}/{tenant}" for tenant in self._keys
+            }
+            for request in requests
+            if request.tenants
+        }
+
+    def publish(self) -> None:
+        """Put each tenant's key into its namespace.
+
+        Raises:
+            Blocked: the broker refuses it.
+            Waiting: the broker has not done it yet.
+        """
+        if self._cluster.related:
+            self._cluster.apply(name=pipelines.ARTIFACT_SECRET, keys=self._keys)
+
+
+def _account(tenant: str) -> str:
+    return f"{_PREFIX}{tenant}"
+
+
+def _label(tenant: str) -> str:
+    return f"tenant.{tenant}.keys"
