@@ -9,8 +9,24 @@ import pytest
 import yaml
 
 from charmed_mlops.testing import ROOT, merged
+from localjuju.node.values import quantity
 
 BUNDLES = sorted((ROOT / "bundle").rglob("*.yaml"))
+SINGLE = {
+    folder.name
+    for folder in (ROOT / "charms").iterdir()
+    if any("require_single_unit(" in file.read_text() for file in folder.glob("src/**/*.py"))
+}
+
+
+def applications(*files: Path) -> dict[str, dict[str, Any]]:
+    """What files of the bundle say of applications, without the changes of other overlays."""
+    return {
+        name: spec
+        for file in files
+        for name, spec in yaml.safe_load(file.read_text())["applications"].items()
+        if "charm" in spec or len(files) == 1
+    }
 
 
 def charm(application: str) -> dict[str, Any]:
@@ -21,12 +37,12 @@ def charm(application: str) -> dict[str, Any]:
 @pytest.mark.parametrize("file", BUNDLES, ids=[file.stem for file in BUNDLES])
 def test_applications_have_charms_with_such_options_and_resources(file: Path):
     for name, spec in (yaml.safe_load(file.read_text()).get("applications") or {}).items():
-        if "charm" not in spec:  # changes one of the bundle
-            continue
         meta = charm(name)
-        assert Path(spec["charm"]).name == f"{name}.charm"
         known = (meta.get("config") or {}).get("options") or {}
         assert set(spec.get("options") or {}) <= set(known)
+        if "charm" not in spec:  # changes one of the bundle
+            continue
+        assert Path(spec["charm"]).name == f"{name}.charm"
         assert set(spec.get("resources") or {}) == set(meta.get("resources") or {})
 
 
@@ -42,3 +58,21 @@ def test_relations_join_a_requirer_and_a_provider_of_one_interface(file: Path):
             roles.add(role)
             interfaces.add(meta[role][endpoint]["interface"])
         assert (len(interfaces), roles) == (1, {"requires", "provides"}), relation
+
+
+def test_edge_changes_options_of_the_bundle_alone_to_less():
+    bundle = applications(ROOT / "bundle/bundle.yaml")
+    for name, spec in applications(ROOT / "bundle/overlays/edge.yaml").items():
+        assert name in bundle
+        assert set(spec) == {"options"}
+        for option, value in spec["options"].items():
+            default = charm(name)["config"]["options"][option]["default"]
+            assert type(value) is type(default)
+            assert quantity(str(value)) < quantity(str(default)), f"{name} {option}"
+
+
+def test_ha_scales_every_application_that_can_have_several_units_and_no_other():
+    assert {"mariadb", "object-store"} <= SINGLE
+    assert applications(ROOT / "bundle/overlays/ha.yaml") == {
+        name: {"scale": 3} for name in applications(*BUNDLES) if name not in SINGLE
+    }

@@ -13,7 +13,12 @@ from installer import reference
 from installer.__main__ import COMMANDS
 from installer.pack import ROOT
 
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *ROOT.glob("charms/*/README.md")]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "bundle/terraform/README.md",
+    *sorted(ROOT.glob("docs/**/*.md")),
+    *ROOT.glob("charms/*/README.md"),
+]
 _IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
