@@ -1,0 +1,377 @@
+"""The door: gateway, login, rights and tenants, with the real Caddy, oauth2-proxy and MLflow.
+
+Dex, the profile controller, access management and the dashboard are stand-ins. The tests of this
+file run in order on one model, whose name is not `kubeflow`.
+"""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import secrets
+import ssl
+import urllib.parse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import jubilant
+import pytest
+import yaml
+from reach import Reach
+
+ROOT = Path(__file__).parents[2]
+SETTLE_SECONDS = 900.0
+PORT = 8443
+NEEDED = {
+    "resource-broker", "mariadb", "object-store", "mlflow", "profiles", "dex", "oauth2-proxy",
+    "gateway", "notebook-controller", "dashboard",
+}  # fmt: skip
+SEARCH = "/mlflow/api/2.0/mlflow/experiments/search?max_results=5"
+ECHO = """
+import http.server, json
+
+class Echo(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps({"path": self.path, "headers": self.headers.items()}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+http.server.ThreadingHTTPServer(("0.0.0.0", 8000), Echo).serve_forever()
+"""
+NewClient = Callable[[], httpx2.Client]
+
+
+class Fields(html.parser.HTMLParser):
+    """The names of a page's fields."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.names: set[str] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "input":
+            self.names.add(dict(attrs).get("name") or "")
+
+
+def is_login(answer: httpx2.Response) -> bool:
+    """Whether it is the form to log in with."""
+    return answer.status_code == 200 and {"login", "password"} <= Fields(answer.text).names
+
+
+def login(client: httpx2.Client, name: str, password: str, path: str) -> httpx2.Response:
+    """Opens a page, fills in the form that it leads to, and says what that leads to."""
+    form = client.get(path)
+    assert is_login(form), (form.url, form.status_code, form.text)
+    return client.post(form.url, data={"login": name, "password": password})
+
+
+@pytest.fixture(scope="module")
+def stack(juju: jubilant.Juju, charms: Path, tmp_path_factory: pytest.TempPathFactory):
+    """The bundle with the door, deployed and settled."""
+    applications: dict[str, Any] = {}
+    relations: list[list[str]] = []
+    for name in ("bundle.yaml", "overlays/door.yaml", "overlays/notebooks.yaml"):
+        document = yaml.safe_load((ROOT / "bundle" / name).read_text())
+        applications |= {
+            each: {**spec, "charm": str(charms / f"{each}.charm")}
+            for each, spec in document["applications"].items()
+            if each in NEEDED and "charm" in spec
+        }
+        relations += document["relations"]
+    relations = [
+        pair
+        for pair in relations
+        if all(end.partition(":")[0] in applications for end in pair)
+        and "mlflow:manifests" not in pair  # needs the kind of admission-webhook
+    ]
+    bundle = tmp_path_factory.mktemp("bundle") / "bundle.yaml"
+    bundle.write_text(
+        yaml.safe_dump(
+            {"bundle": "kubernetes", "applications": applications, "relations": relations}
+        )
+    )
+    juju.deploy(bundle, trust=True)
+    juju.wait(
+        lambda status: jubilant.all_active(status) and jubilant.all_agents_idle(status),
+        error=jubilant.any_error,
+        timeout=SETTLE_SECONDS,
+    )
+    return juju
+
+
+def namespace_of(juju: jubilant.Juju) -> str:
+    """The model's namespace."""
+    return (juju.model or "").rpartition(":")[2]
+
+
+@pytest.fixture(scope="module")
+def new_client(stack: jubilant.Juju, reach: Reach) -> Iterator[NewClient]:
+    """Makes browsers without a screen, which trust only the gateway's CA."""
+    shown = stack.run("gateway/0", "get-ca").results
+    place = urllib.parse.urlsplit(shown["url"])
+    context = ssl.create_default_context(cadata=shown["ca"])
+
+    def named(request: httpx2.Request) -> None:
+        # as if DNS led here: the certificate has to be that of the name
+        request.extensions["sni_hostname"] = place.hostname
+        request.headers["Host"] = place.netloc
+
+    with reach.forward(namespace_of(stack), "gateway", PORT) as url:
+        clients: list[httpx2.Client] = []
+
+        def make() -> httpx2.Client:
+            clients.append(
+                httpx2.Client(
+                    base_url=url.replace("http://", "https://"),
+                    verify=context,
+                    timeout=60,
+                    follow_redirects=True,
+                    headers={"Accept": "text/html"},
+                    event_hooks={"request": [named]},
+                )
+            )
+            return clients[-1]
+
+        yield make
+        for client in clients:
+            client.close()
+
+
+@pytest.fixture(scope="module")
+def users(stack: jubilant.Juju) -> dict[str, str]:
+    """Two users beside the first one, with their passwords."""
+    found = {}
+    for name in ("ann@example.com", "bob@example.com"):
+        task = stack.run("dex/0", "add-user", {"email": name})
+        found[name] = task.results["password"]
+    settle(stack)
+    return found
+
+
+def settle(juju: jubilant.Juju) -> None:
+    """Waits until nothing is left to be done."""
+    juju.wait(
+        lambda status: jubilant.all_active(status) and jubilant.all_agents_idle(status),
+        error=jubilant.any_error,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def ann(new_client: NewClient, users: dict[str, str]) -> httpx2.Client:
+    """A browser in which Ann is logged in."""
+    client = new_client()
+    answer = login(client, "ann@example.com", users["ann@example.com"], "/mlflow/")
+    assert answer.status_code == 200, answer.text
+    return client
+
+
+@pytest.fixture(scope="module")
+def bob(new_client: NewClient, users: dict[str, str]) -> httpx2.Client:
+    """A browser in which Bob is logged in."""
+    client = new_client()
+    answer = login(client, "bob@example.com", users["bob@example.com"], "/mlflow/")
+    assert answer.status_code == 200, answer.text
+    return client
+
+
+@pytest.fixture(scope="module")
+def profiles(stack: jubilant.Juju, reach: Reach) -> Iterator[dict[str, str]]:
+    """Ann's and Bob's namespaces; Ann's has what stands in for a notebook, named `book`."""
+    suffix = secrets.token_hex(3)
+    found = {name: f"{name}-{suffix}" for name in ("ann", "bob")}
+    for name, profile in found.items():
+        stack.run(
+            "profiles/0", "create-profile", {"name": profile, "owner": f"{name}@example.com"}
+        )
+        reach.kubectl("wait", f"namespace/{profile}", "--for=create", "--timeout=60s")
+        for account in ("serviceaccount/default-editor", "rolebinding/namespaceAdmin"):
+            reach.kubectl("-n", profile, "wait", account, "--for=create", "--timeout=60s")
+    container = {
+        "name": "echo",
+        "image": "docker.io/library/python:3.12.12-slim",
+        "command": ["/usr/local/bin/python3", "-c", ECHO],
+    }
+    labels = {"app": "book"}
+    objects = [
+        {
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "book", "labels": labels},
+            "spec": {"containers": [container]},
+        },
+        {
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "book"},
+            "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": 8000}]},
+        },
+    ]  # fmt: skip
+    reach.kubectl("-n", found["ann"], "apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
+    reach.kubectl("-n", found["ann"], "wait", "pod/book", "--for=condition=Ready", "--timeout=60s")
+    yield found
+    for profile in found.values():
+        stack.run("profiles/0", "delete-profile", {"name": profile, "confirm": True})
+        reach.kubectl("wait", f"namespace/{profile}", "--for=delete", "--timeout=120s")
+
+
+def token(reach: Reach, namespace: str, audience: str) -> dict[str, str]:
+    """The headers of a machine client with a token of the namespace's editor."""
+    text = reach.kubectl(
+        "-n", namespace, "create", "token", "default-editor", f"--audience={audience}"
+    )
+    return {"Authorization": f"Bearer {text.strip()}"}
+
+
+def test_without_a_session_a_page_leads_to_the_login(stack, new_client: NewClient):
+    answer = new_client().get("/mlflow/")
+    assert is_login(answer)
+    assert answer.url.path == "/dex/auth"
+    assert answer.history[0].status_code == 302
+
+
+def test_without_a_session_a_program_is_refused(stack, new_client: NewClient):
+    assert new_client().get(SEARCH, headers={"Accept": "application/json"}).status_code == 401
+
+
+def test_the_first_admin_logs_in_and_gets_the_page_that_she_opened(
+    stack: jubilant.Juju, new_client: NewClient
+):
+    first = stack.run("dex/0", "get-admin-password").results
+    client = new_client()
+    answer = login(client, first["email"], first["password"], "/mlflow/")
+    assert answer.url.path == "/mlflow/"
+    assert "<title>MLflow</title>" in answer.text
+    assert "experiments" in client.get(SEARCH).json()
+
+
+def test_a_page_s_programs_and_changes_pass_as_well(ann: httpx2.Client):
+    page = ann.get("/mlflow/").text
+    source = page.partition('src="')[2].partition('"')[0]
+    assert not source.startswith("/")  # else it would lead past the prefix
+    assert ann.get(f"/mlflow/{source}").status_code == 200
+    origin = {"Origin": f"https://{ann.get('/mlflow/').request.headers['Host']}"}
+    made = ann.post(
+        "/mlflow/ajax-api/2.0/mlflow/experiments/create",
+        json={"name": f"door-{secrets.token_hex(3)}"},
+        headers=origin,
+    )
+    assert made.status_code == 200, made.text
+    foreign = ann.post(
+        "/mlflow/ajax-api/2.0/mlflow/experiments/create",
+        json={"name": "foreign"},
+        headers={"Origin": "https://elsewhere.example"},
+    )
+    assert foreign.status_code == 403
+
+
+def test_a_wrong_password_is_refused(new_client: NewClient, users: dict[str, str]):
+    client = new_client()
+    answer = login(client, "ann@example.com", users["bob@example.com"], "/mlflow/")
+    assert is_login(answer)
+    assert "Invalid Email Address and password" in answer.text
+    assert is_login(client.get("/mlflow/"))
+
+
+def test_a_name_in_a_header_is_not_believed(new_client: NewClient, users: dict[str, str]):
+    for name in ("kubeflow-userid", "X-Auth-Request-Email", "X-Gateway-User", "X-Forwarded-Email"):
+        headers = {name: "ann@example.com", "Accept": "application/json"}
+        assert new_client().get(SEARCH, headers=headers).status_code == 401, name
+
+
+def test_her_own_namespace_is_open_and_the_application_is_told_her_name_only(
+    ann: httpx2.Client, profiles: dict[str, str]
+):
+    path = f"/notebook/{profiles['ann']}/book/"
+    forged = {"kubeflow-userid": "bob@example.com", "Kubeflow_Userid": "bob@example.com"}
+    answer = ann.get(f"{path}tree?a=b", headers=forged)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["path"] == f"{path}tree?a=b"
+    headers = [(name.lower(), value) for name, value in answer.json()["headers"]]
+    assert [v for n, v in headers if n.replace("_", "-") == "kubeflow-userid"] == [
+        "ann@example.com"
+    ]
+    assert "mlops_session" not in json.dumps(headers)
+
+
+def test_another_s_namespace_is_closed(bob: httpx2.Client, profiles: dict[str, str]):
+    path = f"notebook/{profiles['ann']}/book/"
+    assert bob.get(f"/{path}").status_code == 403
+    forged = {"kubeflow-userid": "ann@example.com"}
+    assert bob.get(f"/{path}", headers=forged).status_code == 403
+    own = f"/notebook/{profiles['bob']}"
+    for crooked in (f"{own}/%2e%2e/{profiles['ann']}/book/", f"/%6eotebook/{path[9:]}"):
+        assert bob.get(crooked).status_code in (400, 403, 404), crooked
+
+
+def test_the_dashboard_shows_her_namespaces_and_the_applications(
+    ann: httpx2.Client, profiles: dict[str, str]
+):
+    page = ann.get("/")
+    assert "ann@example.com" in page.text
+    assert profiles["ann"] in page.text
+    assert profiles["bob"] not in page.text
+    assert 'href="/mlflow/"' in page.text
+
+
+def test_a_contributor_gets_in_and_out_again(
+    stack: jubilant.Juju, bob: httpx2.Client, profiles: dict[str, str]
+):
+    who = {"profile": profiles["ann"], "user": "bob@example.com"}
+    # a decision may be kept for decision-ttl seconds, so it is not to be kept here
+    stack.config("gateway", {"decision-ttl": 0})
+    settle(stack)
+    stack.run("profiles/0", "add-contributor", who)
+    assert bob.get(f"/notebook/{profiles['ann']}/book/").status_code == 200
+    stack.run("profiles/0", "remove-contributor", who)
+    assert bob.get(f"/notebook/{profiles['ann']}/book/").status_code == 403
+
+
+def test_a_service_account_s_token_passes_where_it_has_rights(
+    new_client: NewClient, profiles: dict[str, str], reach: Reach
+):
+    headers = token(reach, profiles["ann"], "charmed-mlops")
+    client = new_client()
+    assert "experiments" in client.get(SEARCH, headers=headers).json()
+    answer = client.get(f"/notebook/{profiles['ann']}/book/", headers=headers)
+    assert answer.status_code == 200, answer.text
+    told = {name.lower(): value for name, value in answer.json()["headers"]}
+    account = f"system:serviceaccount:{profiles['ann']}:default-editor"
+    assert told["kubeflow-userid"] == account
+    assert "authorization" not in told
+    other = token(reach, profiles["bob"], "charmed-mlops")
+    assert client.get(f"/notebook/{profiles['ann']}/book/", headers=other).status_code == 403
+
+
+def test_a_token_for_another_audience_or_of_another_issuer_is_refused(
+    ann: httpx2.Client, profiles: dict[str, str], reach: Reach
+):
+    foreign = token(reach, profiles["ann"], "https://elsewhere.example")
+    # not even beside a good session: what is sent has to be right
+    assert ann.get(SEARCH, headers=foreign).status_code == 401
+    header, payload, _ = foreign["Authorization"].split(".")
+    broken = {"Authorization": f"{header}.{payload}.c2lnbmF0dXJl"}
+    assert ann.get(SEARCH, headers=broken).status_code == 401
+
+
+def test_logging_out_ends_the_session(new_client: NewClient, users: dict[str, str]):
+    client = new_client()
+    login(client, "ann@example.com", users["ann@example.com"], "/mlflow/")
+    assert client.get(SEARCH).status_code == 200
+    client.get("/oauth2/sign_out", follow_redirects=False)
+    assert is_login(client.get("/mlflow/"))
+
+
+def test_who_logs_in_is_not_sent_to_another_site(new_client: NewClient, users: dict[str, str]):
+    client = new_client()
+    away = urllib.parse.quote("https://elsewhere.example/", safe="")
+    answer = login(client, "ann@example.com", users["ann@example.com"], f"/oauth2/start?rd={away}")
+    assert answer.url.host == "127.0.0.1"
+
+
+def test_no_password_shows(stack: jubilant.Juju, users: dict[str, str]):
+    shown = stack.cli("status", "--format", "json") + stack.cli("debug-log", "--replay")
+    shown += stack.cli("show-unit", "oauth2-proxy/0") + stack.cli("config", "dex")
+    for password in users.values():
+        assert password not in shown
