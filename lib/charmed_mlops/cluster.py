@@ -104,6 +104,13 @@ class ClusterResources:
         """The rendered objects for each tenant, Secrets with their content."""
         return self._rendered("tenants/", context)
 
+    def forget(self, secret: str, tenant: str) -> None:
+        """Remove the Juju secret of a tenant's Secret that no broker is asked for any more."""
+        named = {"kind": "Secret", "metadata": {"name": secret, "namespace": tenant}}
+        with contextlib.suppress(ops.SecretNotFoundError):
+            label = self._label(named, "tenants.")
+            self._charm.model.get_secret(label=label).remove_all_revisions()
+
     def _rendered(self, folder: str, context: dict[str, Any]) -> list[Manifest]:
         charm = self._charm
         objects: list[Manifest] = []

@@ -44,6 +44,8 @@ class Tenants:
             records.forget_account(_account(tenant))
             accounts.discard(_account(tenant))
             _common.forget_secret(self._charm, _label(tenant))
+            if not self._cluster.related:  # else the next request leaves it out
+                self._cluster.forget(pipelines.ARTIFACT_SECRET, tenant)
 
     def folders(self, requests: Iterable[Request]) -> dict[str, dict[str, str]]:
         """Bucket to account to the folder that it may use there."""
