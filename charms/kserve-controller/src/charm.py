@@ -28,7 +28,7 @@ class KServeController(ServiceCharm):
 
     def reconcile(self) -> None:
         level = self.choice("log-level", "debug", "info", "error")
-        images = kserve.images(str(self.config["images"]))
+        images = self.images()
         resources = kserve.resources(self.config)
         settings = kserve.settings(images, resources, str(self.config["domain"]))
         bucket = self.object_store.get_or_none()
@@ -39,7 +39,7 @@ class KServeController(ServiceCharm):
             settings=settings,
             storage=kserve.storage(bucket) if bucket else None,
             storage_secret=f"{self.app.name}-storage",
-            ca_bundle=kserve.base64(certificate.ca),
+            ca=certificate.ca,
         )
         self.workload.run(
             command="/manager --metrics-addr=:8080 --health-probe-addr=:8081 --webhook-port=9443"

@@ -1,51 +1,20 @@
-"""What KServe's manager reads: its ConfigMap, images and storage settings.
+"""What KServe's manager reads: its ConfigMap and storage settings.
 
 Source of the keys: pkg/apis/serving/v1beta1/configmap.go and pkg/credentials of KServe v0.16.0.
 """
 
 from __future__ import annotations
 
-import base64 as codec
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-
-import yaml
 
 from charmed_mlops import Blocked
 from charmed_mlops.interfaces.s3 import Bucket
 
 # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
 _QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
-_REFERENCE = re.compile(r"[a-z0-9][\w.:/@-]*")
-
-
-def base64(text: str) -> str:
-    """As Kubernetes has bytes in its objects."""
-    return codec.b64encode(text.encode()).decode()
-
-
-def images(overrides: str) -> dict[str, str]:
-    """The images of `images.yaml` with those of config `images` in their place.
-
-    Raises:
-        Blocked: not a YAML map of known names to image references.
-    """
-    known = yaml.safe_load((Path(__file__).parent / "images.yaml").read_text())
-    try:
-        given = yaml.safe_load(overrides) or {}
-    except yaml.YAMLError:
-        given = None
-    if not isinstance(given, dict):
-        raise Blocked("config images: must be a YAML map, such as {mlserver: host/mlserver:1.7.1}")
-    for name, reference in given.items():
-        if name not in known:
-            raise Blocked(f"config images: no image {name!r}; there are {', '.join(known)}")
-        if not isinstance(reference, str) or not _REFERENCE.fullmatch(reference):
-            raise Blocked(f"config images: {reference!r} is not an image reference")
-    return {**known, **given}
 
 
 def resources(config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
