@@ -15,6 +15,7 @@ from installer import bundle as bundles
 from installer import down, open_application, target, up
 from installer.pack import ROOT
 from localjuju.errors import EngineError
+from localjuju.images import Catalogue
 
 BUNDLE = """\
 bundle: kubernetes
@@ -253,3 +254,14 @@ def test_an_up_that_waited_while_down_removed_the_folder_begins_anew(state: Path
 )
 def test_an_address_is_a_url_only_where_the_port_speaks_http(number: int, name: str, text: str):
     assert open_application.shown("127.0.0.1:9", {"port": number, "name": name}) == text
+
+
+@pytest.mark.parametrize("overlay", ["", "tuning", "training", "door", "edge"])
+def test_the_local_engine_has_the_images_that_the_readme_says_it_has(overlay: str):
+    overlays = [ROOT / "bundle/overlays" / f"{overlay}.yaml"] if overlay else []
+    bundle = bundles.read(up.BUNDLE, overlays)
+    catalogue = Catalogue.load()
+    for application in bundle.applications.values():
+        for image in application.images:
+            catalogue.find(image)  # raises EngineError where there is no entry
+    assert not overlay or f"`{overlay}`" in (ROOT / "README.md").read_text()
