@@ -27,11 +27,11 @@ class Interpreter:
 
 
 @cache
-def find() -> Interpreter:
-    """3.12 wherever one is found (PATH, the system, pyenv, uv), else the running one's own."""
-    for candidate in _candidates():
-        if _version(candidate) == VERSION:
-            return Interpreter(candidate.resolve(), VERSION)
+def find(version: str = VERSION) -> Interpreter:
+    """This version wherever it is found (system, pyenv, uv), else the running one's own."""
+    for candidate in _candidates(version):
+        if _version(candidate) == version:
+            return Interpreter(candidate.resolve(), version)
     major, minor = sys.version_info[:2]
     own = Path(sys.base_prefix) / "bin" / f"python{major}.{minor}"
     return Interpreter(own.resolve(), f"{major}.{minor}")
@@ -42,10 +42,10 @@ def prefix(program: Path) -> Path:
     return program.resolve().parent.parent
 
 
-def _candidates() -> Iterator[Path]:
-    """Pythons that may be 3.12, as real paths: a shim would not work where its tool is not."""
-    name = f"python{VERSION}"
-    if f"{sys.version_info[0]}.{sys.version_info[1]}" == VERSION:
+def _candidates(version: str) -> Iterator[Path]:
+    """Pythons of that version, as real paths: a shim would not work where its tool is not."""
+    name = f"python{version}"
+    if f"{sys.version_info[0]}.{sys.version_info[1]}" == version:
         yield Path(sys.base_prefix) / "bin" / name
     for folder in ("/usr/bin", "/usr/local/bin"):
         yield Path(folder) / name
@@ -54,8 +54,8 @@ def _candidates() -> Iterator[Path]:
         os.environ.get("UV_PYTHON_INSTALL_DIR") or Path.home() / ".local/share/uv/python"
     )
     for folder, pattern in (
-        (pyenv / "versions", f"{VERSION}*/bin/{name}"),
-        (managed, f"cpython-{VERSION}*/bin/{name}"),
+        (pyenv / "versions", f"{version}*/bin/{name}"),
+        (managed, f"cpython-{version}*/bin/{name}"),
     ):
         yield from sorted(folder.glob(pattern), reverse=True)
 

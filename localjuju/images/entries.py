@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from localjuju import pythons
+
 
 class _Entry(BaseModel):
     """What every kind has."""
@@ -39,6 +41,8 @@ class GoEntry(_Entry):
     """The module's `h1:` checksum; another content is refused."""
     programs: dict[str, str]
     """Package in the module, such as `./cmd/manager`: path in the image."""
+    links: dict[str, str] = {}
+    """Symbolic links of the project that a module's archive cannot hold: path to target."""
 
 
 class PypiEntry(_Entry):
@@ -51,6 +55,8 @@ class PypiEntry(_Entry):
     """Program in the environment's bin folder: path in the image."""
     scripts: dict[str, str] = {}
     """File in `scripts/`, run by the environment's Python: path in the image."""
+    python: str = pythons.VERSION
+    """Version that the packages have wheels for."""
 
 
 class DebianEntry(_Entry):

@@ -13,6 +13,7 @@ from localjuju.errors import EngineError
 from localjuju.images.entries import BuiltinEntry, DebianEntry, Entry, GoEntry, PypiEntry
 from localjuju.images.entries import StandInEntry as StandIn
 from localjuju.progress import Progress, Step
+from localjuju.trees import remove_tree
 
 _HERE = Path(__file__).parent
 _HOOK_TOOL = _HERE.parent / "hooktool"
@@ -60,7 +61,8 @@ def inputs(entry: Entry) -> str:
 def binds(entry: Entry) -> tuple[str, ...]:
     """The host folders that the image's programs need beside it: a Python installation."""
     if isinstance(entry, PypiEntry | StandIn | BuiltinEntry):
-        prefix = pythons.prefix(pythons.find().program)
+        version = entry.python if isinstance(entry, PypiEntry) else pythons.VERSION
+        prefix = pythons.prefix(pythons.find(version).program)
         return () if prefix.is_relative_to("/usr") else (str(prefix),)
     return ()
 
@@ -74,7 +76,7 @@ def _make(entry: Entry, partial: Path, final: Path, step: Step) -> None:
 def _(entry: GoEntry, partial: Path, final: Path, step: Step) -> None:
     log = entry.module.rpartition("/")[2]
     step.update("downloading the module")
-    module = _download_module(entry, log)
+    module = _with_links(_download_module(entry, log), entry.links, partial / "module")
     built = partial / "built"
     for package, path in entry.programs.items():
         step.update(f"building {path}")
@@ -83,6 +85,20 @@ def _(entry: GoEntry, partial: Path, final: Path, step: Step) -> None:
         target = _inside(partial, path)
         next(built.iterdir()).rename(target)
         built.rmdir()
+    if entry.links:
+        remove_tree(module)
+
+
+def _with_links(module: Path, links: dict[str, str], copy: Path) -> Path:
+    """The module, or a copy of it with these links: Go's own cache stays as it is."""
+    if not links:
+        return module
+    shutil.copytree(module, copy)
+    for path, target in links.items():
+        link = copy / path
+        link.parent.chmod(0o755)  # Go makes the folders of its cache read-only
+        link.symlink_to(target)
+    return copy
 
 
 def _download_module(entry: GoEntry, log: str) -> Path:
@@ -111,7 +127,12 @@ def _download_module(entry: GoEntry, log: str) -> Path:
 
 @_make.register
 def _(entry: PypiEntry, partial: Path, final: Path, step: Step) -> None:
-    python = pythons.find()
+    python = pythons.find(entry.python)
+    if python.version != entry.python and entry.python != pythons.VERSION:
+        raise EngineError(
+            f"image {entry.reference}: its packages are for Python {entry.python}, which is not "
+            f"here: install python{entry.python}, or give the image with LOCALJUJU_IMAGES"
+        )
     log = f"pypi-{entry.lock.removesuffix('.txt')}"
     venv = partial / "venv"
     uv = (sys.executable, "-m", "uv")
