@@ -10,8 +10,15 @@ import sys
 import threading
 
 import grpc
-from ml_metadata.metadata_store.pywrap.metadata_store_extension import metadata_store as library
-from ml_metadata.proto import metadata_store_pb2, metadata_store_service_pb2
+from ml_metadata.metadata_store.pywrap import (  # pyright: ignore[reportMissingImports]: its image
+    metadata_store_extension,
+)
+from ml_metadata.proto import (  # pyright: ignore[reportMissingImports]
+    metadata_store_pb2,
+    metadata_store_service_pb2,
+)
+
+library = metadata_store_extension.metadata_store
 
 SERVICE = metadata_store_service_pb2.DESCRIPTOR.services_by_name["MetadataStoreService"]
 THREADS = 8
@@ -67,16 +74,17 @@ class Store:
         )
         return self._local.store
 
+    def _reconnect(self, context):
+        try:
+            return self._create(metadata_store_pb2.MigrationOptions())
+        except Exception as error:  # the library's own classes have no common one
+            context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+
     def call(self, method, request, context):
         """The method's answer, serialized."""
         if not hasattr(library, method):
             context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not in this stand-in")
-        try:
-            store = getattr(self._local, "store", None) or self._create(
-                metadata_store_pb2.MigrationOptions()
-            )
-        except Exception as error:  # the library's own classes have no common one
-            context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        store = getattr(self._local, "store", None) or self._reconnect(context)
         answer, message, code = getattr(library, method)(store, request)
         if code == grpc.StatusCode.INTERNAL.value[0]:  # a lost connection is one; begin anew
             self._local.store = None
