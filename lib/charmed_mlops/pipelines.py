@@ -134,7 +134,8 @@ def with_token(name: str, program: str) -> str:
     """A command that runs `program` with the pod's own token where upstream's code looks for it.
 
     Upstream mounts a token for an audience of its own at a path that is compiled in. A charm
-    cannot declare such a volume. The kubelet renews the pod's token behind the link.
+    cannot declare such a volume. The kubelet renews the pod's token behind the link. The container
+    has to run as root: /var/run/secrets is root's.
     """
     link = f"/var/run/secrets/kubeflow/tokens/{name}"
     return (

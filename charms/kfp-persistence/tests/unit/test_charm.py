@@ -40,6 +40,11 @@ def test_the_pods_token_lies_where_the_agent_looks_for_it(charm):
     assert link in script(charm, charm.settled())
 
 
+def test_it_may_make_the_folder_of_the_token(charm):
+    # /var/run/secrets is root's, and the image's own user is not root
+    assert charm.meta["containers"]["kfp-persistence"]["uid"] == 0
+
+
 def test_it_only_reads_workflows(charm):
     rules = charm.manifest(charm.settled(), "ClusterRole")["rules"]
     assert rules[0] == {

@@ -63,3 +63,8 @@ def test_it_may_ask_for_runs(charm):
         "resources": ["runs"],
         "verbs": ["create"],
     } in rules
+
+
+def test_it_may_make_the_folder_of_the_token(charm):
+    # /var/run/secrets is root's, and the image's own user is not root
+    assert charm.meta["containers"]["kfp-schedwf"]["uid"] == 0
