@@ -19,7 +19,7 @@ def juju(charms: Path) -> Iterator[jubilant.Juju]:
     juju = jubilant.Juju()
     juju.add_model(name)
     for charm, image in (
-        ("mariadb", "docker.io/library/mariadb:10.11"),
+        ("mariadb", "docker.io/library/mariadb:10.11.19"),
         ("mlflow", "ghcr.io/mlflow/mlflow:v3.17.2-full"),
         ("kserve-controller", "docker.io/kserve/kserve-controller:v0.16.0"),
     ):

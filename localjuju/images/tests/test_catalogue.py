@@ -17,7 +17,7 @@ from localjuju.progress import Progress
 @pytest.mark.parametrize(
     ("reference", "meant"),
     [
-        ("mariadb:10.11", "docker.io/library/mariadb:10.11"),
+        ("mariadb:10.11.19", "docker.io/library/mariadb:10.11.19"),
         ("kserve/kserve-controller:v1", "docker.io/kserve/kserve-controller:v1"),
         ("ghcr.io/a/b", "ghcr.io/a/b:latest"),
         ("localhost/x:1", "localhost/x:1"),
@@ -31,7 +31,7 @@ def test_a_reference_is_read_as_docker_reads_it(reference: str, meant: str):
 def test_every_image_of_the_slice_has_an_entry():
     catalogue = Catalogue.load()
     for reference in (
-        "docker.io/library/mariadb:10.11", "docker.io/versity/versitygw:v1.8.0",
+        "docker.io/library/mariadb:10.11.19", "docker.io/versity/versitygw:v1.8.0",
         "ghcr.io/mlflow/mlflow:v3.17.2-full", "kserve/kserve-controller:v0.16.0",
         "kserve/storage-initializer:v0.16.0", "docker.io/seldonio/mlserver:1.7.1",
     ):  # fmt: skip
@@ -43,7 +43,7 @@ def test_another_tag_is_another_image():
         Catalogue.load().find("mariadb:11")
 
 
-def path_entry(folder: Path, path: str, reference: str = "mariadb:10.11") -> Path:
+def path_entry(folder: Path, path: str, reference: str = "mariadb:10.11.19") -> Path:
     file = folder / "own.yaml"
     file.write_text(f"images: [{{reference: '{reference}', kind: path, path: '{path}'}}]\n")
     return file
@@ -52,7 +52,7 @@ def path_entry(folder: Path, path: str, reference: str = "mariadb:10.11") -> Pat
 def test_the_user_s_file_replaces_an_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "tree").mkdir()
     monkeypatch.setenv("LOCALJUJU_IMAGES", str(path_entry(tmp_path, "tree")))
-    image = Catalogue.load().ensure("mariadb:10.11", Progress(io.StringIO()))
+    image = Catalogue.load().ensure("mariadb:10.11.19", Progress(io.StringIO()))
     assert (image.kind, image.rootfs) == ("path", tmp_path / "tree")
     assert Image.from_json(image.to_json()) == image
 
@@ -79,7 +79,7 @@ def test_a_wrong_file_is_one_line_that_names_it(tmp_path: Path, content: bytes, 
 def test_a_missing_folder_is_named(tmp_path: Path):
     catalogue = Catalogue.load([path_entry(tmp_path, "/nowhere/at/all")])
     with pytest.raises(EngineError, match="folder /nowhere/at/all is not there"):
-        catalogue.ensure("mariadb:10.11", Progress(io.StringIO()))
+        catalogue.ensure("mariadb:10.11.19", Progress(io.StringIO()))
 
 
 def test_every_hook_command_that_the_agent_knows_is_in_the_charms_image():

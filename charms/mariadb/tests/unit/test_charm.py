@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -362,3 +363,9 @@ def test_restore(context, tmp_path):
 def test_actions_take_no_unknown_parameters():
     for name, action in META["actions"].items():
         assert action["additionalProperties"] is False, name
+
+
+def test_the_image_is_one_patch_release_and_the_readme_names_it():
+    tag = META["resources"]["oci-image"]["upstream-source"].rpartition(":")[2]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", tag)
+    assert f"MariaDB](https://mariadb.org) {tag} " in (CHARM / "README.md").read_text()
