@@ -50,11 +50,20 @@ def flags(known, argv=None):
 
 
 class ApiError(Exception):
-    """Kubernetes said no; `code` is the HTTP status."""
+    """Kubernetes said no; `code` is the HTTP status, `message` the reason in one line."""
 
     def __init__(self, code, text):
         super().__init__(f"{code}: {text}")
-        self.code = code
+        self.code, self.message = code, text
+
+
+def reason(body):
+    """What an answer of Kubernetes says, in one line: a Status's message, or its beginning."""
+    try:
+        body = json.loads(body)["message"]
+    except (KeyError, TypeError, ValueError):
+        body = body[:300]
+    return " ".join(str(body).split())
 
 
 class Kubernetes:
@@ -67,6 +76,10 @@ class Kubernetes:
 
     def call(self, method, path, body=None, kind="application/json", timeout=30):
         """The decoded answer. Raises ApiError."""
+        return json.loads(self.text(method, path, body, kind, timeout))
+
+    def text(self, method, path, body=None, kind="application/json", timeout=30):
+        """The answer as it is. Raises ApiError."""
         with open(f"{ACCOUNT}/token") as file:
             token = file.read().strip()
         request = urllib.request.Request(
@@ -77,9 +90,9 @@ class Kubernetes:
         )
         try:
             with urllib.request.urlopen(request, timeout=timeout, context=self._tls) as answer:
-                return json.load(answer)
+                return answer.read().decode(errors="replace")
         except urllib.error.HTTPError as error:
-            raise ApiError(error.code, error.read().decode(errors="replace")[:300]) from None
+            raise ApiError(error.code, reason(error.read().decode(errors="replace"))) from None
         except OSError as error:
             raise ApiError(0, str(error)) from None
 

@@ -275,3 +275,130 @@ def test_a_flag_that_upstream_does_not_know_is_refused(
     with pytest.raises(SystemExit, match="2"):
         load(monkeypatch, script).main()
     assert f"flag provided but not defined: {flag}" in capsys.readouterr().err
+
+
+# TensorBoards -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tensorboards(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The TensorBoard controller."""
+    return load(monkeypatch, "tensorboard_controller")
+
+
+def tensorboard(logspath: str, **labels: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "tensorboard.kubeflow.org/v1alpha1",
+        "kind": "Tensorboard",
+        "metadata": {"name": "tb", "namespace": "team", "uid": "1", "labels": labels},
+        "spec": {"logspath": logspath},
+    }
+
+
+@pytest.mark.parametrize(
+    ("logspath", "claim", "folder", "read"),
+    [
+        ("pvc://data/runs/one", "data", "runs/one", "/tensorboard_logs/"),
+        ("pvc://data/", "data", "", "/tensorboard_logs/"),
+        ("pvc://data", "data", "", "/tensorboard_logs/"),
+        ("s3://bucket/runs", None, "", "s3://bucket/runs"),
+        ("/logs", "tb-volume", "", "/logs"),
+    ],
+)
+def test_a_tensorboard_reads_its_volume_or_its_bucket(
+    tensorboards: ModuleType, logspath: str, claim: str | None, folder: str, read: str
+):
+    made = tensorboards.deployment(tensorboard(logspath), "tb:1", None)
+    spec = made["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert container["command"] == ["/usr/local/bin/tensorboard"]
+    assert container["args"] == [f"--logdir={read}", "--bind_all"]
+    if claim is None:
+        assert (spec["volumes"], container["volumeMounts"]) == ([], [])
+    else:
+        (volume,), (mount,) = spec["volumes"], container["volumeMounts"]
+        assert volume["persistentVolumeClaim"] == {"claimName": claim}
+        assert (mount["mountPath"], mount["subPath"], mount["readOnly"]) == (read, folder, True)
+
+
+def test_the_labels_of_a_tensorboard_choose_pod_defaults(tensorboards: ModuleType):
+    made = tensorboards.deployment(tensorboard("s3://b", storage="true"), "tb:1", None)
+    assert made["spec"]["template"]["metadata"]["labels"] == {"storage": "true", "app": "tb"}
+    (owner,) = made["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["name"], owner["controller"]) == ("Tensorboard", "tb", True)
+    (port,) = tensorboards.service(tensorboard("s3://b"))["spec"]["ports"]
+    assert (port["name"], port["port"], port["targetPort"]) == ("http-tb", 80, 6006)
+
+
+def test_the_status_of_a_tensorboard_grows_with_what_its_deployment_says(
+    tensorboards: ModuleType,
+):
+    given = tensorboard("s3://b")
+    first = {"status": {"conditions": [{"type": "Progressing", "lastUpdateTime": "t"}]}}
+    given["status"] = tensorboards.status(given, first)
+    progressing = {"deploymentState": "Progressing", "lastProbeTime": "t"}
+    assert given["status"] == {"conditions": [progressing], "readyReplicas": 0}
+    then = {"status": {"conditions": [{"type": "Available"}], "readyReplicas": 1}}
+    found = tensorboards.status(given, then)
+    assert [each["deploymentState"] for each in found["conditions"]] == [
+        "Progressing",
+        "Available",
+    ]
+    assert tensorboards.status({**given, "status": found}, then) == found
+
+
+class Listed:
+    """A Kubernetes of one claim and some pods."""
+
+    def __init__(self, modes: list[str], *pods: dict[str, Any]):
+        self._answers = {
+            "persistentvolumeclaims/data": {"status": {"accessModes": modes}},
+            "pods": {"items": pods},
+        }
+
+    def call(self, method: str, path: str) -> Any:
+        return self._answers[path.partition("/namespaces/team/")[2]]
+
+
+def user_of(claim: str, phase: str = "Running", **labels: str) -> dict[str, Any]:
+    volume = {"name": "v", "persistentVolumeClaim": {"claimName": claim}}
+    spec = {"nodeName": "n1", "volumes": [volume]}
+    return {"metadata": {"labels": labels}, "spec": spec, "status": {"phase": phase}}
+
+
+@pytest.mark.parametrize(
+    ("api", "is_bound"),
+    [
+        (Listed(["ReadWriteOnce"], user_of("data")), True),
+        (Listed(["ReadWriteMany"], user_of("data")), False),
+        (Listed(["ReadWriteOnce"], user_of("other")), False),
+        (Listed(["ReadWriteOnce"], user_of("data", "Pending")), False),
+        (Listed(["ReadWriteOnce"], user_of("data", part="viewer")), False),
+    ],
+)
+def test_what_reads_a_volume_goes_to_the_node_that_has_it(
+    monkeypatch: pytest.MonkeyPatch, api: Listed, is_bound: bool
+):
+    viewers = load(monkeypatch, "viewers")
+    found = viewers.affinity_of_claim(api, "team", "data", but=("part", "viewer"))
+    assert (found is not None) is is_bound
+    assert not is_bound or "n1" in json.dumps(found)
+
+
+@pytest.mark.parametrize("missing", ["TENSORBOARD_IMAGE", "ISTIO_GATEWAY", "ISTIO_HOST"])
+def test_the_tensorboard_controller_ends_without_what_it_requires(
+    tensorboards: ModuleType, monkeypatch: pytest.MonkeyPatch, missing: str
+):
+    for name in tensorboards.REQUIRED:
+        monkeypatch.setenv(name, "x")
+    monkeypatch.delenv(missing)
+    monkeypatch.setattr("sys.argv", ["manager", "--leader-elect"])
+    with pytest.raises(SystemExit, match=f"{missing} is not set"):
+        tensorboards.main()
+
+
+def test_a_scheduling_that_is_neither_true_nor_false_is_refused(tensorboards: ModuleType):
+    assert tensorboards.is_near_the_claim({}) is False
+    assert tensorboards.is_near_the_claim({"RWO_PVC_SCHEDULING": "true"}) is True
+    with pytest.raises(ValueError, match="neither true nor false"):
+        tensorboards.is_near_the_claim({"RWO_PVC_SCHEDULING": "yes"})
