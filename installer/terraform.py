@@ -15,7 +15,7 @@ import yaml
 from installer.pack import ROOT
 
 MODULE = Path("bundle/terraform/main.tf.json")
-OVERLAYS = ("tuning", "tuning-ui", "training", "door", "notebooks", "pipelines")
+OVERLAYS = ("tuning", "tuning-ui", "training", "training-v1", "door", "notebooks", "pipelines")
 """Each has a variable; the others change what there is, for which the module has variables."""
 _TYPES = {"config": "map(map(string))", "units": "map(number)"}
 
