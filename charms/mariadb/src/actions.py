@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ops
+from accounts import Accounts, relation_user
 from backups import Backups
 from server import PORT, Server, new_password
 
@@ -13,6 +14,7 @@ class Actions(ServiceCharm):
     """What `juju run` offers; the charm itself derives from it."""
 
     server: Server
+    accounts: Accounts
 
     def action_create_backup(self, _: dict) -> dict[str, str]:
         """Dump all databases."""
@@ -27,6 +29,7 @@ class Actions(ServiceCharm):
         if not params.get("confirm"):
             raise ActionFailed("the present databases will be lost: add confirm=true")
         Backups(self.workload, self.server).restore(params["backup"])
+        self.accounts.forget()
         self.converge()
         return {"restored": params["backup"]}
 
@@ -65,13 +68,26 @@ class Actions(ServiceCharm):
         """A new password in the server and in the secret."""
         self.require_leader()
         user, password = params.get("username", "root"), new_password()
-        self._secret(user).set_content({"username": user, "password": password})
-        self.server.set_password(user, password)
+        secret = self._secret(user)
+        if user == "root":
+            self.accounts.keep_root(password)
+        else:
+            self.accounts.keep(user, password, self._database(user))
+        secret.set_content({"username": user, "password": password})
         return {"rotated": user}
 
+    def _database(self, user: str) -> str:
+        for relation in self.model.relations["database"]:
+            if user == f"relation-{relation.id}" and (
+                database := relation.data[self.app].get("database")
+            ):
+                return database
+        raise ActionFailed(f"no user {user}: list-users names those that are")
+
     def _secret(self, username: str) -> ops.Secret:
-        relation = username.removeprefix("relation-")
-        label = "root" if username == "root" else f"database.{relation}.user"
+        label = "root"
+        if username != "root":
+            label = f"database.{relation_user(username).removeprefix('relation-')}.user"
         try:
             return self.model.get_secret(label=label)
         except ops.SecretNotFoundError:

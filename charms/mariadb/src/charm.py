@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ops
+from accounts import Accounts
 from actions import Actions
 from server import PORT, Server, new_password
 
@@ -17,6 +18,7 @@ class MariaDB(Actions):
         super().__init__(framework, container="mariadb")
         self.database = DatabaseProvider(self, "database")
         self.server = Server(self.workload)
+        self.accounts = Accounts(self.workload, self.server)
 
     def reconcile(self) -> None:
         self.require_single_unit("use mysql-k8s")
@@ -25,29 +27,29 @@ class MariaDB(Actions):
             "buffer_pool": self.number("buffer-pool-size", 16, 65_536),
         }
         root = self.app_secret("root", lambda: {"username": "root", "password": new_password()})
-        self.workload.require()
-        account = self.server.prepare()
         self.workload.run(
             command=self.server.command,
-            files={self.server.config: self.render("my.cnf.j2", account=account, **settings)},
+            files={
+                self.server.config: self.render("my.cnf.j2", **settings),
+                self.server.script: self.render("start.sh"),
+            },
             check=Exec(self.server.ping),
             kill_delay=60,  # InnoDB writes its cache back first
         )
         self.set_ports(PORT)
-        self.server.set_root_password(root["password"])
-        self.unit.set_workload_version(self.server.version())
-        self._serve_relations()
+        version = self.server.version()
+        self.accounts.keep_root(root["password"])
+        self.unit.set_workload_version(version)
+        self._serve_relations(version)
 
-    def _serve_relations(self) -> None:
+    def _serve_relations(self, version: str) -> None:
         for request in self.database.requests():
             password = self.database.password(request) or new_password()
-            self.server.grant(request.username, password, request.database)
+            self.accounts.keep(request.username, password, request.database)
             user = {"username": request.username, "password": password}
-            self.database.answer(
-                request, user, f"{self.unit_address(0)}:{PORT}", self.server.version()
-            )
-        for user in self.database.gone(self.server.relation_users()):
-            self.server.drop(user, databases=bool(self.config["delete-databases"]))
+            self.database.answer(request, user, f"{self.unit_address(0)}:{PORT}", version)
+        for user in self.database.gone(self.accounts.users()):
+            self.accounts.drop(user, databases=bool(self.config["delete-databases"]))
             self.database.forget(user)
         self.database.require_valid()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -16,13 +18,14 @@ CHARM = Path(__file__).parents[2]
 META = yaml.safe_load((CHARM / "charmcraft.yaml").read_text())
 CLIENT = ["/usr/bin/mariadb", "--defaults-file=/etc/mysql/charm.cnf"]
 SQL = [*CLIENT, "--batch", "--skip-column-names"]
+STARTED = {".charmed-mlops-version": "10.11.19\n", "mysql_upgrade_info": "10.11.19-MariaDB"}
 BACKUP = {"backup": "20261124T031500Z", "size": "42", "databases": "mlflow", "sha256": "abc"}
 
 
 @pytest.fixture
 def charm_type(monkeypatch):
     """The charm, with the modules beside it, as only its own dispatch sees them."""
-    names = ("server", "backups", "actions")
+    names = ("server", "accounts", "backups", "actions")
     for name in names:
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(CHARM / "src"))
@@ -49,18 +52,19 @@ def context(charm_type) -> testing.Context:
     )
 
 
-def execs(sql: str = "10.11.19-MariaDB\n", shell: str = "", code: int = 0, chown: int = 0):
+def execs(sql: str = "", shell: str = "", code: int = 0):
     return {
-        testing.Exec(["/usr/bin/chown"], return_code=chown),
-        testing.Exec(["/usr/bin/mariadb-install-db"]),
         testing.Exec(SQL, stdout=sql, return_code=code, stderr="ERROR 2002: no server" * code),
         testing.Exec(["/bin/bash"], stdout=shell),
     }
 
 
-def container(tmp_path: Path, **kwargs) -> testing.Container:
+def container(tmp_path: Path, data: Mapping[str, str] | None = None, **kwargs):
+    """The server's container; `data` is what its start script has written beside the data."""
     (tmp_path / "data").mkdir(exist_ok=True)
     (tmp_path / "backups").mkdir(exist_ok=True)
+    for name, text in (STARTED if data is None else data).items():
+        (tmp_path / "data" / name).write_text(text)
     return testing.Container(
         "mariadb",
         can_connect=True,
@@ -103,32 +107,103 @@ def test_first_start(context, tmp_path):
     assert out.unit_status == testing.ActiveStatus()
     assert out.workload_version == "10.11.19"
     assert out.opened_ports == {testing.TCPPort(3306)}
-    calls = [call.command for call in context.exec_history["mariadb"]]
-    assert calls[1][0] == "/usr/bin/mariadb-install-db"
-    assert "--user=mysql" in calls[1]
     (secret,) = out.secrets
     password = secret.tracked_content["password"]
     assert f"PASSWORD('{password}')" in sql
+    calls = [call.command for call in context.exec_history["mariadb"]]
     assert all(password not in " ".join(call) for call in calls)
     service = out.get_container("mariadb").plan.services["mariadb"]
     assert password not in str(service.to_dict())
-    assert (tmp_path / "data/.charmed-mlops-installed").exists()
-    config = out.get_container("mariadb").get_filesystem(context) / "etc/mysql/charm.cnf"
-    assert "max-connections = 200" in config.read_text()
+    script, data, config = service.command.split()[1:]
+    assert (service.command.split()[0], data) == ("/bin/bash", "/var/lib/mysql")
+    files = out.get_container("mariadb").get_filesystem(context)
+    assert "max-connections = 200" in (files / config.lstrip("/")).read_text()
+    assert "exec" in (files / script.lstrip("/")).read_text()
 
 
-def test_second_start_does_not_install_again(context, tmp_path):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/.charmed-mlops-installed").write_text("yes")
-    run(context, context.on.update_status(), tmp_path, secrets=[root()])
-    calls = [call.command[0] for call in context.exec_history["mariadb"]]
-    assert "/usr/bin/mariadb-install-db" not in calls
+def commands(context) -> list[list[str]]:
+    """What was run in the container since the last event began."""
+    return [call.command for call in context.exec_history.get("mariadb", [])]
 
 
-def test_volume_that_takes_no_other_owner(context, tmp_path):
-    out, _ = run(context, context.on.config_changed(), tmp_path, chown=1)
-    config = out.get_container("mariadb").get_filesystem(context) / "etc/mysql/charm.cnf"
-    assert "[mariadbd]\nuser = root\n" in config.read_text()
+def test_a_hook_that_changes_nothing_runs_no_command(context, tmp_path):
+    asks = relation()
+    first, sql = run(
+        context, context.on.relation_changed(asks), tmp_path, relations=[asks], secrets=[root()]
+    )
+    assert sql
+    context.exec_history.clear()
+    context.run(context.on.update_status(), first)
+    assert commands(context) == []
+    changed = dataclasses.replace(first, config={"max-connections": 300})
+    again = context.run(context.on.config_changed(), changed)
+    assert commands(context) == []
+    assert again.unit_status == testing.ActiveStatus()
+
+
+def test_a_new_relation_changes_nobody_else_s_account(context, tmp_path):
+    one, two = (
+        relation(),
+        testing.Relation(
+            "database", id=4, remote_app_name="katib", remote_app_data={"database": "katib"}
+        ),
+    )
+    first, _ = run(
+        context, context.on.relation_changed(one), tmp_path, relations=[one], secrets=[root()]
+    )
+    both = dataclasses.replace(first, relations=[*first.relations, two])
+    context.exec_history.clear()
+    context.run(context.on.relation_changed(two), both)
+    (call,) = context.exec_history["mariadb"]
+    assert "relation-4" in (call.stdin or "")
+    assert "relation-3" not in (call.stdin or "")
+
+
+def test_the_digests_of_accounts_show_no_password_and_are_root_s_own(context, tmp_path):
+    run(context, context.on.config_changed(), tmp_path, secrets=[root("pw-of-root")])
+    file = tmp_path / "data/.charmed-mlops-accounts"
+    assert "pw-of-root" not in file.read_text()
+    assert json.loads(file.read_text()).keys() == {"root"}
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_data_without_digests_gets_every_account_again(context, tmp_path):
+    """As after a restore, or where an older revision of the charm was."""
+    first, _ = run(context, context.on.config_changed(), tmp_path, secrets=[root("pw")])
+    (tmp_path / "data/.charmed-mlops-accounts").write_text("[broken")
+    context.exec_history.clear()
+    context.run(context.on.update_status(), first)
+    assert any("PASSWORD('pw')" in (call.stdin or "") for call in context.exec_history["mariadb"])
+
+
+@pytest.mark.parametrize(
+    "data, status",
+    [
+        ({}, testing.WaitingStatus("waiting for mariadb to make its data directory")),
+        (
+            {**STARTED, ".charmed-mlops-upgrading": "10.6.18\n"},
+            testing.WaitingStatus("upgrading the tables from 10.6.18 to 10.11.19"),
+        ),
+        (
+            {**STARTED, ".charmed-mlops-upgrading": "10.6.18 failed\n"},
+            testing.WaitingStatus(
+                "the upgrade of the tables from 10.6.18 to 10.11.19 failed and is tried again: "
+                "see the container's log"
+            ),
+        ),
+        (
+            {**STARTED, "mariadb_upgrade_info": "11.4.5-MariaDB"},
+            testing.BlockedStatus(
+                "the data is of MariaDB 11.4.5, which 10.11.19 cannot read: "
+                "juju refresh with the image it had, --resource oci-image=IMAGE"
+            ),
+        ),
+    ],
+)
+def test_what_the_start_does_is_said_in_one_line(context, tmp_path, data, status):
+    out, sql = run(context, context.on.config_changed(), tmp_path, data=data)
+    assert out.unit_status == status
+    assert not sql
 
 
 def test_server_that_does_not_answer_yet(context, tmp_path):
@@ -301,7 +376,8 @@ def test_rotate_password_of_a_relation(context, tmp_path):
         {"username": "relation-3", "password": "x"}, label="database.3.user", owner="app"
     )
     event = context.on.action("rotate-password", params={"username": "relation-3"})
-    out, sql = run(context, event, tmp_path, secrets=[root(), user])
+    asks = dataclasses.replace(relation(), local_app_data={"database": "mlflow"})
+    out, sql = run(context, event, tmp_path, relations=[asks], secrets=[root(), user])
     new = out.get_secret(label="database.3.user").latest_content["password"]
     assert f"ALTER USER 'relation-3'@'%' IDENTIFIED BY '{new}'" in sql
 
@@ -317,7 +393,7 @@ def test_create_and_list_backups(context, tmp_path):
     made = dict(context.action_results)
     assert made["databases"] == "mlflow"
     assert (made["sha256"], made["size"]) == ("abc", "42")
-    script = context.exec_history["mariadb"][1].command[-1]
+    script = commands(context)[1][-1]
     assert "--single-transaction" in script
     assert script.endswith(".sql.gz.partial")
     run(context, context.on.action("list-backups"), tmp_path)
