@@ -8,7 +8,8 @@ from accounts import Accounts
 from actions import Actions
 from server import PORT, Server, new_password
 
-from charmed_mlops import DatabaseProvider, Exec
+from charmed_mlops import Blocked, DatabaseProvider, Exec
+from charmed_mlops.interfaces.mysql import NAME
 
 
 class MariaDB(Actions):
@@ -43,7 +44,7 @@ class MariaDB(Actions):
         self._serve_relations(version)
 
     def _serve_relations(self, version: str) -> None:
-        for request in self.database.requests():
+        for request in self.database.requests(self._shared()):
             password = self.database.password(request) or new_password()
             self.accounts.keep(request.username, password, request.database)
             user = {"username": request.username, "password": password}
@@ -52,6 +53,13 @@ class MariaDB(Actions):
             self.accounts.drop(user, databases=bool(self.config["delete-databases"]))
             self.database.forget(user)
         self.database.require_valid()
+
+    def _shared(self) -> list[str]:
+        names = str(self.config["shared-databases"]).replace(",", " ").split()
+        for name in names:
+            if not NAME.fullmatch(name):
+                raise Blocked(f"config shared-databases: no database can be named {name[:64]!r}")
+        return names
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import ops
@@ -107,31 +107,53 @@ class Request:
 class DatabaseProvider(_common.Provider):
     """Reads what is asked for and answers, credentials in a Juju secret per relation."""
 
-    def requests(self) -> Iterator[Request]:
+    def requests(self, shared: Collection[str] = ()) -> Iterator[Request]:
         """Every live relation whose requirer has asked for a database.
 
-        One that asks for a name that no database can have goes to `problems`.
+        A database is one application's, so that no other one reads or changes what is in it. It is
+        the one's that was answered first. These go to `problems`: one that asks for another's
+        database, and one that asks for a name that no database can have.
+
+        Args:
+            shared: databases that every application that asks for them may have.
         """
         self.problems = []
         if not self._charm.unit.is_leader():  # only the leader can answer
             return
-        for relation in self._charm.model.relations[self._endpoint]:
-            asked = relation.data[relation.app].get("database") if relation.active else None
-            if not asked:
-                continue
+        owners: dict[str, str] = {}
+        for relation, asked in sorted(self._asked(), key=self._age):
+            application = relation.app.name
             if not NAME.fullmatch(asked):
                 self.problems.append(
-                    f"{relation.app.name} asks for database {asked[:64]!r}: "
+                    f"{application} asks for database {asked[:64]!r}: "
                     "a letter, then letters, digits, - and _ only"
+                )
+                continue
+            owner = owners.setdefault(asked.lower(), application)
+            if owner != application and asked not in shared:
+                self.problems.append(
+                    f"{application} asks for database {asked}, which is {owner}'s: "
+                    f"juju remove-relation {self._charm.app.name} {application}, or name it in "
+                    "the option shared-databases"
                 )
                 continue
             yield Request(
                 relation=relation,
-                application=relation.app.name,
+                application=application,
                 database=asked,
                 username=f"relation-{relation.id}",
                 label=f"{self._endpoint}.{relation.id}.user",
             )
+
+    def _asked(self) -> Iterator[tuple[ops.Relation, str]]:
+        for relation in _common.live(self._charm, self._endpoint):
+            if asked := relation.data[relation.app].get("database"):
+                yield relation, asked
+
+    def _age(self, request: tuple[ops.Relation, str]) -> tuple[bool, int]:
+        """Those that are answered come first, then the older ones."""
+        relation, asked = request
+        return relation.data[self._charm.app].get("database") != asked, relation.id
 
     def password(self, request: Request) -> str | None:
         """The password that `answer` published, None before."""

@@ -445,3 +445,59 @@ def test_the_image_is_one_patch_release_and_the_readme_names_it():
     tag = META["resources"]["oci-image"]["upstream-source"].rpartition(":")[2]
     assert re.fullmatch(r"\d+\.\d+\.\d+", tag)
     assert f"MariaDB](https://mariadb.org) {tag} " in (CHARM / "README.md").read_text()
+
+
+def other(application: str = "katib", database: str = "mlflow") -> testing.Relation:
+    return testing.Relation(
+        "database", id=2, remote_app_name=application, remote_app_data={"database": database}
+    )
+
+
+def test_a_database_of_one_application_is_not_given_to_another(context, tmp_path):
+    owner = relation()
+    first, _ = run(
+        context, context.on.relation_changed(owner), tmp_path, relations=[owner], secrets=[root()]
+    )
+    asks = other()  # an older relation, but the owner is the one that was answered
+    out = context.run(
+        context.on.relation_changed(asks),
+        dataclasses.replace(first, relations=[*first.relations, asks]),
+    )
+    assert out.unit_status == testing.BlockedStatus(
+        "katib asks for database mlflow, which is mlflow's: juju remove-relation mariadb katib, "
+        "or name it in the option shared-databases"
+    )
+    assert not out.get_relation(asks.id).local_app_data
+    assert out.get_relation(owner.id).local_app_data["database"] == "mlflow"
+
+
+def test_a_database_in_another_case_is_the_same(context, tmp_path):
+    """So it is where the server's files lie on a folder that folds case."""
+    asked = [relation(), other(database="MLflow")]
+    out, _ = run(context, context.on.config_changed(), tmp_path, relations=asked, secrets=[root()])
+    assert out.unit_status.name == "blocked"
+
+
+def test_a_shared_database_gives_each_application_its_own_user(context, tmp_path):
+    out, sql = run(
+        context,
+        context.on.config_changed(),
+        tmp_path,
+        relations=[relation(), other()],
+        secrets=[root()],
+        config={"shared-databases": "reports, mlflow"},
+    )
+    assert out.unit_status == testing.ActiveStatus()
+    for user in ("relation-3", "relation-2"):
+        assert f"GRANT ALL PRIVILEGES ON `mlflow`.* TO '{user}'@'%'" in sql
+    users = {out.get_relation(each).local_app_data["secret-user"] for each in (2, 3)}
+    assert len(users) == 2
+
+
+def test_shared_databases_have_names_that_a_database_can_have(context, tmp_path):
+    out, _ = run(
+        context, context.on.config_changed(), tmp_path, config={"shared-databases": "a;b"}
+    )
+    assert out.unit_status == testing.BlockedStatus(
+        "config shared-databases: no database can be named 'a;b'"
+    )
