@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import os
 
 import web_app
 from web_app import NOTEBOOKS, PODS, VOLUMES, RefusedError, WebApp, labels_of, status
@@ -106,13 +105,6 @@ def spawner():
     if not isinstance(found, dict):
         raise RefusedError(500, f"{CONFIG} has no map spawnerFormDefaults")
     return found
-
-
-def flavor():
-    """Refuses a page that upstream's has not, either."""
-    name = os.environ.get("UI_FLAVOR", os.environ.get("UI", "default"))
-    if name != "default":
-        raise RefusedError(500, f"No UI flavor for '{name}'")
 
 
 def value(body, defaults, field, offered=None, optional=False):
@@ -453,4 +445,4 @@ class Jupyter(WebApp):
 
 
 if __name__ == "entrypoint":  # as gunicorn loads it
-    app = web_app.run(Jupyter, flavor, spawner)
+    app = web_app.run(Jupyter, lambda: web_app.check_flavor("UI_FLAVOR", "UI"), spawner)

@@ -282,8 +282,7 @@ class WebApp:
 
     def events_of(self, request, namespace, kind, name):
         """The events of an object."""
-        chosen = f"involvedObject.kind%3D{kind},involvedObject.name%3D{name}"
-        return self.listed(request, EVENTS, namespace, f"?fieldSelector={chosen}")
+        return self.listed(request, EVENTS, namespace, about(kind, name))
 
     def pod_defaults(self, request, namespace):
         """The PodDefaults, each with the label that chooses it and what it is for."""
@@ -322,6 +321,18 @@ def labels_of(configurations):
     if not isinstance(configurations, list):
         raise RefusedError(400, f"Labels for PodDefaults are not list: {configurations}")
     return dict.fromkeys(map(str, configurations), "true")
+
+
+def about(kind, name):
+    """The query for events of an object."""
+    return f"?fieldSelector=involvedObject.kind%3D{kind},involvedObject.name%3D{name}"
+
+
+def check_flavor(*variables):
+    """Refuses a page that upstream has not, either; the first variable that is set counts."""
+    name = next((os.environ[each] for each in variables if each in os.environ), "default")
+    if name != "default":
+        raise RefusedError(500, f"No UI flavor for '{name}'")
 
 
 def read(path):

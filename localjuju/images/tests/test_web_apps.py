@@ -467,5 +467,211 @@ def test_a_wrong_spawner_file_ends_the_program_with_the_reason(
     if text is not None:
         file.write_text(text)
     with pytest.raises(SystemExit, match="3"):
-        jupyter.web_app.run(jupyter.Jupyter, jupyter.flavor, jupyter.spawner)
+        jupyter.web_app.run(jupyter.Jupyter, jupyter.spawner)
     assert re.search(reason, capsys.readouterr().out)
+
+
+def test_a_page_that_is_not_there_ends_the_program(
+    jupyter: ModuleType, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("UI", "rok")
+    with pytest.raises(jupyter.RefusedError, match="No UI flavor for 'rok'"):
+        jupyter.web_app.check_flavor("UI_FLAVOR", "UI")
+    monkeypatch.setenv("UI_FLAVOR", "default")
+    jupyter.web_app.check_flavor("UI_FLAVOR", "UI")
+
+
+def test_pages_scripts_are_made_of_what_the_page_has(monkeypatch: pytest.MonkeyPatch):
+    for name, kind in (
+        ("jupyter_ui", "Jupyter"), ("tensorboards_ui", "Tensorboards"), ("volumes_ui", "Volumes"),
+    ):  # fmt: skip
+        app = getattr(load(monkeypatch, name), kind)
+        for function in ("prepare", "chooseNamespace", "rows", "create"):
+            assert f"async function {function}(" in app.script
+        fields = set(re.findall(r'name="(\w+)"', app.fields))
+        assert set(re.findall(r'field\("(\w+)"\)', app.script)) <= fields
+
+
+# TensorBoards -----------------------------------------------------------------------------------
+
+TENSORBOARDS = "/apis/tensorboard.kubeflow.org/v1alpha1/namespaces/team/tensorboards"
+
+
+@pytest.fixture
+def boards(monkeypatch: pytest.MonkeyPatch, cluster: Cluster) -> Browser:
+    """A browser on the TensorBoards' app."""
+    return Browser(load(monkeypatch, "tensorboards_ui").Tensorboards(cluster, SETTINGS))
+
+
+def test_a_tensorboard_is_made_listed_and_deleted(boards: Browser, cluster: Cluster):
+    here = "/api/namespaces/team/tensorboards"
+    body = {"name": "tb", "logspath": "pvc://data/runs", "configurations": ["storage"]}
+    assert boards.send("POST", here, body)[0] == 200
+    ((_, path, made),) = cluster.changes()
+    assert (path, made["spec"]) == (TENSORBOARDS, {"logspath": "pvc://data/runs"})
+    assert made["metadata"]["labels"] == {"storage": "true"}
+
+    made["metadata"]["creationTimestamp"] = "2026-01-01T11:00:00Z"
+    cluster.lists[TENSORBOARDS] = [made]
+    (shown,) = boards.send("GET", here)[1]["tensorboards"]
+    assert (shown["name"], shown["status"]["phase"]) == ("tb", "unavailable")
+    made["status"] = {"readyReplicas": 1}
+    (shown,) = boards.send("GET", here)[1]["tensorboards"]
+    assert shown["status"]["phase"] == "ready"
+
+    assert boards.send("DELETE", f"{here}/tb")[0] == 200
+    assert cluster.changes()[-1][:2] == ("DELETE", f"{TENSORBOARDS}/tb")
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({"name": "tb"}, "'logspath' is missing"),
+        ({"name": "tb", "logspath": "s3://b"}, "not list"),
+        ([], "not a JSON object"),
+    ],
+)
+def test_a_wrong_tensorboard_is_refused(boards: Browser, cluster: Cluster, body: Any, text: str):
+    code, said = boards.send("POST", "/api/namespaces/team/tensorboards", body)
+    assert code == 400
+    assert text in said["log"]
+    assert cluster.calls == []
+
+
+def test_a_tensorboard_of_others_is_refused(boards: Browser, cluster: Cluster):
+    cluster.allowed = False
+    here = "/api/namespaces/team/tensorboards"
+    body = {"name": "tb", "logspath": "s3://b", "configurations": []}
+    assert boards.send("GET", here)[0] == 403
+    assert boards.send("POST", here, body)[0] == 403
+    assert boards.send("DELETE", f"{here}/tb")[0] == 403
+    assert cluster.calls == []
+
+
+# Volumes ----------------------------------------------------------------------------------------
+
+VIEWERS = "/apis/kubeflow.org/v1alpha1/namespaces/team/pvcviewers"
+PODS = "/api/v1/namespaces/team/pods"
+PVCS = "/api/namespaces/team/pvcs"
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch, cluster: Cluster, tmp_path: Path) -> Browser:
+    """A browser on the volumes' app."""
+    volumes = load(monkeypatch, "volumes_ui")
+    monkeypatch.setattr(volumes, "SPEC", str(tmp_path / "viewer-spec.yaml"))
+    image = {"image": "$VIEWER", "env": [{"name": "BASE", "value": "/pvcviewers/$NAMESPACE"}]}
+    spec = {"pvc": "$NAME", "rwoScheduling": True, "podSpec": {"containers": [image]}}
+    Path(volumes.SPEC).write_text(yaml.safe_dump(spec))
+    for each in (CLAIMS, NOTEBOOKS, VIEWERS, PODS):
+        cluster.lists[each] = []
+    return Browser(volumes.Volumes(cluster, {**SETTINGS, "VIEWER": "files:1"}))
+
+
+def claim(name: str = "data", phase: str = "Bound") -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "team", "creationTimestamp": "2026-01-01T11:00:00Z"}
+    return {"metadata": metadata, "spec": CLAIM["spec"], "status": {"phase": phase}}
+
+
+def pod_with(name: str, **labels: str) -> dict[str, Any]:
+    volume = {"name": "v", "persistentVolumeClaim": {"claimName": "data"}}
+    return {"metadata": {"name": name, "labels": labels}, "spec": {"volumes": [volume]}}
+
+
+def test_a_volume_is_made_with_its_class(files: Browser, cluster: Cluster):
+    body = {"name": "data", "mode": "ReadWriteOnce", "size": "1Gi", "type": "empty"}
+    for given, spec in (
+        ("{empty}", {}),
+        ("{none}", {"storageClassName": ""}),
+        ("fast", {"storageClassName": "fast"}),
+    ):
+        assert files.send("POST", PVCS, {**body, "class": given})[0] == 200
+        (_, path, made) = cluster.changes()[-1]
+        assert path == CLAIMS
+        rest = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        assert made["spec"] == {**rest, **spec}
+    assert files.send("POST", PVCS, body)[0] == 400
+
+
+def test_the_list_says_what_uses_a_volume(files: Browser, cluster: Cluster):
+    cluster.lists[CLAIMS] = [claim()]
+    user = notebook()
+    user["spec"]["template"]["spec"] |= pod_with("lab-0")["spec"]
+    cluster.lists[NOTEBOOKS] = [user, notebook()]
+    (shown,) = files.send("GET", PVCS)[1]["pvcs"]
+    assert (shown["name"], shown["notebooks"], shown["capacity"]) == ("data", ["lab"], "5Gi")
+    assert shown["status"]["phase"] == "ready"
+    assert shown["viewer"] == {"status": "uninitialized", "url": None}
+
+
+def test_a_volume_in_use_is_not_deleted(files: Browser, cluster: Cluster):
+    cluster.lists[CLAIMS] = [claim()]
+    cluster.lists[PODS] = [pod_with("lab-0")]
+    code, said = files.send("DELETE", f"{PVCS}/data")
+    assert code == 409
+    assert said["log"].endswith("'data' because it is being used by pods: lab-0")
+    assert cluster.changes() == []
+
+
+def test_a_volume_goes_with_its_viewer(files: Browser, cluster: Cluster):
+    cluster.lists[CLAIMS] = [claim()]
+    labels = {"app.kubernetes.io/part-of": "pvc-viewer", "app.kubernetes.io/name": "data"}
+    cluster.lists[PODS] = [pod_with("pvcviewer-data-0", **labels)]
+    cluster.lists[VIEWERS] = [claim()]
+    assert files.send("DELETE", f"{PVCS}/data")[0] == 200
+    assert [each[1] for each in cluster.changes()] == [f"{VIEWERS}/data", f"{CLAIMS}/data"]
+
+
+def test_a_viewer_is_made_from_the_charm_s_file(files: Browser, cluster: Cluster):
+    assert files.send("POST", "/api/namespaces/team/viewers", {"name": "data"})[0] == 200
+    ((_, path, made),) = cluster.changes()
+    assert path == VIEWERS
+    (container,) = made["spec"]["podSpec"]["containers"]
+    assert (made["spec"]["pvc"], made["spec"]["rwoScheduling"]) == ("data", True)
+    assert container["image"] == "files:1"
+    assert container["env"][0]["value"] == "/pvcviewers/team"
+
+
+def test_a_variable_that_is_not_set_is_named(
+    files: Browser, monkeypatch: pytest.MonkeyPatch, cluster: Cluster
+):
+    path = Path(load(monkeypatch, "volumes_ui").SPEC)
+    path.write_text("pvc: $NOTHING\n")
+    code, said = files.send("POST", "/api/namespaces/team/viewers", {"name": "data"})
+    assert code == 500
+    assert said["log"].endswith("viewer-spec.yaml: $NOTHING is not set")
+    assert cluster.changes() == []
+
+
+@pytest.mark.parametrize(
+    ("event", "phase"),
+    [
+        ({"reason": "WaitForFirstConsumer", "type": "Normal"}, "unavailable"),
+        ({"reason": "Provisioning", "type": "Normal"}, "waiting"),
+        ({"reason": "FailedBinding", "type": "Normal"}, "warning"),
+        ({"reason": "ProvisioningFailed", "type": "Warning"}, "warning"),
+        (None, "waiting"),
+    ],
+)
+def test_a_volume_that_waits_says_why(
+    monkeypatch: pytest.MonkeyPatch, event: dict[str, str] | None, phase: str
+):
+    volumes = load(monkeypatch, "volumes_ui")
+    events = [{"message": "no\nspace", **event}] if event else []
+    state = volumes.state(claim(phase="Pending"), lambda: events)
+    assert state["phase"] == phase
+    assert "\n" not in state["message"]
+
+
+def test_volumes_of_others_are_refused(files: Browser, cluster: Cluster):
+    cluster.allowed = False
+    body = {"name": "d", "mode": "ReadWriteOnce", "class": "{empty}", "size": "1Gi", "type": "x"}
+    viewers = "/api/namespaces/team/viewers"
+    for method, path, given in (
+        ("GET", PVCS, None), ("POST", PVCS, body), ("GET", f"{PVCS}/data", None),
+        ("DELETE", f"{PVCS}/data", None), ("GET", f"{PVCS}/data/pods", None),
+        ("GET", f"{PVCS}/data/events", None), ("POST", viewers, {"name": "data"}),
+        ("DELETE", f"{viewers}/data", None),
+    ):  # fmt: skip
+        assert files.send(method, path, given)[0] == 403, path
+    assert cluster.calls == []
