@@ -27,10 +27,10 @@ class KServeController(ServiceCharm):
         self.metrics = Metrics(self, port=8080)
 
     def reconcile(self) -> None:
-        level = self.choice("log-level", "debug", "info", "error")
+        options = self.options(kserve.Options)
         images = self.images()
-        resources = kserve.resources(self.config)
-        settings = kserve.settings(images, resources, str(self.config["domain"]))
+        resources = options.resources
+        settings = kserve.settings(images, resources, options.domain)
         bucket = self.object_store.get_or_none()
         certificate = self.certificate.current()
         self.cluster.apply(
@@ -43,7 +43,7 @@ class KServeController(ServiceCharm):
         )
         self.workload.run(
             command="/manager --metrics-addr=:8080 --health-probe-addr=:8081 --webhook-port=9443"
-            f" --leader-elect --zap-log-level={level}",
+            f" --leader-elect --zap-log-level={options.log_level}",
             files={
                 f"{CERTIFICATES}/tls.crt": certificate.chain,
                 f"{CERTIFICATES}/tls.key": File(certificate.key, mode=0o600),

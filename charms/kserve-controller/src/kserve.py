@@ -5,33 +5,36 @@ Source of the keys: pkg/apis/serving/v1beta1/configmap.go and pkg/credentials of
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from charmed_mlops import Blocked
+import pydantic
+
+from charmed_mlops import Quantity
 from charmed_mlops.interfaces.s3 import Bucket
 
-# https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
-_QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
 
+class Options(pydantic.BaseModel):
+    """The charm's options; what a predictor gets unless its InferenceService says otherwise."""
 
-def resources(config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """What a predictor's container requests and is limited to, unless it says otherwise.
+    log_level: Literal["debug", "info", "error"]
+    domain: str
+    predictor_cpu_request: Quantity
+    predictor_cpu_limit: Quantity
+    predictor_memory_request: Quantity
+    predictor_memory_limit: Quantity
 
-    Raises:
-        Blocked: an option is not a Kubernetes quantity.
-    """
-    found: dict[str, dict[str, str]] = {"requests": {}, "limits": {}}
-    for resource in ("cpu", "memory"):
-        for option, part in (("request", "requests"), ("limit", "limits")):
-            name = f"predictor-{resource}-{option}"
-            value = str(config[name])
-            if not _QUANTITY.fullmatch(value):
-                raise Blocked(f"config {name}={value}: must be a quantity such as 500m or 2Gi")
-            found[part][resource] = value
-    return found
+    @property
+    def resources(self) -> dict[str, dict[str, str]]:
+        """As a container has them."""
+        return {
+            "requests": {
+                "cpu": self.predictor_cpu_request,
+                "memory": self.predictor_memory_request,
+            },
+            "limits": {"cpu": self.predictor_cpu_limit, "memory": self.predictor_memory_limit},
+        }
 
 
 def settings(

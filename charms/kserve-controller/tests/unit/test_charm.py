@@ -139,7 +139,7 @@ def test_a_refusal_blocks(context):
 @pytest.mark.parametrize(
     ("option", "value", "text"),
     [
-        ("log-level", "loud", "must be one of debug, info, error"),
+        ("log-level", "loud", "must be one of debug, info or error"),
         ("images", "[", "must be a YAML map"),
         ("images", "{oven: x}", "no image 'oven'"),
         ("images", "{mlserver: 'a b'}", "not an image reference"),
