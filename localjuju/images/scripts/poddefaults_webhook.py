@@ -4,15 +4,9 @@ A pod whose labels a PodDefault selects gets what the PodDefault holds. A pod th
 thing with another value is refused, as upstream refuses it.
 """
 
-import base64
-import http.server
 import json
-import os
-import socket
-import ssl
-import threading
-import time
 
+import admission
 import stand_in
 from stand_in import ApiError, Kubernetes, log
 
@@ -154,11 +148,7 @@ def response(request, defaults):
         name = pod["metadata"].get("name") or pod["metadata"].get("generateName")
         message = f"conflict occurred while applying poddefaults on pod {name}: {error}"
         return {**answer, "allowed": False, "status": {"message": message}}
-    patch = [{"op": "replace", "path": f"/{part}", "value": made[part]} for part in (
-        "metadata", "spec"
-    )]  # fmt: skip
-    encoded = base64.b64encode(json.dumps(patch).encode()).decode()
-    return {**answer, "patchType": "JSONPatch", "patch": encoded}
+    return {**answer, **admission.patched(metadata=made["metadata"], spec=made["spec"])}
 
 
 class Webhook(stand_in.Handler):
@@ -191,37 +181,6 @@ class Webhook(stand_in.Handler):
         self.answer(200, {**kind, "response": made})
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Shakes hands in the connection's own thread, so that nobody holds up the others."""
-
-    tls: ssl.SSLContext
-    request_queue_size = 128
-
-    def finish_request(self, request, client_address):
-        assert isinstance(request, socket.socket)
-        request.settimeout(30)
-        try:
-            with self.tls.wrap_socket(request, server_side=True) as secured:
-                super().finish_request(secured, client_address)
-        except OSError as error:
-            log(f"connection of {client_address[0]}: {error}")
-
-
-def follow(files, load):
-    """Loads the certificate again when its files have changed; a pair that is half new, later."""
-    known = [os.stat(file).st_mtime_ns for file in files]
-    while True:
-        time.sleep(1)
-        try:
-            found = [os.stat(file).st_mtime_ns for file in files]
-            if found != known:
-                load(*files)
-                known = found
-                log("certificate loaded again")
-        except (OSError, ssl.SSLError) as error:
-            log(f"certificate not loaded: {error}")
-
-
 def main():
     """Serves until it is ended."""
     given = stand_in.flags(
@@ -233,11 +192,8 @@ def main():
     )
     files = (given["tlsCertFile"], given["tlsKeyFile"])
     Webhook.api = Kubernetes()
-    Server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    Server.tls.load_cert_chain(*files)
-    threading.Thread(target=follow, args=(files, Server.tls.load_cert_chain), daemon=True).start()
     log(f"stand-in for the PodDefaults webhook: serving on {given['webhookPort']}")
-    Server(("", int(given["webhookPort"])), Webhook).serve_forever()
+    admission.serve(int(given["webhookPort"]), Webhook, *files)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,10 @@ import base64
 import datetime
 import importlib
 import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -266,7 +270,12 @@ def test_a_notebook_is_looked_at_once_a_period(notebooks: ModuleType):
 
 @pytest.mark.parametrize(
     ("script", "flag"),
-    [("poddefaults_webhook", "-tls-cert-file=x"), ("notebook_controller", "--leader-elect")],
+    [
+        ("poddefaults_webhook", "-tls-cert-file=x"),
+        ("notebook_controller", "--leader-elect"),
+        ("tensorboard_controller", "--enable-leader-election"),
+        ("pvcviewer_controller", "--webhook-port=1"),
+    ],
 )
 def test_a_flag_that_upstream_does_not_know_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], script: str, flag: str
@@ -402,3 +411,153 @@ def test_a_scheduling_that_is_neither_true_nor_false_is_refused(tensorboards: Mo
     assert tensorboards.is_near_the_claim({"RWO_PVC_SCHEDULING": "true"}) is True
     with pytest.raises(ValueError, match="neither true nor false"):
         tensorboards.is_near_the_claim({"RWO_PVC_SCHEDULING": "yes"})
+
+
+# Volume viewers ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def viewers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The PVCViewer controller."""
+    return load(monkeypatch, "pvcviewer_controller")
+
+
+def viewer(**spec: Any) -> dict[str, Any]:
+    networking = {"basePrefix": "/pvcviewers", "targetPort": 8080, "rewrite": "/"}
+    return {
+        "apiVersion": "kubeflow.org/v1alpha1",
+        "kind": "PVCViewer",
+        "metadata": {"name": "data", "namespace": "team", "uid": "1"},
+        "spec": {"pvc": "data", "networking": networking, **spec},
+    }
+
+
+def reviewed(viewers: ModuleType, verb: str, given: dict[str, Any]) -> dict[str, Any]:
+    path = f"/{verb}-kubeflow-org-v1alpha1-pvcviewer"
+    return viewers.response(path, {"uid": "u", "object": given})
+
+
+def test_what_a_viewer_leaves_out_is_filled_in_and_then_valid(viewers: ModuleType):
+    answer = reviewed(viewers, "mutate", viewer())
+    ((patch,)) = json.loads(base64.b64decode(answer["patch"]))
+    (container,) = patch["value"]["podSpec"]["containers"]
+    environment = {each["name"]: each["value"] for each in container["env"]}
+    assert environment["FB_BASEURL"] == "/pvcviewers/team/data/"
+    given = viewer(**patch["value"])
+    assert reviewed(viewers, "validate", given) == {"uid": "u", "allowed": True}
+
+
+def test_a_viewer_that_says_what_runs_it_stays_as_it_is(viewers: ModuleType):
+    own = {"containers": [{"name": "main"}]}
+    answer = reviewed(viewers, "mutate", viewer(podSpec=own))
+    ((patch,)) = json.loads(base64.b64decode(answer["patch"]))
+    assert patch["value"]["podSpec"] == own
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"pvc": ""}, "PVC name must be specified"),
+        ({}, "PodSpec must be specified"),
+        ({"podSpec": {"containers": [{"name": "main"}]}}, "PVC data must be used in the podSpec"),
+    ],
+)
+def test_a_viewer_without_its_volume_is_refused_with_the_reason(
+    viewers: ModuleType, spec: dict[str, Any], why: str
+):
+    answer = reviewed(viewers, "validate", viewer(**spec))
+    assert (answer["allowed"], answer["status"]["message"]) == (False, why)
+
+
+def test_a_viewer_becomes_a_deployment_behind_a_service(viewers: ModuleType):
+    given = viewer(podSpec={"containers": [{"name": "main"}], "affinity": {"of": "nobody"}})
+    made = viewers.deployment(given, {"of": "us"})
+    labels = {
+        "app.kubernetes.io/name": "data",
+        "app.kubernetes.io/instance": "pvcviewer-data",
+        "app.kubernetes.io/part-of": "pvc-viewer",
+    }
+    assert made["metadata"]["name"] == "pvcviewer-data"
+    assert made["spec"]["template"]["metadata"]["labels"] == labels
+    assert made["spec"]["template"]["spec"]["affinity"] == {"of": "us"}
+    assert made["spec"]["strategy"] == {"type": "Recreate"}
+    behind = viewers.service(given)
+    assert behind["metadata"]["name"] == "pvcviewer-data"
+    assert behind["spec"]["selector"] == labels
+    assert behind["spec"]["ports"] == [{"name": "http", "port": 80, "targetPort": 8080}]
+
+
+def test_a_viewer_is_ready_when_its_deployment_is(viewers: ModuleType):
+    conditions = [{"type": "Available", "status": "True"}]
+    found = {"spec": {"replicas": 1}, "status": {"readyReplicas": 1, "conditions": conditions}}
+    seen = viewers.status(viewer(), found)
+    assert seen == {"ready": True, "conditions": conditions, "url": "/pvcviewers/team/data/"}
+    assert viewers.status({**viewer(), "status": seen}, found) == seen
+    assert viewers.status(viewer(), {"spec": {"replicas": 1}})["ready"] is False
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The URL of a volume's files behind its prefix, and their folder."""
+    filebrowser = load(monkeypatch, "filebrowser")
+    root = tmp_path / "srv"
+    (root / "runs").mkdir(parents=True)
+    (root / "runs" / "a&b.txt").write_text("one")
+    (root / "away").symlink_to(tmp_path)
+    (tmp_path / "secret").write_text("s")
+    handler = type("Files", (filebrowser.Files,), {"root": root, "base": "/pvcviewers/t/d/"})
+    server = filebrowser.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}", root
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def fetch(
+    url: str, method: str = "GET", data: bytes | None = None, is_page: bool = True
+) -> tuple[int, str]:
+    headers = {"X-Auth": "page"} if is_page else {}
+    request = urllib.request.Request(url, data, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_files_of_a_volume_are_listed_and_fetched(files: tuple[str, Path]):
+    url, _ = files
+    code, page = fetch(f"{url}/runs/")
+    assert code == 200
+    assert "stand-in" in page
+    assert 'href="/pvcviewers/t/d/runs/a%26b.txt">a&amp;b.txt<' in page
+    assert fetch(f"{url}/runs/a%26b.txt") == (200, "one")
+    assert fetch(f"{url}/pvcviewers/t/d/runs/a%26b.txt") == (200, "one")
+    assert fetch(f"{url}/health")[0] == 200
+    assert fetch(f"{url}/none")[0] == 404
+
+
+@pytest.mark.parametrize("path", ["away/secret", "../secret", "..%2fsecret"])
+def test_no_file_outside_of_the_volume_is_reached(files: tuple[str, Path], path: str):
+    url, root = files
+    assert fetch(f"{url}/{path}")[0] == 404
+    for method in ("POST", "DELETE"):
+        said = fetch(f"{url}/api/resources/{path}", method, b"x")
+        assert said[0] == 404
+    assert (root.parent / "secret").read_text() == "s"
+
+
+def test_a_file_is_uploaded_and_deleted_by_the_page_alone(files: tuple[str, Path]):
+    url, root = files
+    target = f"{url}/api/resources/new/file.txt"
+    assert fetch(target, "POST", b"two", is_page=False)[0] == 401
+    assert fetch(target, "DELETE", is_page=False)[0] == 401
+    assert fetch(target, "POST", b"two")[0] == 200
+    assert (root / "new" / "file.txt").read_text() == "two"
+    assert fetch(target, "DELETE")[0] == 200
+    assert not (root / "new" / "file.txt").exists()
+    assert fetch(target, "DELETE")[0] == 409
+    assert fetch(f"{url}/api/resources/", "DELETE")[0] == 404
