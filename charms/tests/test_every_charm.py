@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ NAMES = [folder.name for folder in FOLDERS]
 PLAYED = {"mariadb", "object-store", "resource-broker"}
 SETTLING = [folder for folder in FOLDERS if folder.name not in PLAYED]
 KUBERNETES = "1.35"
+LOKI = "loki_push_api"
 
 
 @pytest.fixture(params=SETTLING, ids=[folder.name for folder in SETTLING])
@@ -123,6 +125,23 @@ def test_a_second_run_writes_nothing_and_restarts_nothing(any_charm):
     assert {(s.label, str(s.latest_content)) for s in after.secrets} == {
         (s.label, str(s.latest_content)) for s in before.secrets
     }
+
+
+def test_a_charm_with_a_workload_can_send_its_log_to_loki(folder):
+    meta = merged(folder)
+    assert not meta.get("containers") or meta["requires"]["logging"]["interface"] == LOKI
+
+
+def test_every_workload_s_log_goes_to_each_related_loki(any_charm):
+    url = "http://loki-0.loki-endpoints.cos:3100/loki/api/v1/push"
+    loki = testing.Relation(
+        "logging", LOKI, remote_units_data={0: {"endpoint": json.dumps({"url": url})}}
+    )
+    out = any_charm.settled(loki)
+    for container in out.containers:
+        (target,) = container.plan.log_targets.values()
+        assert (target.location, target.services) == (url, ["all"])
+        assert target.labels["juju_charm"] == any_charm.name
 
 
 def test_no_secret_shows_in_a_databag_a_command_or_a_check(any_charm):

@@ -12,6 +12,12 @@ from charmed_mlops.testing import ROOT, merged
 from localjuju.node.values import quantity
 
 BUNDLES = sorted((ROOT / "bundle").rglob("*.yaml"))
+# The offers of COS Lite: https://github.com/canonical/cos-lite-bundle/tree/main/overlays
+COS = {
+    ("prometheus-scrape", "metrics-endpoint"): ("prometheus_scrape", "requires"),
+    ("grafana-dashboards", "grafana-dashboard"): ("grafana_dashboard", "requires"),
+    ("loki-logging", "logging"): ("loki_push_api", "provides"),
+}
 SINGLE = {
     folder.name
     for folder in (ROOT / "charms").iterdir()
@@ -24,7 +30,7 @@ def applications(*files: Path) -> dict[str, dict[str, Any]]:
     return {
         name: spec
         for file in files
-        for name, spec in yaml.safe_load(file.read_text())["applications"].items()
+        for name, spec in (yaml.safe_load(file.read_text()).get("applications") or {}).items()
         if "charm" in spec or len(files) == 1
     }
 
@@ -48,11 +54,17 @@ def test_applications_have_charms_with_such_options_and_resources(file: Path):
 
 @pytest.mark.parametrize("file", BUNDLES, ids=[file.stem for file in BUNDLES])
 def test_relations_join_a_requirer_and_a_provider_of_one_interface(file: Path):
-    for relation in yaml.safe_load(file.read_text()).get("relations") or []:
+    document = yaml.safe_load(file.read_text())
+    for relation in document.get("relations") or []:
         roles = set()
         interfaces = set()
         for side in relation:
             name, _, endpoint = side.partition(":")
+            if name in document.get("saas", {}):
+                interface, role = COS[name, endpoint]
+                roles.add(role)
+                interfaces.add(interface)
+                continue
             meta = charm(name)
             (role,) = [each for each in ("requires", "provides") if endpoint in meta.get(each, {})]
             roles.add(role)
@@ -76,3 +88,17 @@ def test_ha_scales_every_application_that_can_have_several_units_and_no_other():
     assert applications(ROOT / "bundle/overlays/ha.yaml") == {
         name: {"scale": 3} for name in applications(*BUNDLES) if name not in SINGLE
     }
+
+
+def test_cos_gets_all_that_the_bundle_can_give_it():
+    document = yaml.safe_load((ROOT / "bundle/overlays/cos.yaml").read_text())
+    interfaces = {interface for interface, _ in COS.values()}
+    wanted = {
+        f"{name}:{endpoint}"
+        for name in applications(ROOT / "bundle/bundle.yaml")
+        for role in ("requires", "provides")
+        for endpoint, spec in (charm(name).get(role) or {}).items()
+        if spec["interface"] in interfaces
+    }
+    assert {ours for ours, _ in document["relations"]} == wanted
+    assert set(document["saas"]) == {name for name, _ in COS}

@@ -65,7 +65,8 @@ def test_every_overlay_that_adds_applications_has_a_variable():
         file.stem
         for file in (ROOT / "bundle/overlays").glob("*.yaml")
         if any(
-            "charm" in spec for spec in yaml.safe_load(file.read_text())["applications"].values()
+            "charm" in spec
+            for spec in (yaml.safe_load(file.read_text()).get("applications") or {}).values()
         )
     }
     assert set(terraform.OVERLAYS) == adding
