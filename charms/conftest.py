@@ -9,7 +9,20 @@ import pytest
 
 from charmed_mlops import kubernetes
 from charmed_mlops.testing import Charm, loaded
+from charms import kubernetes_server
 from charms.kubernetes_double import Api, served
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers the marker of tests that need built Kubernetes programs."""
+    config.addinivalue_line("markers", "engine: needs kube-apiserver and etcd, built once by `up`")
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Of the administrator of a real API server."""
+    with kubernetes_server.started(tmp_path_factory.mktemp("api")) as found:
+        yield found
 
 
 @pytest.fixture

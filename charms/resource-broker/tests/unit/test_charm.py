@@ -19,6 +19,7 @@ from charmed_mlops.interfaces.manifests import (
     digest,
     pack,
 )
+from charmed_mlops.testing import loaded
 
 CHARM = Path(__file__).parents[2]
 META = yaml.safe_load((CHARM / "charmcraft.yaml").read_text())
@@ -271,14 +272,10 @@ def test_without_trust_it_says_what_to_do(context, modules, monkeypatch):
 
 @pytest.mark.engine
 def test_kserve_controller_s_definitions_are_taken_by_a_real_api_server(cluster, modules):
-    import jinja2
-
-    folder = CHARM.parent / "kserve-controller" / "src" / "manifests"
-    loader = jinja2.FileSystemLoader(folder)
-    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined)
-    text = environment.get_template("10-definitions.yaml.j2").render()
+    with loaded(CHARM.parent / "kserve-controller") as kserve:
+        declared = kserve.manifests(kserve.settled())
+    manifests = [each for each in declared if each["kind"] == "CustomResourceDefinition"]
     book = modules["inventory"].Book(cluster, "resource-broker", "shop")
-    manifests = [document for document in yaml.safe_load_all(text) if document]
     service = thing(
         "serving.kserve.io/v1beta1",
         "InferenceService",
