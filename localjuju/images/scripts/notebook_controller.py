@@ -122,6 +122,23 @@ def status(notebook, found, pod):
     }
 
 
+def reissued(notebook, event):
+    """An event of the notebook's StatefulSet, as one of the notebook: there people look for it."""
+    metadata = notebook["metadata"]
+    place = {key: metadata[key] for key in ("name", "namespace", "uid")}
+    kept = ("type", "reason", "count", "firstTimestamp", "lastTimestamp")
+    return {
+        **{key: event[key] for key in kept if event.get(key) is not None},
+        "metadata": {
+            "name": f"{metadata['name']}.{event['metadata']['uid']}",
+            "namespace": metadata["namespace"],
+        },
+        "involvedObject": {"apiVersion": "kubeflow.org/v1", "kind": "Notebook", **place},
+        "message": f"Reissued from statefulset/{metadata['name']}: {event['message']}",
+        "source": {"component": "notebook-controller"},
+    }
+
+
 def now():
     """The time, as annotations have it."""
     return datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
@@ -191,8 +208,20 @@ class Controller:
         path = f"/apis/kubeflow.org/v1/namespaces/{namespace}/notebooks/{name}"
         if notebook.get("status") != wanted:
             self._api.call("PUT", f"{path}/status", {**notebook, "status": wanted})
+        if pod is None:
+            self._tell_why(notebook)
         if self._culling:
             self._cull(notebook, path, pod)
+
+    def _tell_why(self, notebook):
+        """Says in the notebook's events why its StatefulSet makes no pod, such as a full quota."""
+        metadata = notebook["metadata"]
+        path = f"/api/v1/namespaces/{metadata['namespace']}/events"
+        chosen = f"involvedObject.kind%3DStatefulSet,involvedObject.name%3D{metadata['name']}"
+        for event in self._api.call("GET", f"{path}?fieldSelector={chosen}")["items"]:
+            is_own = event["metadata"]["creationTimestamp"] >= metadata["creationTimestamp"]
+            if event.get("type") == "Warning" and is_own:
+                self._api.create(path, reissued(notebook, event))
 
     def _put(self, path, wanted, fields):
         """Creates an object or sets fields of its spec; the server knows what is no change."""

@@ -231,6 +231,21 @@ def test_the_status_is_of_the_notebook_s_own_container(notebooks: ModuleType):
     assert found["readyReplicas"] == 0
 
 
+def test_why_there_is_no_pod_is_said_of_the_notebook(notebooks: ModuleType):
+    event = {
+        "type": "Warning",
+        "reason": "FailedCreate",
+        "message": "exceeded quota",
+        "metadata": {"uid": "u1"},
+        "series": None,
+    }
+    made = notebooks.reissued(notebook(), event)
+    assert made["metadata"] == {"name": "lab.u1", "namespace": "team"}
+    assert made["message"] == "Reissued from statefulset/lab: exceeded quota"
+    assert (made["type"], made["reason"]) == ("Warning", "FailedCreate")
+    assert (made["involvedObject"]["kind"], made["involvedObject"]["uid"]) == ("Notebook", "1")
+
+
 def kernel(state: str, minutes_ago: int) -> dict[str, str]:
     last = NOON - datetime.timedelta(minutes=minutes_ago)
     return {"execution_state": state, "last_activity": last.isoformat()}
