@@ -6,12 +6,10 @@ file run in order on one model, whose name is not `kubeflow`.
 
 from __future__ import annotations
 
-import html.parser
 import json
 import secrets
-import ssl
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +17,11 @@ import httpx2
 import jubilant
 import pytest
 import yaml
+from browsers import NewClient, browsers, is_login, login, settle
 from reach import Reach
 
 ROOT = Path(__file__).parents[2]
 SETTLE_SECONDS = 900.0
-PORT = 8443
 NEEDED = {
     "resource-broker", "mariadb", "object-store", "mlflow", "profiles", "dex", "oauth2-proxy",
     "gateway", "notebook-controller", "dashboard",
@@ -42,32 +40,6 @@ class Echo(http.server.BaseHTTPRequestHandler):
 
 http.server.ThreadingHTTPServer(("0.0.0.0", 8000), Echo).serve_forever()
 """
-NewClient = Callable[[], httpx2.Client]
-
-
-class Fields(html.parser.HTMLParser):
-    """The names of a page's fields."""
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.names: set[str] = set()
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "input":
-            self.names.add(dict(attrs).get("name") or "")
-
-
-def is_login(answer: httpx2.Response) -> bool:
-    """Whether it is the form to log in with."""
-    return answer.status_code == 200 and {"login", "password"} <= Fields(answer.text).names
-
-
-def login(client: httpx2.Client, name: str, password: str, path: str) -> httpx2.Response:
-    """Opens a page, fills in the form that it leads to, and says what that leads to."""
-    form = client.get(path)
-    assert is_login(form), (form.url, form.status_code, form.text)
-    return client.post(form.url, data={"login": name, "password": password})
 
 
 @pytest.fixture(scope="module")
@@ -104,42 +76,11 @@ def stack(juju: jubilant.Juju, charms: Path, tmp_path_factory: pytest.TempPathFa
     return juju
 
 
-def namespace_of(juju: jubilant.Juju) -> str:
-    """The model's namespace."""
-    return (juju.model or "").rpartition(":")[2]
-
-
 @pytest.fixture(scope="module")
 def new_client(stack: jubilant.Juju, reach: Reach) -> Iterator[NewClient]:
     """Makes browsers without a screen, which trust only the gateway's CA."""
-    shown = stack.run("gateway/0", "get-ca").results
-    place = urllib.parse.urlsplit(shown["url"])
-    context = ssl.create_default_context(cadata=shown["ca"])
-
-    def named(request: httpx2.Request) -> None:
-        # as if DNS led here: the certificate has to be that of the name
-        request.extensions["sni_hostname"] = place.hostname
-        request.headers["Host"] = place.netloc
-
-    with reach.forward(namespace_of(stack), "gateway", PORT) as url:
-        clients: list[httpx2.Client] = []
-
-        def make() -> httpx2.Client:
-            clients.append(
-                httpx2.Client(
-                    base_url=url.replace("http://", "https://"),
-                    verify=context,
-                    timeout=60,
-                    follow_redirects=True,
-                    headers={"Accept": "text/html"},
-                    event_hooks={"request": [named]},
-                )
-            )
-            return clients[-1]
-
+    with browsers(stack, reach) as make:
         yield make
-        for client in clients:
-            client.close()
 
 
 @pytest.fixture(scope="module")
@@ -151,15 +92,6 @@ def users(stack: jubilant.Juju) -> dict[str, str]:
         found[name] = task.results["password"]
     settle(stack)
     return found
-
-
-def settle(juju: jubilant.Juju) -> None:
-    """Waits until nothing is left to be done."""
-    juju.wait(
-        lambda status: jubilant.all_active(status) and jubilant.all_agents_idle(status),
-        error=jubilant.any_error,
-        timeout=300,
-    )
 
 
 @pytest.fixture(scope="module")
