@@ -9,7 +9,16 @@ import api
 import kserve
 import ops
 
-from charmed_mlops import ClusterResources, File, Http, Metrics, S3Requirer, ServiceCharm, Where
+from charmed_mlops import (
+    ClusterResources,
+    File,
+    Http,
+    Metrics,
+    S3Requirer,
+    ServiceCharm,
+    Where,
+    proxy,
+)
 from charmed_mlops.certificates import WebhookCertificate
 
 VERSION = "0.16.0"
@@ -37,6 +46,7 @@ class KServeController(ServiceCharm):
             images=images,
             resources=resources,
             settings=settings,
+            proxy=proxy.variables(options.http_proxy, options.https_proxy, options.no_proxy),
             storage=kserve.storage(bucket) if bucket else None,
             storage_secret=f"{self.app.name}-storage",
             ca=certificate.ca,

@@ -20,6 +20,9 @@ class Options(pydantic.BaseModel):
 
     log_level: Literal["debug", "info", "error"]
     domain: str
+    http_proxy: str
+    https_proxy: str
+    no_proxy: str
     predictor_cpu_request: Quantity
     predictor_cpu_limit: Quantity
     predictor_memory_request: Quantity

@@ -308,3 +308,35 @@ def test_hugging_face_models_have_shared_memory(charm):
     (server,) = runtime["spec"]["containers"]
     assert server["volumeMounts"] == [{"mountPath": "/dev/shm", "name": "devshm"}]
     assert runtime["spec"]["volumes"] == [{"name": "devshm", "emptyDir": {"medium": "Memory"}}]
+
+
+def proxied(charm, **config: str) -> dict[str, dict[str, str]]:
+    """The variables of each container that fetches models, by its object's name."""
+    found = {}
+    for each in charm.manifests(charm.settled(config=config)):
+        spec = each.get("spec", {})
+        if each["kind"] == "ClusterServingRuntime":
+            (container,) = spec["containers"]
+        elif each["kind"] == "ClusterStorageContainer":
+            container = spec["container"]
+        else:
+            continue
+        variables = {item["name"]: item["value"] for item in container.get("env", [])}
+        assert len(variables) == len(container.get("env", []))
+        found[each["metadata"]["name"]] = variables
+    return found
+
+
+def test_the_proxy_reaches_the_storage_initializer_and_every_runtime(charm, monkeypatch):
+    monkeypatch.setenv("JUJU_CHARM_HTTPS_PROXY", "http://proxy:3128")
+    found = proxied(charm, **{"no-proxy": "intranet"})
+    assert {"default", "kserve-mlserver", "kserve-huggingfaceserver"} <= set(found)
+    for name, variables in found.items():
+        assert variables["HTTPS_PROXY"] == "http://proxy:3128", name
+        assert variables["no_proxy"].startswith("intranet,"), name
+    assert found["kserve-mlserver"]["MODELS_DIR"] == "/mnt/models"
+
+
+def test_without_a_proxy_no_container_has_its_variables(charm):
+    for name, variables in proxied(charm).items():
+        assert not [key for key in variables if "proxy" in key.lower()], name
