@@ -12,15 +12,14 @@ import yaml
 from charmed_mlops import Blocked, Quantity
 
 _REFERENCE = re.compile(r"[a-z0-9][\w.-]*([/:@][\w.:/@-]*)")
-# What users can be kept from changing, by the names of the form's fields.
+# What users can be kept from changing, by the names of the form's fields. Volumes are not among
+# them: upstream's page sends them all the same, and its back end then refuses every notebook.
 FIELDS = {
     "images": ("image", "imageGroupOne", "imageGroupTwo"),
     "image-pull-policy": ("imagePullPolicy",),
     "cpu": ("cpu",),
     "memory": ("memory",),
     "gpus": ("gpus",),
-    "workspace-volume": ("workspaceVolume",),
-    "data-volumes": ("dataVolumes",),
     "affinity": ("affinityConfig",),
     "tolerations": ("tolerationGroup",),
     "shared-memory": ("shm",),
@@ -210,6 +209,8 @@ def render(options: Options, images: Mapping[str, str]) -> str:
         "configurations": {"value": options.configurations},
         "environment": {"value": {}, "readOnly": False},  # PodDefaults are for that
     }
+    for field in ("workspaceVolume", "dataVolumes"):
+        form[field]["readOnly"] = False
     for option, fields in FIELDS.items():
         for field in fields:
             form[field]["readOnly"] = option in options.read_only

@@ -71,7 +71,7 @@ async function create() {
     shm: () => config.shm.value, environment: () => JSON.stringify(config.environment.value),
   };
   for (const [each, value] of Object.entries(offered)) if (free(each)) body[each] = value();
-  if (free("image")) body[custom ? "customImage" : "image"] = custom || picked.value;
+  if (free("image")) body.image = custom || picked.value;
   if (free("dataVolumes")) body.datavols = JSON.parse(
     JSON.stringify(config.dataVolumes.value).replaceAll("{notebook-name}", name));
   if (free("workspaceVolume")) body.workspace = workspace(name);

@@ -204,6 +204,8 @@ def test_the_home_volume_and_the_gpus_have_their_options(charm):
         ({"gpus": "2"}, "config gpus=2: set gpu-vendor too"),
         ({"affinity": "ssd"}, "config affinity=ssd: must be one of nothing, as none is on offer"),
         ({"read-only": "color"}, "config read-only=color: must be one of images, "),
+        ({"read-only": "workspace-volume"}, "config read-only=workspace-volume: must be one of "),
+        ({"read-only": "data-volumes"}, "config read-only=data-volumes: must be one of images, "),
         ({"tolerations": "[{groupKey: a, tolerations: []}]"}, "config tolerations.0.displayName="),
         ({"data-volumes": "[{mount: /d}]"}, "config data-volumes.0={'mount': '/d'}: needs either"),
     ],
