@@ -97,7 +97,6 @@ class Objects:
             raise ApiError(0, f"{wanted['kind']} {metadata['name']} is somebody else's")
         new = {field: wanted["spec"][field] for field in fields or wanted["spec"]}
         present["spec"] |= new
-        present["metadata"].pop("resourceVersion", None)
         return self._api.call("PUT", f"{path}/{metadata['name']}", present)
 
     def set_status(self, owner, plural, status):

@@ -576,3 +576,28 @@ def test_a_file_is_uploaded_and_deleted_by_the_page_alone(files: tuple[str, Path
     assert not (root / "new" / "file.txt").exists()
     assert fetch(target, "DELETE")[0] == 409
     assert fetch(f"{url}/api/resources/", "DELETE")[0] == 404
+
+
+def test_an_object_is_changed_only_as_it_was_read(monkeypatch: pytest.MonkeyPatch):
+    """Kubernetes takes no change of a custom resource that does not say which version it is of."""
+    viewers = load(monkeypatch, "viewers")
+    owner = viewer()
+    made = viewers.route(owner, "data", "g", "*", "/p/", "/", "host", "30s")
+    present = {"metadata": {**made["metadata"], "resourceVersion": "7"}, "spec": {"hosts": []}}
+    sent: list[tuple[str, str, Any]] = []
+
+    class Api:
+        def get(self, path: str) -> Any:
+            return present
+
+        def call(self, *arguments: Any) -> Any:
+            sent.append(arguments)
+
+    viewers.Objects(Api()).put(made)
+    ((method, path, body),) = sent
+    assert (method, path.rpartition("/")[2]) == ("PUT", "data")
+    assert body["metadata"]["resourceVersion"] == "7"
+    assert body["spec"] == made["spec"]
+    present["metadata"]["ownerReferences"] = []
+    with pytest.raises(load(monkeypatch, "stand_in").ApiError, match="somebody else's"):
+        viewers.Objects(Api()).put(made)
