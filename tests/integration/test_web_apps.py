@@ -1,0 +1,308 @@
+"""From the login to a notebook, a TensorBoard and a volume's files, as the web apps' pages do it.
+
+All of it goes through the gateway. The tests of this file run in order on one model.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import jubilant
+import pytest
+from browsers import NewClient, browsers, login, settle
+from bundles import deploy_part
+from reach import Reach
+
+WANTED = {
+    "resource-broker", "profiles", "dex", "oauth2-proxy", "gateway", "dashboard",
+    "admission-webhook", "notebook-controller", "jupyter-ui", "volumes-ui",
+    "pvcviewer-controller", "tensorboard-controller", "tensorboards-ui",
+}  # fmt: skip
+SECONDS = 120.0
+NOTEBOOK = {
+    "serverType": "jupyter",
+    "imagePullPolicy": "IfNotPresent",
+    "cpu": "0.1",
+    "memory": "0.5Gi",
+    "gpus": {"num": "none"},
+    "tolerationGroup": "none",
+    "affinityConfig": "none",
+    "configurations": [],
+    "shm": True,
+    "environment": "{}",
+    "datavols": [],
+}
+
+
+@pytest.fixture(scope="module")
+def stack(juju: jubilant.Juju, charms: Path, tmp_path_factory: pytest.TempPathFactory):
+    """The door and the notebooks, deployed and settled."""
+    folder = tmp_path_factory.mktemp("bundle")
+    return deploy_part(juju, charms, folder, ("door", "notebooks"), WANTED.__contains__)
+
+
+@pytest.fixture(scope="module")
+def new_client(stack: jubilant.Juju, reach: Reach) -> Iterator[NewClient]:
+    """Makes browsers."""
+    with browsers(stack, reach) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def passwords(stack: jubilant.Juju) -> dict[str, str]:
+    """Ann's and Bob's."""
+    names = ("ann@example.com", "bob@example.com")
+    tasks = {name: stack.run("dex/0", "add-user", {"email": name}) for name in names}
+    settle(stack)
+    return {name: task.results["password"] for name, task in tasks.items()}
+
+
+def logged_in(new_client: NewClient, passwords: dict[str, str], name: str) -> httpx2.Client:
+    client = new_client()
+    answer = login(client, name, passwords[name], "/")
+    assert answer.status_code == 200, answer.text
+    return client
+
+
+@pytest.fixture(scope="module")
+def ann(new_client: NewClient, passwords: dict[str, str]) -> httpx2.Client:
+    """A browser in which Ann is logged in."""
+    return logged_in(new_client, passwords, "ann@example.com")
+
+
+@pytest.fixture(scope="module")
+def bob(new_client: NewClient, passwords: dict[str, str]) -> httpx2.Client:
+    """A browser in which Bob is logged in."""
+    return logged_in(new_client, passwords, "bob@example.com")
+
+
+@pytest.fixture(scope="module")
+def team(stack: jubilant.Juju, reach: Reach) -> Iterator[str]:
+    """Ann's namespace."""
+    name = f"ann-{secrets.token_hex(3)}"
+    stack.run("profiles/0", "create-profile", {"name": name, "owner": "ann@example.com"})
+    reach.kubectl("wait", f"namespace/{name}", "--for=create", "--timeout=60s")
+    for each in ("serviceaccount/default-editor", "rolebinding/namespaceAdmin"):
+        reach.kubectl("-n", name, "wait", each, "--for=create", "--timeout=60s")
+    yield name
+    stack.run("profiles/0", "delete-profile", {"name": name, "confirm": True})
+    reach.kubectl("wait", f"namespace/{name}", "--for=delete", "--timeout=120s")
+
+
+def send(client: httpx2.Client, method: str, path: str, body: Any = None) -> httpx2.Response:
+    """Has the page's script send a request: with the cookie that the page set, in a header too."""
+    page = client.get(f"/{path.split('/')[1]}/")
+    headers = {
+        "X-XSRF-TOKEN": page.cookies.get("XSRF-TOKEN") or "",
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+        "Origin": f"https://{page.request.headers['Host']}",
+    }
+    return client.request(method, path, json=body, headers=headers)
+
+
+def get(client: httpx2.Client, path: str) -> Any:
+    """What an app says."""
+    answer = client.get(path, headers={"Accept": "application/json"})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def wait_for(what: Callable[[], Any]) -> Any:
+    """What it gives, once that is something."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        found = what()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {SECONDS:.0f} s"
+        time.sleep(0.5)
+
+
+def notebook_state(client: httpx2.Client, team: str, name: str) -> dict[str, str]:
+    """What the page shows of a notebook."""
+    found = get(client, f"/jupyter/api/namespaces/{team}/notebooks")["notebooks"]
+    return next(each["status"] for each in found if each["name"] == name)
+
+
+def spawn(client: httpx2.Client, team: str, name: str, **form: Any) -> httpx2.Response:
+    """Fills in the form for a new notebook."""
+    config = get(client, "/jupyter/api/config")["config"]
+    form = {"image": config["image"]["value"], "workspace": None, **form}
+    body = {**NOTEBOOK, "name": name, "namespace": team, **form}
+    return send(client, "POST", f"/jupyter/api/namespaces/{team}/notebooks", body)
+
+
+@pytest.fixture(scope="module")
+def lab(ann: httpx2.Client, team: str) -> str:
+    """Ann's notebook, spawned from the page and ready."""
+    claim = {
+        "metadata": {"name": "lab-workspace"},
+        "spec": {
+            "resources": {"requests": {"storage": "100Mi"}},
+            "accessModes": ["ReadWriteOnce"],
+        },
+    }
+    answer = spawn(ann, team, "lab", workspace={"mount": "/home/jovyan", "newPvc": claim})
+    assert answer.status_code == 200, answer.text
+    wait_for(lambda: notebook_state(ann, team, "lab")["phase"] == "ready")
+    return "lab"
+
+
+def test_each_page_says_that_it_is_a_stand_in(ann: httpx2.Client):
+    for app in ("jupyter", "volumes", "tensorboards"):
+        page = ann.get(f"/{app}/")
+        assert page.status_code == 200, page.text
+        assert "stand-in" in page.text
+        assert f'<base href="/{app}/">' in page.text
+
+
+def test_the_page_s_list_has_her_namespaces_and_no_other(
+    ann: httpx2.Client, bob: httpx2.Client, team: str
+):
+    def namespaces(client: httpx2.Client) -> list[str]:
+        return [each["namespace"] for each in get(client, "/api/workgroup/env-info")["namespaces"]]
+
+    assert namespaces(ann) == [team]
+    assert namespaces(bob) == []
+
+
+def test_a_notebook_from_the_page_is_a_jupyterlab_behind_the_gateway(
+    ann: httpx2.Client, team: str, lab: str
+):
+    base = f"/notebook/{team}/{lab}"
+    wait_for(lambda: ann.get(f"{base}/api").status_code == 200)
+    assert get(ann, f"{base}/api")["version"]
+    assert "jupyter" in ann.get(f"{base}/lab").text.lower()
+
+
+def test_a_change_without_the_page_s_token_is_refused(ann: httpx2.Client, team: str, lab: str):
+    path = f"/jupyter/api/namespaces/{team}/notebooks/{lab}"
+    answer = ann.patch(path, json={"stopped": True}, headers={"Accept": "application/json"})
+    assert answer.status_code == 403
+    assert notebook_state(ann, team, lab)["phase"] == "ready"
+
+
+def test_a_volume_s_files_are_seen_and_changed(ann: httpx2.Client, team: str, lab: str):
+    here = f"/volumes/api/namespaces/{team}"
+
+    def volume() -> dict[str, Any]:
+        return next(each for each in get(ann, f"{here}/pvcs")["pvcs"])
+
+    assert (volume()["name"], volume()["notebooks"]) == ("lab-workspace", [lab])
+    assert send(ann, "POST", f"{here}/viewers", {"name": "lab-workspace"}).status_code == 200
+    wait_for(lambda: volume()["viewer"]["status"] == "ready")
+    url = volume()["viewer"]["url"]
+    assert url == f"/pvcviewers/{team}/lab-workspace/"
+    host = f"https://{ann.get(url).request.headers['Host']}"
+    headers = {"X-Auth": "page", "Origin": host}
+    assert ann.post(f"{url}api/resources/note.txt", content=b"hi", headers=headers).is_success
+    assert "note.txt" in ann.get(url).text
+    assert get(ann, f"/notebook/{team}/{lab}/api/contents/note.txt")["content"] == "hi"
+
+
+def test_a_volume_in_use_is_not_deleted(ann: httpx2.Client, team: str, lab: str):
+    answer = send(ann, "DELETE", f"/volumes/api/namespaces/{team}/pvcs/lab-workspace")
+    assert answer.status_code == 409
+    assert f"{lab}-0" in answer.json()["log"]
+
+
+def test_a_tensorboard_reads_a_volume(ann: httpx2.Client, team: str, lab: str):
+    here = f"/tensorboards/api/namespaces/{team}/tensorboards"
+    body = {"name": "runs", "logspath": "pvc://lab-workspace/", "configurations": []}
+    assert send(ann, "POST", here, body).status_code == 200
+    wait_for(lambda: get(ann, here)["tensorboards"][0]["status"]["phase"] == "ready")
+    place = f"/tensorboard/{team}/runs"
+    wait_for(lambda: ann.get(f"{place}/data/environment").status_code == 200)
+    assert get(ann, f"{place}/data/environment")["data_location"] == "/tensorboard_logs/"
+    assert "TensorBoard" in ann.get(f"{place}/").text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/notebook/{team}/lab/api", None),
+        ("GET", "/tensorboard/{team}/runs/data/environment", None),
+        ("GET", "/pvcviewers/{team}/lab-workspace/", None),
+        ("GET", "/jupyter/api/namespaces/{team}/notebooks", None),
+        (
+            "POST",
+            "/jupyter/api/namespaces/{team}/notebooks",
+            {**NOTEBOOK, "name": "x", "image": "i"},
+        ),
+        ("PATCH", "/jupyter/api/namespaces/{team}/notebooks/lab", {"stopped": True}),
+        ("DELETE", "/jupyter/api/namespaces/{team}/notebooks/lab", None),
+        ("GET", "/jupyter/api/namespaces/{team}/pvcs", None),
+        ("GET", "/jupyter/api/namespaces/{team}/notebooks/lab/pod/lab-0/logs", None),
+        ("GET", "/volumes/api/namespaces/{team}/pvcs", None),
+        ("DELETE", "/volumes/api/namespaces/{team}/pvcs/lab-workspace", None),
+        ("POST", "/volumes/api/namespaces/{team}/viewers", {"name": "lab-workspace"}),
+        ("DELETE", "/volumes/api/namespaces/{team}/viewers/lab-workspace", None),
+        ("GET", "/tensorboards/api/namespaces/{team}/tensorboards", None),
+        ("DELETE", "/tensorboards/api/namespaces/{team}/tensorboards/runs", None),
+    ],
+)
+def test_another_user_is_refused(
+    bob: httpx2.Client, team: str, lab: str, method: str, path: str, body: Any
+):
+    place = path.format(team=team)
+    forged = {"kubeflow-userid": "ann@example.com"}
+    if "/api/namespaces/" in place:
+        answer = send(bob, method, place, body)
+        assert answer.json()["log"].startswith("User 'bob@example.com' is not authorized to ")
+        assert answer.status_code == 403
+    else:
+        assert bob.get(place).status_code == 403
+    if method == "GET":
+        assert bob.get(place, headers=forged).status_code == 403
+
+
+def test_an_image_that_cannot_be_pulled_is_said_in_one_line(ann: httpx2.Client, team: str):
+    assert spawn(ann, team, "bad", image="registry.invalid/none:1").status_code == 200
+    state = wait_for(
+        lambda: (found := notebook_state(ann, team, "bad"))["phase"] == "warning" and found
+    )
+    assert "registry.invalid/none:1" in state["message"]
+    assert "\n" not in state["message"]
+
+
+def test_a_full_quota_is_said_in_one_line(ann: httpx2.Client, team: str, reach: Reach):
+    reach.kubectl("-n", team, "create", "quota", "full", "--hard=pods=1")
+    try:
+        assert spawn(ann, team, "much").status_code == 200
+        state = wait_for(
+            lambda: (found := notebook_state(ann, team, "much"))["phase"] == "warning" and found
+        )
+        assert "exceeded quota: full" in state["message"]
+        assert "\n" not in state["message"]
+    finally:
+        reach.kubectl("-n", team, "delete", "quota", "full")
+
+
+def test_a_notebook_is_stopped_and_deleted_and_its_volume_stays(
+    ann: httpx2.Client, team: str, lab: str
+):
+    here = f"/jupyter/api/namespaces/{team}/notebooks"
+    assert send(ann, "PATCH", f"{here}/{lab}", {"stopped": True}).status_code == 200
+    wait_for(lambda: notebook_state(ann, team, lab)["phase"] == "stopped")
+    assert send(ann, "PATCH", f"{here}/{lab}", {"stopped": True}).status_code == 409
+    assert ann.get(f"/notebook/{team}/{lab}/api").status_code >= 500
+    for name in (lab, "bad", "much"):
+        assert send(ann, "DELETE", f"{here}/{name}").status_code == 200
+    wait_for(lambda: not get(ann, here)["notebooks"])
+    volumes = get(ann, f"/volumes/api/namespaces/{team}/pvcs")["pvcs"]
+    assert [each["name"] for each in volumes] == ["lab-workspace"]
+
+
+def test_a_tensorboard_and_a_volume_are_deleted(ann: httpx2.Client, team: str, reach: Reach):
+    boards = f"/tensorboards/api/namespaces/{team}/tensorboards"
+    assert send(ann, "DELETE", f"{boards}/runs").status_code == 200
+    wait_for(lambda: not get(ann, boards)["tensorboards"])
+    volumes = f"/volumes/api/namespaces/{team}/pvcs"
+    wait_for(lambda: send(ann, "DELETE", f"{volumes}/lab-workspace").status_code == 200)
+    wait_for(lambda: not get(ann, volumes)["pvcs"])
