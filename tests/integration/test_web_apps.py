@@ -130,6 +130,16 @@ def notebook_state(client: httpx2.Client, team: str, name: str) -> dict[str, str
     return next(each["status"] for each in found if each["name"] == name)
 
 
+def wait_until_it_says(client: httpx2.Client, team: str, name: str, text: str) -> dict[str, str]:
+    """What the page shows of a notebook, once a text is in it."""
+
+    def found() -> dict[str, str] | None:
+        state = notebook_state(client, team, name)
+        return state if text in state["message"] else None
+
+    return wait_for(found)
+
+
 def spawn(client: httpx2.Client, team: str, name: str, **form: Any) -> httpx2.Response:
     """Fills in the form for a new notebook."""
     config = get(client, "/jupyter/api/config")["config"]
@@ -264,22 +274,16 @@ def test_another_user_is_refused(
 
 def test_an_image_that_cannot_be_pulled_is_said_in_one_line(ann: httpx2.Client, team: str):
     assert spawn(ann, team, "bad", image="registry.invalid/none:1").status_code == 200
-    state = wait_for(
-        lambda: (found := notebook_state(ann, team, "bad"))["phase"] == "warning" and found
-    )
-    assert "registry.invalid/none:1" in state["message"]
-    assert "\n" not in state["message"]
+    state = wait_until_it_says(ann, team, "bad", "registry.invalid/none:1")
+    assert (state["phase"], "\n" in state["message"]) == ("warning", False)
 
 
 def test_a_full_quota_is_said_in_one_line(ann: httpx2.Client, team: str, reach: Reach):
     reach.kubectl("-n", team, "create", "quota", "full", "--hard=pods=1")
     try:
         assert spawn(ann, team, "much").status_code == 200
-        state = wait_for(
-            lambda: (found := notebook_state(ann, team, "much"))["phase"] == "warning" and found
-        )
-        assert "exceeded quota: full" in state["message"]
-        assert "\n" not in state["message"]
+        state = wait_until_it_says(ann, team, "much", "exceeded quota: full")
+        assert (state["phase"], "\n" in state["message"]) == ("warning", False)
     finally:
         reach.kubectl("-n", team, "delete", "quota", "full")
 
