@@ -7,7 +7,8 @@ from accounts import Accounts, relation_user
 from backups import Backups
 from server import PORT, Server, new_password
 
-from charmed_mlops import ActionFailed, ServiceCharm
+from charmed_mlops import ActionFailed, S3Requirer, ServiceCharm
+from charmed_mlops.objects import Objects
 
 
 class Actions(ServiceCharm):
@@ -15,23 +16,34 @@ class Actions(ServiceCharm):
 
     server: Server
     accounts: Accounts
+    object_store: S3Requirer
 
-    def action_create_backup(self, _: dict) -> dict[str, str]:
+    def action_create_backup(self, params: dict) -> dict[str, str]:
         """Dump all databases."""
-        return Backups(self.workload, self.server).create()
+        return self._backups().create(keep=int(params.get("keep", 0)))
 
     def action_list_backups(self, _: dict) -> dict[str, str]:
         """The backups, a line each."""
-        return {"backups": Backups(self.workload, self.server).table()}
+        return {"backups": self._backups().table()}
+
+    def action_delete_backup(self, params: dict) -> dict[str, str]:
+        """Remove one backup."""
+        self._backups().delete(params["backup"])
+        return {"deleted": params["backup"]}
 
     def action_restore(self, params: dict) -> dict[str, str]:
         """Replace the databases by a backup's."""
         if not params.get("confirm"):
             raise ActionFailed("the present databases will be lost: add confirm=true")
-        Backups(self.workload, self.server).restore(params["backup"])
+        self._backups().restore(params["backup"])
         self.accounts.forget()
         self.converge()
         return {"restored": params["backup"]}
+
+    def _backups(self) -> Backups:
+        bucket = self.object_store.get_or_none()
+        objects = Objects(bucket, f"backups/{self.app.name}") if bucket else None
+        return Backups(self.workload, self.server, objects)
 
     def action_get_credentials(self, params: dict) -> dict[str, str]:
         """A user's name and password, and for an application's user how to log in."""

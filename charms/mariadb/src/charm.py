@@ -8,7 +8,7 @@ from accounts import Accounts
 from actions import Actions
 from server import PORT, Server, new_password
 
-from charmed_mlops import Blocked, DatabaseProvider, Exec
+from charmed_mlops import Blocked, DatabaseProvider, Exec, S3Requirer
 from charmed_mlops.interfaces.mysql import NAME
 
 
@@ -18,6 +18,7 @@ class MariaDB(Actions):
     def __init__(self, framework: ops.Framework):
         super().__init__(framework, container="mariadb")
         self.database = DatabaseProvider(self, "database")
+        self.object_store = S3Requirer(self, "s3")
         self.server = Server(self.workload)
         self.accounts = Accounts(self.workload, self.server)
 
@@ -42,6 +43,7 @@ class MariaDB(Actions):
         self.accounts.keep_root(root["password"])
         self.unit.set_workload_version(version)
         self._serve_relations(version)
+        self.object_store.get_or_none()  # asks for the bucket; the databases do not wait for it
 
     def _serve_relations(self, version: str) -> None:
         for request in self.database.requests(self._shared()):

@@ -6,9 +6,7 @@ command would need the new account's secret key as an argument, which any proces
 
 from __future__ import annotations
 
-import datetime
 import hashlib
-import hmac
 import http.client
 import json
 import re
@@ -18,7 +16,7 @@ import xml.etree.ElementTree as ET  # the answers are the gateway's own
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from charmed_mlops import CommandFailed
+from charmed_mlops import CommandFailed, sigv4
 
 PORT = 7070
 HEALTH = "/health"
@@ -149,7 +147,16 @@ class Gateway:
         host, port = self._url.hostname or "", self._url.port or 80
         connection = http.client.HTTPConnection(host, port, timeout=20)
         try:
-            sent = self._signed(method, path, body.encode(), headers or {})
+            sent = sigv4.signed(
+                method,
+                self._url.netloc,
+                path,
+                hashlib.sha256(body.encode()).hexdigest(),
+                access=self._access,
+                secret=self._secret,
+                region=self._region,
+                headers=headers,
+            )
             connection.request(method, path, body.encode(), sent)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
@@ -157,38 +164,6 @@ class Gateway:
             raise CommandFailed("gateway", -1, f"no answer: {error}") from None
         finally:
             connection.close()
-
-    def _signed(
-        self, method: str, path: str, body: bytes, headers: dict[str, str]
-    ) -> dict[str, str]:
-        """The headers of a signed request.
-
-        https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
-        """
-        now = datetime.datetime.now(datetime.timezone.utc)
-        stamp, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
-        digest = hashlib.sha256(body).hexdigest()
-        signed = {**headers, "host": self._url.netloc, "x-amz-content-sha256": digest}
-        signed["x-amz-date"] = stamp
-        names = ";".join(sorted(signed))
-        address, _, query = path.partition("?")
-        canonical = "\n".join(
-            [method, address, "&".join(sorted(query.split("&")))]
-            + [f"{name}:{signed[name]}" for name in sorted(signed)]
-            + ["", names, digest]
-        )
-        scope = f"{day}/{self._region}/s3/aws4_request"
-        text = "\n".join(
-            ["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()]
-        )
-        key = f"AWS4{self._secret}".encode()
-        for part in (*scope.split("/"), text):
-            key = hmac.new(key, part.encode(), hashlib.sha256).digest()
-        credential = f"Credential={self._access}/{scope}"
-        signed["authorization"] = (
-            f"AWS4-HMAC-SHA256 {credential}, SignedHeaders={names}, Signature={key.hex()}"
-        )
-        return signed
 
 
 def _allow(

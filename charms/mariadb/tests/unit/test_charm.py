@@ -41,7 +41,7 @@ def charm_type(monkeypatch):
 
 @pytest.fixture
 def context(charm_type) -> testing.Context:
-    keys = ("name", "containers", "resources", "storage", "provides")
+    keys = ("name", "containers", "resources", "storage", "provides", "requires")
     return testing.Context(
         charm_type,
         meta={key: META[key] for key in keys},
@@ -225,7 +225,7 @@ def test_wrong_config(context, tmp_path, config, message):
 
 
 def test_second_unit_is_blocked(charm_type, tmp_path):
-    keys = ("name", "containers", "resources", "storage", "provides")
+    keys = ("name", "containers", "resources", "storage", "provides", "requires")
     context = testing.Context(
         charm_type,
         meta={key: META[key] for key in keys},
@@ -501,3 +501,36 @@ def test_shared_databases_have_names_that_a_database_can_have(context, tmp_path)
     assert out.unit_status == testing.BlockedStatus(
         "config shared-databases: no database can be named 'a;b'"
     )
+
+
+def test_keep_removes_all_but_the_newest_backups(context, tmp_path):
+    (tmp_path / "backups").mkdir()
+    for day in ("20", "21", "22"):
+        name = f"202611{day}T031500Z"
+        manifest = {**BACKUP, "backup": name}
+        (tmp_path / f"backups/{name}.json").write_text(json.dumps(manifest))
+        (tmp_path / f"backups/{name}.sql.gz").write_text("dump")
+    ask = context.on.action("create-backup", params={"keep": 2})
+    run(context, ask, tmp_path, sql="mlflow\n", shell="abc\n42\n")
+    left = {file.name for file in (tmp_path / "backups").glob("2026112*T031500Z*")}
+    assert left == {"20261122T031500Z.json", "20261122T031500Z.sql.gz"}
+
+
+def test_a_backup_is_deleted_and_an_unknown_one_is_named(context, tmp_path):
+    (tmp_path / "backups").mkdir()
+    (tmp_path / "backups/20261124T031500Z.json").write_text(json.dumps(BACKUP))
+    run(context, context.on.action("delete-backup", params={"backup": BACKUP["backup"]}), tmp_path)
+    assert not list((tmp_path / "backups").iterdir())
+    again = context.on.action("delete-backup", params={"backup": BACKUP["backup"]})
+    with pytest.raises(testing.ActionFailed, match="no backup 20261124T031500Z"):
+        run(context, again, tmp_path)
+
+
+def test_the_databases_do_not_wait_for_the_bucket(context, tmp_path):
+    store, asks = testing.Relation("s3", remote_app_name="object-store"), relation()
+    out, sql = run(
+        context, context.on.config_changed(), tmp_path, relations=[store, asks], secrets=[root()]
+    )
+    assert "CREATE DATABASE IF NOT EXISTS `mlflow`" in sql
+    assert out.unit_status == testing.WaitingStatus("waiting for object-store to give a bucket")
+    assert out.get_relation(store.id).local_app_data["bucket"].endswith("-mariadb")
