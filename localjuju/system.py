@@ -24,6 +24,7 @@ MS_REC = 16384
 MS_PRIVATE = 1 << 18
 _MNT_DETACH = 2
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -80,6 +81,21 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
         OSError: the kernel refuses.
     """
     _check(_libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0), "prctl")
+
+
+def be_readable() -> None:
+    """Gives /proc/self back to this process's user, which a change of the user takes away.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    _check(_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl")
+
+
+def in_user_namespace() -> bool:
+    """Whether this process's users are not the machine's: the engine was started without root."""
+    with open("/proc/self/uid_map") as text:  # noqa: PTH123
+        return text.read().split() != ["0", "0", "4294967295"]
 
 
 def kill_group(leader: int, number: int = signal.SIGKILL) -> None:

@@ -24,7 +24,6 @@ def build(context: Context, extra: Mapping[str, str]) -> dict[str, str]:
     config = model["config"]
     environment = {
         "PATH": _PATH,
-        "HOME": "/root",
         "APT_LISTCHANGES_FRONTEND": "none",
         "DEBIAN_FRONTEND": "noninteractive",
         "LANG": "C.UTF-8",

@@ -13,7 +13,7 @@ from localjuju.agent.pebble import PebbleWatch
 from localjuju.agent.resolver import Adopt, Bury, Replace, Skip, Step, Wait, choose
 from localjuju.agent.services import Services
 from localjuju.agent.view import View, load, pod_name
-from localjuju.model import applications, clock, relations, statuses, tasks
+from localjuju.model import applications, clock, provision, relations, statuses, tasks
 from localjuju.model.changes import Changes
 
 _log = logging.getLogger(__name__)
@@ -127,7 +127,10 @@ class Uniter:
         assert view.pod is not None
         state, application = view.state, view.application
         await asyncio.to_thread(
-            self._services.charms.install, application["charm"], self._charm_folder()
+            self._services.charms.install,
+            application["charm"],
+            self._charm_folder(),
+            provision.charm_ids(applications.charm_of(self._services.db, application)),
         )
         changed = (application["charm"], application["modified"]) != (state.charm, state.modified)
         state.upgrade = state.installed and (state.upgrade or changed)

@@ -19,6 +19,7 @@ from localjuju.progress import Progress
 
 _OWN = Path(__file__).with_name("catalogue.yaml")
 _VARIABLE = "LOCALJUJU_IMAGES"
+_NOT_IN_TREE = {"user", "writable"}  # how it is run; the tree is the same
 
 
 class Catalogue:
@@ -72,6 +73,7 @@ class Catalogue:
         else:
             builds.make_once(folder, lambda partial: makers.make(entry, partial, folder, progress))
             binds = (*binds, str(folder))
+        uid, gid = entry.ids()
         return Image(
             reference=reference,
             kind=entry.kind,
@@ -82,6 +84,10 @@ class Catalogue:
             workdir=entry.workdir,
             binds=binds,
             stand_in=entry.stand_in,
+            user=entry.user,
+            uid=uid,
+            gid=gid,
+            writable=entry.writable,
         )
 
 
@@ -121,7 +127,7 @@ def normalise(reference: str) -> str:
 
 def _folder_name(entry: Entry, binds: tuple[str, ...]) -> str:
     """Readable, and another one whenever what it is made from changes."""
-    content = f"{entry.model_dump_json()}{makers.inputs(entry)}{binds}"
+    content = f"{entry.model_dump_json(exclude=_NOT_IN_TREE)}{makers.inputs(entry)}{binds}"
     digest = hashlib.sha256(content.encode()).hexdigest()[:12]
     name = normalise(entry.reference).rpartition("/")[2].replace(":", "-")
     return f"{name}-{digest}"

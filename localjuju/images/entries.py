@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from localjuju import pythons
 
@@ -19,11 +19,59 @@ class _Entry(BaseModel):
     command: tuple[str, ...] = ()
     env: dict[str, str] = {}
     workdir: str = "/"
-    users: dict[str, int] = {}
-    """Users that the upstream image has, with their ids; the group is named like the user."""
+    users: dict[str, str] = {}
+    """Users that the upstream image has: `id`, with a group of that name and id, or `id:group`."""
+
+    user: str = ""
+    """As the upstream image's USER: `id`, `id:group`, or names that `users` has; root if empty."""
+
+    writable: tuple[str, ...] = ()
+    """Folders that are the user's; they are made where they are missing."""
 
     instead_of: str = ""
     """The upstream program that these play the part of; empty where they are upstream's own."""
+
+    @field_validator("users", mode="before")
+    @classmethod
+    def _users_as_text(cls, users: object) -> object:
+        return {k: str(v) for k, v in users.items()} if isinstance(users, dict) else users
+
+    @field_validator("user", mode="before")
+    @classmethod
+    def _user_as_text(cls, user: object) -> object:
+        return str(user) if isinstance(user, int) else user
+
+    @model_validator(mode="after")
+    def _check_users(self) -> _Entry:
+        for given in self.users.values():
+            if not all(part.isdigit() for part in given.split(":", 1)):
+                raise ValueError(f"{given} is no user id, nor user and group id")
+        self.ids()
+        for folder in self.writable:
+            if not folder.startswith("/") or ".." in folder.split("/"):
+                raise ValueError(f"writable: {folder} is no absolute path")
+        return self
+
+    def ids(self) -> tuple[int, int | None]:
+        """User and group id of the image's user; the group None where that is the user's own.
+
+        Raises:
+            ValueError: a name that `users` does not have.
+        """
+        user, _, group = self.user.partition(":")
+        uid, own = self._id(user) if user else (0, None)
+        return uid, self._id(group)[0] if group else own
+
+    def _id(self, name: str) -> tuple[int, int | None]:
+        """The id, and the group of a user that `users` names."""
+        if name.isdigit():
+            return int(name), None
+        if name == "root":
+            return 0, None
+        if name not in self.users:
+            raise ValueError(f"user {self.user}: users has no {name}")
+        number, _, group = self.users[name].partition(":")
+        return int(number), int(group or number)
 
     @property
     def stand_in(self) -> bool:

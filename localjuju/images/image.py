@@ -22,6 +22,10 @@ class Image:
         workdir: as the upstream image's WORKDIR.
         binds: host folders that have to be seen at the same path, read-only.
         stand_in: whether it only keeps the image's contract; a user is told.
+        user: as the upstream image's USER, "" where it has none.
+        uid: the id of that user.
+        gid: the id of that group; None where it is the user's own.
+        writable: folders of the image that are that user's.
     """
 
     reference: str
@@ -33,6 +37,16 @@ class Image:
     workdir: str = "/"
     binds: tuple[str, ...] = ()
     stand_in: bool = False
+    user: str = ""
+    uid: int = 0
+    gid: int | None = None
+    writable: tuple[str, ...] = ()
+
+    @property
+    def has_named_user(self) -> bool:
+        """Whether its USER is a name, which nobody can tell an id from without the image."""
+        name = self.user.partition(":")[0]
+        return bool(name) and not name.isdigit()
 
     def to_json(self) -> dict[str, Any]:
         """A form that `json` can write."""
@@ -47,4 +61,5 @@ class Image:
             entrypoint=tuple(value["entrypoint"]),
             command=tuple(value["command"]),
             binds=tuple(value["binds"]),
+            writable=tuple(value["writable"]),
         )

@@ -246,17 +246,21 @@ def _add_users(entry: Entry, rootfs: Path) -> None:
     """Gives the image the host's users and those that the upstream image has."""
     if not entry.users:
         return
-    for name, line in (
-        ("passwd", "{user}:x:{id}:{id}::/nonexistent:/usr/sbin/nologin\n"),
-        ("group", "{user}:x:{id}:\n"),
-    ):
-        known = Path("/etc", name).read_text()
+    accounts, groups = [], []
+    for user, given in entry.users.items():
+        number, _, group = given.partition(":")
+        home = entry.env.get("HOME", "/nonexistent")
+        accounts.append(f"{user}:x:{number}:{group or number}::{home}:/usr/sbin/nologin\n")
+        if not group:
+            groups.append(f"{user}:x:{number}:\n")
+    for name, added in (("passwd", accounts), ("group", groups)):
+        taken = {(row.split(":")[0], row.split(":")[2]) for row in added}
         kept = [
             row
-            for row in known.splitlines(keepends=True)
-            if row.partition(":")[0] not in entry.users
+            for row in Path("/etc", name).read_text().splitlines(keepends=True)
+            # The host may have another user of that id: the image has not.
+            if not any(row.split(":")[0] == n or row.split(":")[2:3] == [i] for n, i in taken)
         ]
-        added = [line.format(user=user, id=number) for user, number in entry.users.items()]
         target = rootfs / "etc" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import stat
@@ -15,11 +16,14 @@ from typing import Any
 
 import yaml
 
+from localjuju import system
 from localjuju.model.errors import ModelError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]*[a-z][a-z0-9]*)*")
 _OPTION_TYPES = {"string", "int", "float", "boolean", "secret"}
 _SHARED_VENV = "venv/.shared"
+_USERS = ("root", "sudoer", "non-root")
+_TAKEN_IDS = range(1000, 10000)  # for the users of machines
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,17 @@ class Charm:
     @property
     def containers(self) -> dict[str, Any]:
         return {name: spec or {} for name, spec in (self.metadata.get("containers") or {}).items()}
+
+    @property
+    def user(self) -> str | None:
+        """`charm-user`: root, sudoer or non-root; None where the charm does not say."""
+        return self.metadata.get("charm-user")
+
+    @property
+    def chooses_users(self) -> bool:
+        """Whether it says for any container whom it runs as; else all are root."""
+        named = (s.get(key) for s in self.containers.values() for key in ("uid", "gid"))
+        return self.user is not None or any(id is not None for id in named)
 
     @property
     def resources(self) -> dict[str, Any]:
@@ -134,7 +149,17 @@ def _check(charm: Charm) -> None:
         kind = option.get("type", "string")
         if kind not in _OPTION_TYPES:
             raise ModelError(f'charm config: invalid option type "{kind}" for "{name}"')
+    if charm.user is not None and charm.user not in _USERS:
+        raise ModelError(
+            f'charm metadata: charm-user "{charm.user}" is none of {", ".join(_USERS)}'
+        )
     for name, container in charm.containers.items():
+        for key in ("uid", "gid"):
+            if container.get(key) in _TAKEN_IDS:
+                raise ModelError(
+                    f'charm metadata: container "{name}" has {key} {container[key]}, and 1000 to '
+                    "9999 are reserved"
+                )
         resource = container.get("resource")
         if resource and charm.resources.get(resource, {}).get("type") != "oci-image":
             raise ModelError(
@@ -182,16 +207,23 @@ class CharmFolder:
         marker = self.tree(sha256) / _SHARED_VENV
         return marker.read_text().strip() if marker.is_file() else None
 
-    def install(self, sha256: str, target: Path) -> None:
+    def install(self, sha256: str, target: Path, owner: tuple[int, int] | None = None) -> None:
         """Copies the charm to a unit's charm folder, replacing the charm that is there.
 
         Files of the charm are copied, not linked: a charm may write to its own folder. What the
         unit itself put there (`.unit-state.db`) stays.
+
+        Args:
+            owner: user and group that the folder becomes, so that the charm can write there.
         """
         target.mkdir(parents=True, exist_ok=True)
         for name in ("src", "lib", "venv", "hooks", "actions"):
             shutil.rmtree(target / name, ignore_errors=True)
         shutil.copytree(self.tree(sha256), target, symlinks=True, dirs_exist_ok=True)
+        if owner not in (None, (0, 0)) and not system.in_user_namespace():
+            for _, folders, files, descriptor in os.fwalk(target):
+                for name in (".", *folders, *files):
+                    os.chown(name, *owner, dir_fd=descriptor, follow_symlinks=False)
 
 
 def _unpack(archive: Path, target: Path) -> None:

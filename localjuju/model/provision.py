@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from localjuju.model.charm import Charm
 from localjuju.model.substrate import ApplicationSpec
 
 Manifest = dict[str, Any]
@@ -13,6 +14,8 @@ MODIFIED = "charm.juju.is/modified-version"
 _NAME, _MODEL, _MANAGED = (
     "app.kubernetes.io/name", "model.juju.is/name", "app.kubernetes.io/managed-by",
 )  # fmt: skip
+_CHARM_USERS = {"root": 0, "sudoer": 171, "non-root": 170}
+_GROUP = 170  # owns the volumes that the charm and its workloads share
 _PEBBLE_PORT = 38812
 _GRACE_SECONDS = 30
 
@@ -120,7 +123,8 @@ def _stateful_set(spec: ApplicationSpec, agent_folder: str) -> Manifest:
             "replicas": spec.scale,
             "serviceName": f"{spec.name}-endpoints",
             "podManagementPolicy": "Parallel",
-            # The agents replace pods themselves, one by one, after `stop` has run in each.
+            # Juju's is RollingUpdate; here the agents replace pods themselves, one by one, after
+            # `stop` has run in each.
             "updateStrategy": {"type": "OnDelete"},
             "selector": {"matchLabels": {_NAME: spec.name}},
             "persistentVolumeClaimRetentionPolicy": {
@@ -176,7 +180,25 @@ def _pod(spec: ApplicationSpec, agent_folder: str) -> Manifest:
         "terminationGracePeriodSeconds": _GRACE_SECONDS,
         "containers": containers,
         "volumes": volumes,
+        **(
+            {"securityContext": {"fsGroup": _GROUP, "supplementalGroups": [_GROUP]}}
+            if spec.charm.chooses_users
+            else {}
+        ),
     }
+
+
+def charm_ids(charm: Charm) -> tuple[int, int] | None:
+    """User and group of the charm container; None for the image's own."""
+    if charm.user is None:
+        return None if charm.chooses_users else (0, 0)
+    return _CHARM_USERS[charm.user], _CHARM_USERS[charm.user]
+
+
+def _security(ids: tuple[int | None, int | None] | None) -> Manifest:
+    user, group = ids or (None, None)
+    named = {"runAsUser": user, "runAsGroup": group}
+    return {name: number for name, number in named.items() if number is not None}
 
 
 def _charm_container(spec: ApplicationSpec) -> Manifest:
@@ -206,6 +228,7 @@ def _charm_container(spec: ApplicationSpec) -> Manifest:
             {"name": "POD_UID", "valueFrom": uid},
         ],
         "volumeMounts": mounts,
+        "securityContext": _security(charm_ids(spec.charm)),
     }
 
 
@@ -232,11 +255,9 @@ def _workload(spec: ApplicationSpec, name: str, container: Manifest, port: int) 
             "failureThreshold": 1 if level == "ready" else 3,
         }  # fmt: skip
 
-    user = {
-        key: container[source]
-        for key, source in (("runAsUser", "uid"), ("runAsGroup", "gid"))
-        if source in container
-    }
+    # Source: requireSecurityContext in Juju's
+    # internal/provider/kubernetes/application/application.go
+    ids = (container.get("uid"), container.get("gid")) if spec.charm.chooses_users else (0, 0)
     image = spec.resources.get(container.get("resource", ""), CHARM_IMAGE)
     made: Manifest = {
         "name": name,
@@ -254,7 +275,7 @@ def _workload(spec: ApplicationSpec, name: str, container: Manifest, port: int) 
         "livenessProbe": probe("alive"),
         "readinessProbe": probe("ready"),
         "volumeMounts": mounts,
-        "securityContext": user or {"runAsUser": 0, "runAsGroup": 0},
+        "securityContext": _security(ids),
     }  # fmt: skip
     if resources := _constrained(spec):
         made["resources"] = resources

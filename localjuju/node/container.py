@@ -10,13 +10,13 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from localjuju.errors import EngineError
 from localjuju.images import Image
-from localjuju.node import environment, logs
+from localjuju.node import environment, identity, logs, volumes
 from localjuju.node.logs import ContainerLog
 from localjuju.node.probes import Probe
 from localjuju.node.runtime import Ended, Runtime
@@ -26,6 +26,7 @@ _FIRST_BACK_OFF = 10.0  # seconds, doubled at each failure up to the largest: as
 _LARGEST_BACK_OFF = 300.0
 _GOOD_RUN_SECONDS = 600.0
 _RETRY_SECONDS = 2.0
+_TERMINATION_LOG = "termination-log"
 _log = logging.getLogger(__name__)
 
 
@@ -49,6 +50,8 @@ class Sandbox:
     volumes: Mapping[str, Path]
     files: Mapping[str, str]
     changed: Callable[[], None]
+    read_only: frozenset[str] = frozenset()
+    """Volumes that nobody may write to."""
     builtin_binds: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
@@ -62,7 +65,7 @@ class Container:
         self._init = init
         self._log: ContainerLog | None = None
         self._environment: dict[str, str] = {}
-        self._user: tuple[int | None, int | None] = (None, None)
+        self._identity = identity.ROOT
         self._killed_for = ""
         self._ending: asyncio.Task[None] | None = None
         self.name: str = spec.name
@@ -122,9 +125,10 @@ class Container:
         self._environment = await environment.build(
             sandbox.pod, spec, self.image.env, sandbox.lookup, sandbox.ip
         )
-        self._user = _user(sandbox.pod, spec)
+        self._identity = identity.of_container(sandbox.pod, spec, self.image)
         folder = sandbox.folder / self.name
         await asyncio.to_thread(remove_tree, folder)
+        self._make_termination_log(folder)
         logs.remove_old(sandbox.logs, self.name, self.restarts)
         self._log = ContainerLog(self.log_file)
         request = self._request(folder)
@@ -172,6 +176,11 @@ class Container:
         return end
 
     @property
+    def _folder(self) -> str:
+        """Where its programs start."""
+        return self._spec.workingDir or (self.image.workdir if self.image else "") or "/"
+
+    @property
     def log_file(self) -> Path:
         """Where what it prints is kept."""
         return self._sandbox.logs / f"{self.name}-{self.restarts}.log"
@@ -180,10 +189,15 @@ class Container:
     def _id(self) -> str:
         return f"localjuju://{self._sandbox.pod.metadata.uid}-{self.name}-{self.restarts}"
 
+    def _make_termination_log(self, folder: Path) -> None:
+        """The file of the container's last words, which every user may write to."""
+        folder.mkdir(parents=True)
+        (folder / _TERMINATION_LOG).touch()
+        (folder / _TERMINATION_LOG).chmod(0o666)
+
     def _termination_message(self, folder: Path) -> str:
-        path = (self._spec.terminationMessagePath or "/dev/termination-log").lstrip("/")
         with contextlib.suppress(OSError):
-            return (folder / "rootfs" / path).read_text(errors="replace")[:4096]
+            return (folder / _TERMINATION_LOG).read_text(errors="replace")[:4096]
         return ""
 
     def _request(self, folder: Path) -> dict[str, Any]:
@@ -206,14 +220,22 @@ class Container:
             "folder": str(folder),
             "image": str(image.rootfs),
             "binds": binds,
-            "mounts": self._mounts(),
+            "mounts": [
+                *self._mounts(),
+                {
+                    "source": str(folder / _TERMINATION_LOG),
+                    "target": spec.terminationMessagePath or "/dev/termination-log",
+                    "read_only": False,
+                },
+            ],
+            "writable": list(image.writable),
+            "owner": [image.uid, image.gid],
             "files": dict(self._sandbox.files),
             "read_only": bool(security and security.readOnlyRootFilesystem),
             "argv": argv,
             "env": known,
-            "cwd": spec.workingDir or image.workdir,
-            "user": self._user[0],
-            "group": self._user[1],
+            "cwd": self._folder,
+            "identity": astuple(self._identity),
         }
 
     def _mounts(self) -> list[dict[str, Any]]:
@@ -222,15 +244,12 @@ class Container:
             source = self._sandbox.volumes[mount.name]
             below = mount.subPath or environment.expand(mount.subPathExpr or "", self._environment)
             if below:
-                source = source / below
-                if not source.exists():
-                    source.mkdir(parents=True)
-                    source.chmod(0o777)
+                source = volumes.below(source, below)
             found.append(
                 {
                     "source": str(source),
                     "target": mount.mountPath,
-                    "read_only": bool(mount.readOnly),
+                    "read_only": bool(mount.readOnly) or mount.name in self._sandbox.read_only,
                 }
             )
         return found
@@ -245,22 +264,21 @@ class Container:
         """
         if self.pid is None:
             raise OSError(f"container {self.name} does not run")
-        user, group = self._user
         result = await self._sandbox.runtime.exec(
-            self.pid, argv, self._environment, self._spec.workingDir or "/",
-            user=user, group=group, timeout=timeout,
+            self.pid, argv, self._environment, self._folder,
+            identity=self._identity, timeout=timeout,
         )  # fmt: skip
         return result.code
 
-    def exec_settings(self) -> tuple[int, dict[str, str], str, int | None, int | None]:
-        """Process id, environment, folder, user and group for another program in it.
+    def exec_settings(self) -> tuple[int, dict[str, str], str, identity.Identity]:
+        """Process id, environment, folder and user for another program in it.
 
         Raises:
             OSError: the container does not run.
         """
         if self.pid is None:
             raise OSError(f"container {self.name} does not run")
-        return self.pid, self._environment, self._spec.workingDir or "/", *self._user
+        return self.pid, self._environment, self._folder, self._identity
 
     async def _after_start(self) -> None:
         lifecycle = self._spec.lifecycle
@@ -372,13 +390,3 @@ def _problem(error: Exception, delay: float) -> tuple[str, float]:
     if isinstance(error, environment.ConfigError):
         return "CreateContainerConfigError", _RETRY_SECONDS
     return "RunContainerError", _RETRY_SECONDS
-
-
-def _user(pod: Any, spec: Any) -> tuple[int | None, int | None]:
-    """User and group of the container, else of the pod, else root."""
-    user = group = None
-    for context in (pod.spec.securityContext, spec.securityContext):
-        if context is not None:
-            user = context.runAsUser if context.runAsUser is not None else user
-            group = context.runAsGroup if context.runAsGroup is not None else group
-    return user, group

@@ -48,7 +48,7 @@ async def build(
     Raises:
         ConfigError: a required ConfigMap, Secret or key is not there.
     """
-    found = {"PATH": _PATH, "HOME": "/root", "HOSTNAME": pod.spec.hostname or pod.metadata.name}
+    found = {"PATH": _PATH, "HOSTNAME": pod.spec.hostname or pod.metadata.name}
     found.update(image_env)
     found.update(
         KUBERNETES_SERVICE_HOST="10.152.183.1",

@@ -210,10 +210,10 @@ class Node:
             OSError: the container does not run, or the program cannot be started.
         """
         settings = self.worker(namespace, pod).container(container).exec_settings()
-        pid, environment, folder, user, group = settings
+        pid, environment, folder, identity = settings
         return await self._runtime.exec(
             pid, argv, environment if env is None else env, cwd or folder,
-            user=user, group=group, stdin=stdin, on_line=on_line,
+            identity=identity, stdin=stdin, on_line=on_line,
         )  # fmt: skip
 
     # Pods ------------------------------------------------------------------------------------

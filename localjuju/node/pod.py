@@ -180,6 +180,7 @@ class PodWorker:
             volumes=self._volumes.paths,
             files=self._files(),
             changed=self._changed.set,
+            read_only=self._volumes.read_only,
             builtin_binds=services.builtin_binds,
         )
         before = {

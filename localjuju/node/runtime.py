@@ -9,11 +9,12 @@ import json
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from localjuju import system
 from localjuju.node import spawn
+from localjuju.node.identity import ROOT, Identity
 
 
 @dataclass(frozen=True)
@@ -175,8 +176,7 @@ class Runtime:
         argv: Sequence[str],
         env: Mapping[str, str],
         cwd: str,
-        user: int | None,
-        group: int | None,
+        identity: Identity,
         files: Sequence[int],
     ) -> int:
         """Starts a program in a container; `files` are its stdin, stdout and stderr."""
@@ -185,8 +185,7 @@ class Runtime:
             "argv": list(argv),
             "env": dict(env),
             "cwd": cwd,
-            "user": user,
-            "group": group,
+            "identity": astuple(identity),
         }
         return await self._ask("exec", request, files)
 
@@ -197,8 +196,7 @@ class Runtime:
         env: Mapping[str, str],
         cwd: str,
         *,
-        user: int | None = None,
-        group: int | None = None,
+        identity: Identity = ROOT,
         stdin: bytes | None = None,
         on_line: Callable[[str, str], None] | None = None,
         timeout: float | None = None,
@@ -216,7 +214,7 @@ class Runtime:
         pipes = [os.pipe() for _ in range(3)]
         theirs = [pipes[0][0], pipes[1][1], pipes[2][1]]
         try:
-            pid = await self.start_exec(container, argv, env, cwd, user, group, theirs)
+            pid = await self.start_exec(container, argv, env, cwd, identity, theirs)
         except BaseException:
             for number in (pipes[0][1], pipes[1][0], pipes[2][0]):
                 os.close(number)

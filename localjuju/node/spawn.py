@@ -19,10 +19,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from localjuju import system
-from localjuju.node import rootfs
+from localjuju.node import identity, rootfs
 
 LARGEST_MESSAGE = 1 << 18
 _MOST_FILES = 4
+_MOST_DESCRIPTORS = 1 << 10
 # Every container inherits it: when memory runs out, a container goes before the user's editor.
 _OOM_SCORE = 500
 _OWN_PIDS = "/proc/self/ns/pid"
@@ -49,6 +50,7 @@ def fork(builtins: Mapping[str, Builtin]) -> socket.socket:
     if os.getppid() != parent:
         os._exit(1)
     system.prefer_to_kill(_OOM_SCORE)
+    os.umask(0o022)  # the caller's would keep a container's user from what root makes for it
     code = 1
     try:
         _Spawner(theirs, builtins).serve()
@@ -167,8 +169,10 @@ class _Spawner:
             if builtin is None:
                 _execute(request)
             os.environ.clear()
-            os.environ.update(request["env"])
+            os.environ.update(_environment(request))
             sys.argv = argv
+            os.closerange(3, _MOST_DESCRIPTORS)  # the spawner's
+            identity.become(_identity(request), executes=False)
             os._exit(builtin(argv[1:]))
 
         if request["share_pids"]:
@@ -246,13 +250,10 @@ def _join(sandbox: int) -> None:
 
 def _execute(request: dict[str, Any]) -> NoReturn:
     """Becomes the user and the program; ends with 127 where there is no such program."""
-    os.umask(0o022)
-    folder = request["cwd"] or "/"
-    with contextlib.suppress(FileExistsError):
-        os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - as the runtime does with a workdir
-    os.chdir(folder)
-    _become(request["user"], request["group"])
-    argv, env = request["argv"], request["env"]
+    env = _environment(request)
+    os.chdir(request["cwd"] or "/")
+    identity.become(_identity(request), executes=True)
+    argv = request["argv"]
     try:
         os.execvpe(argv[0], argv, env)
     except OSError as error:
@@ -260,15 +261,14 @@ def _execute(request: dict[str, Any]) -> NoReturn:
         os._exit(127 if isinstance(error, FileNotFoundError) else 126)
 
 
-def _become(user: int | None, group: int | None) -> None:
-    """Where one user is mapped only, as in a user namespace, everything runs as that one."""
-    if not user and not group:
-        return
-    with contextlib.suppress(OSError):
-        os.setgroups([group] if group else [])
-        os.setgid(group if group is not None else user or 0)
-        if user is not None:
-            os.setuid(user)
+def _identity(request: dict[str, Any]) -> identity.Identity:
+    user, group, groups = request["identity"]
+    return identity.Identity(user, group, tuple(groups))
+
+
+def _environment(request: dict[str, Any]) -> dict[str, str]:
+    """As the runtime does: HOME is the user's, unless the image or the pod says another."""
+    return {"HOME": identity.account(request["identity"][0]).home, **request["env"]}
 
 
 def pause(_: Sequence[str]) -> int:

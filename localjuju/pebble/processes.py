@@ -7,6 +7,7 @@ import contextlib
 import grp
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -43,7 +44,11 @@ class Reaper:
 
         Raises:
             OSError: it cannot be started.
+            ApiError: another user is wanted, and only root can be that.
         """
+        if "user" in options and os.geteuid() != 0:
+            program = shutil.which(argv[0]) or argv[0]
+            raise ApiError(f"fork/exec {program}: operation not permitted")
         process = subprocess.Popen(argv, start_new_session=True, **options)
         # Nothing can have been reaped yet: that happens in this thread, between callbacks.
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()

@@ -127,6 +127,9 @@ class Service:
                 self.command(), stdin=-3, stdout=writing, stderr=writing, env=env,
                 cwd=config.get("working-dir") or "/", **options,
             )  # fmt: skip
+        except ApiError as error:
+            os.close(reading)
+            raise ApiError(f"cannot start service: {error}") from None
         except OSError as error:
             os.close(reading)
             name = self.command()[0]

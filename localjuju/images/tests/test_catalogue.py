@@ -89,3 +89,61 @@ def test_every_hook_command_that_the_agent_knows_is_in_the_charms_image():
     assert localjuju.agent.commands
     assert len(COMMANDS) > 20
     assert {*COMMANDS, *REFUSED} <= set(HOOK_COMMANDS)
+
+
+def own_image(folder: Path, entry: str, monkeypatch: pytest.MonkeyPatch) -> Image:
+    """The image of an entry of the user's."""
+    (folder / "tree").mkdir()
+    (folder / "own.yaml").write_text(
+        f"images: [{{reference: a, kind: path, path: tree, {entry}}}]"
+    )
+    monkeypatch.setenv("LOCALJUJU_IMAGES", str(folder / "own.yaml"))
+    return Catalogue.load().ensure("a", Progress(io.StringIO()))
+
+
+@pytest.mark.parametrize(
+    ("entry", "ids", "named"),
+    [
+        ("workdir: /", (0, None), False),
+        ("user: 65532", (65532, None), False),
+        ('user: "65532:7"', (65532, 7), False),
+        ("user: node, users: {node: 1000}", (1000, 1000), True),
+        ("user: 'dex:dex', users: {dex: '1001:5'}", (1001, 1001), True),
+        ("user: jovyan, users: {jovyan: '1000:100'}", (1000, 100), True),
+    ],
+)
+def test_an_image_has_the_user_of_its_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str, ids: tuple[int, int | None],
+    named: bool,
+):  # fmt: skip
+    image = own_image(tmp_path, entry, monkeypatch)
+    assert (image.uid, image.gid, image.has_named_user) == (*ids, named)
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        ("user: nobody-here", "users has no nobody-here"),
+        ("users: {a: b}", "b is no user id"),
+        ("writable: [home]", "home is no absolute path"),
+        ("writable: [/a/../b]", "is no absolute path"),
+    ],
+)
+def test_a_user_that_cannot_be_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str, text: str
+):
+    with pytest.raises(EngineError, match=f"own.yaml: .*{text}"):
+        own_image(tmp_path, entry, monkeypatch)
+
+
+def test_users_of_upstream_s_images_that_are_not_root():
+    catalogue = Catalogue.load()
+    users = {
+        reference.rpartition("/")[2].partition(":")[0]: catalogue.find(reference).user
+        for reference in catalogue.references()
+    }
+    for name in ("kserve-controller", "trainer-controller-manager", "jobset", "kfam"):
+        assert users[name].startswith("65532")
+    assert users["dex"] == "dex:dex"
+    assert users["central-dashboard"] == "node"
+    assert not users["mariadb"]

@@ -28,6 +28,20 @@ def _spec(**changes: Any) -> ApplicationSpec:
     return ApplicationSpec(**{**values, **changes})
 
 
+def _pod(user: str | None, **ids: int) -> dict[str, Any]:
+    """The pod of a charm with that `charm-user`, and with ids for its only workload."""
+    metadata: dict[str, Any] = {"containers": {"web": {"resource": "image", **ids}}}
+    if user is not None:
+        metadata["charm-user"] = user
+    charm = Charm("0" * 64, "app", metadata, {}, {}, {})
+    template = _objects(charm=charm, storage={})["StatefulSet/app"]["spec"]["template"]
+    return template["spec"]
+
+
+def _users(pod: dict[str, Any]) -> dict[str, Any]:
+    return {c["name"]: c["securityContext"] for c in pod["containers"]}
+
+
 def _objects(**changes: Any) -> dict[str, Any]:
     made = provision.objects(_spec(**changes), "/state/agent")
     return {f"{item['kind']}/{item['metadata']['name']}": item for item in made}
@@ -95,3 +109,25 @@ def test_constraints(constraints: dict[str, str], limits: dict[str, str]):
     made = _objects(constraints=constraints)["StatefulSet/app"]
     container = made["spec"]["template"]["spec"]["containers"][1]
     assert container["resources"] == {"requests": limits, "limits": limits}
+
+
+@pytest.mark.parametrize(("user", "number"), [("root", 0), ("sudoer", 171), ("non-root", 170)])
+def test_a_charm_runs_as_it_says_and_its_workload_as_the_image_says(user: str, number: int):
+    pod = _pod(user)
+    assert _users(pod) == {"charm": {"runAsUser": number, "runAsGroup": number}, "web": {}}
+    assert pod["securityContext"] == {"fsGroup": 170, "supplementalGroups": [170]}
+
+
+def test_a_workload_runs_as_its_charm_says():
+    pod = _pod("non-root", uid=584792, gid=584793)
+    assert _users(pod)["web"] == {"runAsUser": 584792, "runAsGroup": 584793}
+    pod = _pod(None, uid=584792)
+    assert _users(pod) == {"charm": {}, "web": {"runAsUser": 584792}}
+    assert pod["securityContext"]["fsGroup"] == 170
+
+
+def test_a_charm_that_says_nothing_of_users_has_all_as_root():
+    pod = _pod(None)
+    root = {"runAsUser": 0, "runAsGroup": 0}
+    assert _users(pod) == {"charm": root, "web": root}
+    assert "securityContext" not in pod

@@ -11,14 +11,20 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+import ops
+
 from localjuju.engine import namespaces
 from localjuju.node import spawn
+from localjuju.node.identity import ROOT, Identity
 from localjuju.node.runtime import Runtime
+from localjuju.node.volumes import give_to_group
+from localjuju.pebble import main as run_pebble
 
-_PAUSE = "/charm/bin/pause"
+_PAUSE, _PEBBLE = "/charm/bin/pause", "/charm/bin/pebble"
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
 
 
@@ -29,9 +35,11 @@ class Pod:
         self.runtime = runtime
         self.folder = folder
         self.container = 0
+        self.identity = ROOT
 
-    async def start(self, *, share_pids: bool = False, containers: int = 1) -> Pod:
-        """Starts the sandbox and the containers; `sh` runs in the last."""
+    async def start(self, *, share_pids: bool = False, containers: int = 1, **changes: Any) -> Pod:
+        """Starts the sandbox and the containers; `sh` runs in the last, as its user."""
+        self.identity = Identity(*changes.get("identity", (0, None, ())))
         sandbox = await self.runtime.sandbox("pod", share_pids=share_pids)
         self.folder.mkdir(exist_ok=True)
         for number in range(containers):
@@ -39,7 +47,8 @@ class Pod:
                 "sandbox": sandbox, "share_pids": share_pids,
                 "folder": str(self.folder / str(number)), "image": None, "binds": [],
                 "mounts": [], "files": {}, "read_only": False, "argv": [_PAUSE],
-                "env": _ENVIRONMENT, "cwd": "/", "user": None, "group": None,
+                "env": _ENVIRONMENT, "cwd": "/", "identity": astuple(self.identity),
+                "writable": [], "owner": [0, None], **changes,
             }  # fmt: skip
             with (self.folder / "output").open("ab") as output:
                 self.container = await self.runtime.container(spec, output.fileno())
@@ -48,8 +57,9 @@ class Pod:
     async def sh(self, script: str, timeout: float | None = 20) -> str:
         """What a shell in the container prints."""
         done = await self.runtime.exec(
-            self.container, ["sh", "-c", script], _ENVIRONMENT, "/", timeout=timeout
-        )
+            self.container, ["sh", "-c", script], _ENVIRONMENT, "/",
+            identity=self.identity, timeout=timeout,
+        )  # fmt: skip
         return (done.stdout + done.stderr).decode()
 
 
@@ -77,9 +87,140 @@ async def shared_pids(pod: Pod) -> Any:
     return [int(await pod.sh(count)), int(await sharing.sh(count))]
 
 
+async def own_user(pod: Pod) -> Any:
+    """Ids, home and what may be written to in a container of an image with a user of its own."""
+    image = pod.folder / "image"
+    (image / "etc").mkdir(parents=True)
+    (image / "etc/passwd").write_text("jovyan:x:1000:100::/home/jovyan:/bin/sh\n")
+    (image / "etc/group").write_text("users:x:100:\nextra:x:7:jovyan\n")
+    (image / "home/jovyan").mkdir(parents=True)
+    (image / "home/jovyan/notes").write_text("of the image")
+    made = await Pod(pod.runtime, pod.folder / "user").start(
+        image=str(image), identity=(1000, None, (170,)), owner=[1000, None],
+        writable=["/home/jovyan", "/var/own"], cwd="/srv/app",
+    )  # fmt: skip
+    written = {}
+    for folder in ("/", "/etc", "/srv/app", "/usr/bin", "/home/jovyan", "/var/own", "/tmp"):
+        written[folder] = await made.sh(f"touch {folder}/x 2>/dev/null && echo yes || echo no")
+    await made.sh("echo more >>$HOME/notes")
+    return {
+        "ids": await made.sh("id -u; id -g; id -G"),
+        "first": await made.sh("grep -E '^(Uid|Gid|Groups|CapEff)' /proc/1/status"),
+        "home": await made.sh("echo $HOME; cat $HOME/notes"),
+        "tmp": await made.sh("stat -c %a /tmp"),
+        "stdout": await made.sh("echo said >/dev/stdout"),
+        "written": {folder: text.strip() for folder, text in written.items()},
+        "image": (image / "home/jovyan/notes").read_text(),
+    }
+
+
+async def read_only_root(pod: Pod) -> Any:
+    """What may be written to where the root is read-only."""
+    volume = pod.folder / "data"
+    volume.mkdir()
+    made = await Pod(pod.runtime, pod.folder / "read-only").start(
+        read_only=True,
+        mounts=[{"source": str(volume), "target": "/data", "read_only": False}],
+    )  # fmt: skip
+    return {
+        folder: await made.sh(f"touch {folder}/x 2>/dev/null && echo yes || echo no")
+        for folder in ("/", "/etc", "/usr/bin", "/tmp", "/data")
+    }
+
+
+async def volumes_of_a_group(pod: Pod) -> Any:
+    """What a user may do in a pod's volumes through the pod's group."""
+    claim, empty = pod.folder / "claim", pod.folder / "empty"
+    for folder in (claim, empty):
+        folder.mkdir(mode=0o755)
+    (claim / "kept").write_text("of an earlier pod")
+    (claim / "kept").chmod(0o600)
+    (claim / "link").symlink_to("/etc/hostname")
+    before = Path("/etc/hostname").stat().st_gid
+    for folder in (claim, empty):
+        give_to_group(folder, 170, read_only=False)
+    made = await Pod(pod.runtime, pod.folder / "group").start(
+        identity=(65532, 65532, (170,)),
+        mounts=[
+            {"source": str(source), "target": f"/{source.name}", "read_only": False}
+            for source in (claim, empty)
+        ],
+    )  # fmt: skip
+    return {
+        "claim": await made.sh("cat /claim/kept; echo more >>/claim/kept; stat -c '%a %g' /claim"),
+        "empty": await made.sh("mkdir /empty/new && stat -c '%u %g' /empty/new"),
+        "followed": Path("/etc/hostname").stat().st_gid != before,
+    }
+
+
+async def own_bin(pod: Pod) -> Any:
+    """Programs of an image that has /bin and /lib of its own, beside the host's."""
+    image = pod.folder / "merged"
+    for name, text in (("bin", "top"), ("usr/bin", "usr"), ("lib", "library")):
+        (image / name).mkdir(parents=True)
+        program = image / name / f"its-{text}"
+        program.write_text(f"#!/bin/sh\necho {text}\n")
+        program.chmod(0o755)
+    made = await Pod(pod.runtime, pod.folder / "bin").start(image=str(image))
+    return await made.sh("its-top; /bin/its-usr; /lib/its-library; /usr/bin/env echo host")
+
+
+async def pebble(pod: Pod) -> Any:
+    """What the Pebble of a container with another user than root does, and what it refuses."""
+    shared = pod.folder / "pebble-data"
+    shared.mkdir()
+    give_to_group(shared, 170, read_only=False)
+    env = {**_ENVIRONMENT, "PEBBLE": "/charm/container/pebble",
+           "PEBBLE_SOCKET": "/charm/container/pebble.socket"}  # fmt: skip
+    made = await Pod(pod.runtime, pod.folder / "pebble").start(
+        identity=(65532, 65532, (170,)), env=env,
+        argv=[_PEBBLE, "run", "--create-dirs", "--hold"],
+        mounts=[{"source": str(shared), "target": "/charm/container", "read_only": False}],
+    )  # fmt: skip
+    file = shared / "pebble.socket"
+    while not file.exists():
+        await asyncio.sleep(0.02)
+    os.chdir(shared)  # a Unix socket's path may have 107 bytes
+    return await asyncio.to_thread(_use_pebble, made)
+
+
+def _use_pebble(made: Pod) -> Any:
+    client = ops.pebble.Client("pebble.socket")
+    found: dict[str, Any] = {}
+
+    def refused(name: str, work: Callable[[], Any]) -> None:
+        try:
+            found[name] = str(work())
+        except (ops.pebble.PathError, ops.pebble.ChangeError, ops.pebble.APIError) as error:
+            found[name] = f"{getattr(error, 'kind', '')} {error}"
+
+    client.push("/tmp/deep/file", "text", make_dirs=True)
+    listed = client.list_files("/tmp/deep/file")[0]
+    found["file"] = [listed.user_id, listed.group_id]
+    refused("push", lambda: client.push("/etc/file", "text"))
+    refused("folder", lambda: client.make_dir("/deep"))
+    refused("chown", lambda: client.push("/tmp/other", "text", user_id=0, group_id=0))
+    services = {
+        "own": {"override": "replace", "command": "sh -c 'id -u; sleep 60'"},
+        "root": {"override": "replace", "command": "sleep 60", "user": "root"},
+    }
+    client.add_layer("test", {"services": services})  # type: ignore[arg-type]
+    client.start_services(["own"])
+    found["own"] = str(client.get_services(["own"])[0].is_running())
+    refused("root", lambda: client.start_services(["root"]))
+    done = client.exec(["id", "-u"]).wait_output()
+    found["exec"] = done[0]
+    refused("exec as root", lambda: client.exec(["id"], user="root").wait_output())
+    return found
+
+
 TESTS: dict[str, Callable[[Pod], Awaitable[Any]]] = {
-    function.__name__: function for function in (environment, oom_score, timed_out, shared_pids)
-}
+    function.__name__: function
+    for function in (
+        environment, oom_score, timed_out, shared_pids, own_user, read_only_root,
+        volumes_of_a_group, own_bin, pebble,
+    )
+}  # fmt: skip
 
 
 def _own(name: str) -> str:
@@ -94,7 +235,7 @@ async def _run(runtime: Runtime, folder: Path, names: list[str]) -> None:
 
 def main() -> int:
     """Runs inside the namespaces."""
-    runtime = Runtime(spawn.fork({_PAUSE: spawn.pause}))
+    runtime = Runtime(spawn.fork({_PAUSE: spawn.pause, _PEBBLE: run_pebble}))
     asyncio.run(_run(runtime, Path(sys.argv[1]), sys.argv[2:]))
     return 0
 

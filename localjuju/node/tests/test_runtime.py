@@ -28,7 +28,10 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "LOCALJUJU_IMAGES": "mine.yaml",
     }
     command = [sys.executable, str(Path(__file__).with_name("inside.py")), str(folder)]
-    names = ["environment", "oom_score", "timed_out", "shared_pids"]
+    names = [
+        "environment", "oom_score", "timed_out", "shared_pids", "own_user", "read_only_root",
+        "volumes_of_a_group", "own_bin", "pebble",
+    ]  # fmt: skip
     result = subprocess.run(
         ["unshare", "-m", "sh", "-c", 'mount -t tmpfs tmpfs "$1"; shift; exec "$@"', "sh",
          str(folder), *command, *names],
@@ -67,3 +70,58 @@ def test_containers_see_each_other_s_processes_where_the_pod_says_so(found: dict
     alone, sharing = found["shared_pids"]
     assert alone == 1
     assert sharing == 3  # the pod's own process and one for each container
+
+
+def test_a_container_runs_as_the_user_of_its_image_with_the_groups_of_its_pod(
+    found: dict[str, Any],
+):
+    own = found["own_user"]
+    assert own["ids"].split() == ["1000", "100", "100", "7", "170"]
+    first = {line.split()[0]: line.split()[1:] for line in own["first"].splitlines()}
+    assert first["Uid:"] == ["1000"] * 4
+    assert first["Groups:"] == ["7", "100", "170"]
+    assert first["CapEff:"] == ["0" * 16]
+    assert own["stdout"] == "said\n"
+
+
+def test_an_image_s_user_may_write_to_what_is_its_own_and_nowhere_else(found: dict[str, Any]):
+    own = found["own_user"]
+    assert own["written"] == {
+        "/": "no", "/etc": "no", "/srv/app": "no", "/usr/bin": "no",
+        "/home/jovyan": "yes", "/var/own": "yes", "/tmp": "yes",
+    }  # fmt: skip
+    assert own["tmp"] == "1777\n"
+    assert own["home"].splitlines() == ["/home/jovyan", "of the imagemore"]
+    assert own["image"] == "of the image"
+
+
+def test_a_read_only_root_is_read_only_everywhere_but_in_volumes(found: dict[str, Any]):
+    assert {folder: text.strip() for folder, text in found["read_only_root"].items()} == {
+        "/": "no", "/etc": "no", "/usr/bin": "no", "/tmp": "no", "/data": "yes",
+    }  # fmt: skip
+
+
+def test_a_pod_s_group_owns_its_volumes_and_what_is_made_in_them(found: dict[str, Any]):
+    volumes = found["volumes_of_a_group"]
+    assert volumes["claim"] == "of an earlier pod2775 170\n"
+    assert volumes["empty"] == "65532 170\n"
+    assert not volumes["followed"]
+
+
+def test_an_image_s_own_bin_and_lib_are_seen_beside_those_below_usr(found: dict[str, Any]):
+    assert found["own_bin"].split() == ["top", "usr", "library", "host"]
+
+
+def test_a_pebble_that_is_not_root_works_as_its_own_user(found: dict[str, Any]):
+    pebble = found["pebble"]
+    assert pebble["file"] == [65532, 65532]
+    assert pebble["own"] == "True"
+    assert pebble["exec"] == "65532\n"
+
+
+def test_a_pebble_that_is_not_root_is_refused_what_only_root_may(found: dict[str, Any]):
+    pebble = found["pebble"]
+    for name in ("push", "folder", "chown"):
+        assert pebble[name].startswith("permission-denied "), name
+    assert "operation not permitted" in pebble["root"]
+    assert "operation not permitted" in pebble["exec as root"].lower()

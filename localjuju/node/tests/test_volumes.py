@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lightkube import codecs
 
 from localjuju.node.environment import ConfigError
 from localjuju.node.hostpaths import HostPaths
-from localjuju.node.volumes import Volumes
+from localjuju.node.volumes import Volumes, below
 
 
 class Cluster:
@@ -32,7 +35,9 @@ class Cluster:
         raise OSError(f"PersistentVolumeClaim {name} is not bound yet")
 
 
-def volumes(folder: Path, cluster: Cluster, **source: object) -> Volumes:
+def volumes(
+    folder: Path, cluster: Cluster, security: Mapping[str, object] | None = None, **source: Any
+) -> Volumes:
     pod = codecs.from_dict(
         {
             "apiVersion": "v1", "kind": "Pod",
@@ -40,6 +45,7 @@ def volumes(folder: Path, cluster: Cluster, **source: object) -> Volumes:
             "spec": {
                 "containers": [{"name": "c", "image": "i"}],
                 "volumes": [{"name": "v", **source}],
+                "securityContext": dict(security or {}),
             },
         }
     )  # fmt: skip
@@ -97,7 +103,7 @@ async def test_projected_sources_share_a_folder(tmp_path: Path):
         ({"hostPath": {"path": "/no/such", "type": "Directory"}}, "LOCALJUJU_HOST_PATHS=/no/such"),
     ],
 )
-async def test_what_cannot_be_made_is_named(tmp_path: Path, source: dict[str, object], text: str):
+async def test_what_cannot_be_made_is_named(tmp_path: Path, source: dict[str, Any], text: str):
     with pytest.raises(ConfigError, match=text):
         await volumes(tmp_path, Cluster(), **source).prepare()
 
@@ -144,3 +150,86 @@ async def test_the_user_may_name_more_host_paths(tmp_path: Path, monkeypatch: py
     assert found.resolve(f"{tmp_path}/own") == tmp_path / "own"
     with pytest.raises(ConfigError):
         found.resolve("/")
+
+
+def ways(path: Path) -> tuple[str, int]:
+    """Permissions and group, as `stat` prints them."""
+    info = path.stat()
+    return f"{stat.S_IMODE(info.st_mode):o}", info.st_gid
+
+
+async def test_files_have_the_mode_that_the_pod_says(tmp_path: Path):
+    source = {
+        "secretName": "s", "defaultMode": 0o400,
+        "items": [{"key": "k", "path": "a"}, {"key": "k", "path": "b", "mode": 0o440}],
+    }  # fmt: skip
+    await volumes(tmp_path, Cluster(), secret=source).prepare()
+    assert [ways(tmp_path / "v" / name)[0] for name in ("a", "b")] == ["400", "440"]
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another group as root")
+
+
+@as_root
+async def test_a_pod_s_group_reads_what_the_node_writes(tmp_path: Path):
+    cluster, group = Cluster(), {"fsGroup": 170}
+    source = {"secretName": "s", "defaultMode": 0o400}
+    made = volumes(tmp_path, cluster, group, secret=source)
+    await made.prepare()
+    assert ways(tmp_path / "v/k") == ("440", 170)
+    cluster.objects["Secret", "s"] = {"k": b"new"}
+    await made.refresh()
+    assert (tmp_path / "v/k").read_text() == "new"
+    assert ways(tmp_path / "v/k") == ("440", 170)
+    assert made.read_only == {"v"}
+
+
+@as_root
+async def test_a_token_is_the_group_s_alone(tmp_path: Path):
+    sources = [{"serviceAccountToken": {"path": "token"}}]
+    projected = {"sources": sources, "defaultMode": 0o644}
+    await volumes(tmp_path, Cluster(), {"fsGroup": 170}, projected=projected).prepare()
+    assert ways(tmp_path / "v/token") == ("640", 170)
+
+
+@as_root
+async def test_a_pod_s_group_owns_an_empty_dir_and_a_refresh_leaves_it_alone(tmp_path: Path):
+    made = volumes(tmp_path, Cluster(), {"fsGroup": 170}, emptyDir={})
+    await made.prepare()
+    assert ways(tmp_path / "v") == ("2777", 170)
+    (tmp_path / "v").chmod(0o700)
+    await made.refresh()
+    assert ways(tmp_path / "v")[0] == "700"
+
+
+@as_root
+@pytest.mark.parametrize(("policy", "mode"), [("Always", "660"), ("OnRootMismatch", "600")])
+async def test_a_claim_is_given_to_the_group_once_or_always(
+    tmp_path: Path, policy: str, mode: str
+):
+    class Bound(Cluster):
+        async def claim(self, name: str) -> Path:
+            return tmp_path / name
+
+    (tmp_path / "data").mkdir()
+    security = {"fsGroup": 170, "fsGroupChangePolicy": policy}
+    claim = {"claimName": "data"}
+    made = volumes(tmp_path, Bound(), security, persistentVolumeClaim=claim)
+    await made.prepare()
+    assert ways(tmp_path / "data") == ("2775", 170)
+    (tmp_path / "data/file").touch(0o600)
+    await made.prepare()
+    assert ways(tmp_path / "data/file") == (mode, 170)
+
+
+def test_a_folder_of_a_volume_is_made_like_the_volume(tmp_path: Path):
+    tmp_path.chmod(0o2775)
+    assert ways(below(tmp_path, "a/b"))[0] == "2775"
+
+
+def test_a_folder_of_a_volume_that_leads_out_of_it_is_refused(tmp_path: Path):
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v/link").symlink_to(tmp_path)
+    with pytest.raises(ConfigError, match="leads out of its volume"):
+        below(tmp_path / "v", "link/other")
+    assert not (tmp_path / "other").exists()
