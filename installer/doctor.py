@@ -16,7 +16,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import yaml
+
 from installer import target
+from installer.charm_python import ROOT
 from localjuju import paths, pythons
 from localjuju.engine import limits
 
@@ -27,7 +30,6 @@ _MEMORY = (2 * _GIB, 4 * _GIB)  # below: error, warning
 _DISK_WARM = (1 * _GIB, 3 * _GIB)
 _DISK_COLD = (8 * _GIB, 12 * _GIB)  # the Go builds' intermediate files included
 _FILES = 4096
-_JUJU = (3, 6)
 
 
 @dataclass(frozen=True)
@@ -277,19 +279,25 @@ def cluster(chosen: target.Target) -> list[Finding]:
 
 
 def juju_version() -> Finding:
-    """Juju's client, which has to know Juju 3.6's charms."""
+    """Juju's client, which has to be as new as the charms assume."""
     program = shutil.which("juju")
     if program is None:
         return Finding("error", "juju", "not on the PATH: snap install juju")
-    text = ""
+    text, wanted = "", _assumed_juju()
     try:
         text = _output([program, "version"]).strip()
-        numbers = tuple(int(part) for part in text.split("-")[0].split(".")[:2])
+        numbers = tuple(int(part) for part in text.split("-")[0].split("."))
     except (ValueError, OSError):
         return Finding("error", "juju", f"juju version printed {text!r}: snap install juju")
-    if numbers < _JUJU:
-        return Finding("error", "juju", f"{text}, 3.6 wanted: snap refresh juju --channel 3.6")
+    if numbers < tuple(int(part) for part in wanted.split(".")):
+        return Finding("error", "juju", f"{text}, {wanted} wanted: snap refresh juju --channel 3.6")
     return Finding("ok", "juju", text)
+
+
+def _assumed_juju() -> str:
+    """The version that the charms' `assumes` names."""
+    assumes = yaml.safe_load((ROOT / "charmcraft.yaml").read_text())["assumes"]
+    return next(each.partition(">=")[2].strip() for each in assumes if "juju" in each)
 
 
 def storage_class() -> Finding:

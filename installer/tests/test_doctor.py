@@ -131,6 +131,18 @@ def test_cluster_that_lacks_everything(tmp_path: Path, monkeypatch: pytest.Monke
     assert found["trust"].text == "juju trust resource-broker --scope=cluster"
 
 
+def test_a_juju_whose_pebble_is_too_old_for_the_charms_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    _programs(tmp_path, juju="echo 3.6.3-genericlinux-amd64")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    found = doctor.juju_version()
+    assert (found.level, found.text.partition(":")[0]) == (
+        "error",
+        "3.6.3-genericlinux-amd64, 3.6.4 wanted",
+    )
+
+
 def test_cluster_that_has_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     item = {
         "metadata": {
