@@ -290,7 +290,8 @@ def juju_version() -> Finding:
     except (ValueError, OSError):
         return Finding("error", "juju", f"juju version printed {text!r}: snap install juju")
     if numbers < tuple(int(part) for part in wanted.split(".")):
-        return Finding("error", "juju", f"{text}, {wanted} wanted: snap refresh juju --channel 3.6")
+        cure = "snap refresh juju --channel 3.6"
+        return Finding("error", "juju", f"{text}, {wanted} wanted: {cure}")
     return Finding("ok", "juju", text)
 
 
