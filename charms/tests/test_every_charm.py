@@ -194,6 +194,13 @@ def test_every_kubernetes_object_fits_its_schema(any_charm):
             kubernetes_validate.validate(body, KUBERNETES, strict=True)
 
 
+def test_no_template_glues_two_objects_together(any_charm):
+    out = any_charm.settled()
+    for manifest in [*any_charm.manifests(out), *any_charm.tenant_manifests(out)]:
+        # `---` without a line of its own joins what stands before and after it
+        assert not [key for key in manifest if not key.isalnum()], manifest
+
+
 def test_no_cluster_object_has_the_name_of_juju_s_own(any_charm):
     out = any_charm.settled()
     for manifest in any_charm.manifests(out):

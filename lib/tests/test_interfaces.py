@@ -19,11 +19,12 @@ from charmed_mlops import (
     ServiceRequirer,
 )
 from charmed_mlops.interfaces.dashboard_links import DashboardLinksProvider
-from charmed_mlops.interfaces.gateway_route import GatewayRouteProvider
+from charmed_mlops.interfaces.gateway_route import Entrance, GatewayRouteProvider
 
 ROUTE = Route("tea", "/tea/{namespace}/", "tea.{namespace}.svc", 80, access="namespace",
               resource="teas", group="tea.example.com")  # fmt: skip
 LINK = Link("Tea", "/tea/")
+ENTRANCE = Entrance("https://gateway.shop.svc:8443", "PEM", "us")
 META = {
     "name": "tea",
     "requires": {
@@ -54,7 +55,7 @@ class Tea(ServiceCharm):
     def reconcile(self) -> None:
         self.provider.publish(Address("tea.shop", 80, "grpc"))
         self.route.publish(ROUTE)
-        self.routes.publish("https://example.com")
+        self.routes.publish("https://example.com", ENTRANCE)
         self.links.publish(LINK)
 
 
@@ -117,6 +118,26 @@ def test_the_wire_format_of_routes_is_what_the_gateway_reads():
         found = running.charm.routes.requests()
     assert found.routes == {"kettle": [ROUTE]}
     assert found.problems == []
+
+
+def test_the_wire_format_of_the_gateway_s_addresses_is_what_an_application_reads():
+    relation = related("routes", "kettle")
+    with manager(relation) as running:
+        data = running.run().get_relation(relation.id).local_app_data
+    assert data == {
+        "url": "https://example.com",
+        "cluster-url": "https://gateway.shop.svc:8443",
+        "ca": "PEM",
+        "token-audience": "us",
+    }
+    with manager(related("gateway", "gateway", **data)) as running:
+        assert running.charm.route.url() == "https://example.com"
+        assert running.charm.route.entrance() == ENTRANCE
+
+
+def test_a_gateway_of_before_tells_no_way_in_for_pods():
+    with manager(related("gateway", "gateway", url="https://example.com")) as running:
+        assert running.charm.route.entrance() is None
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from charmed_mlops import (
     ServiceCharm,
     ServiceRequirer,
 )
-from charmed_mlops.interfaces.gateway_route import GatewayRouteProvider
+from charmed_mlops.interfaces.gateway_route import Entrance, GatewayRouteProvider
 
 VERSION = "2.11.7"
 HTTPS, HTTP, METRICS, AUTHORIZER = 8443, 8080, 2020, 9001
@@ -55,8 +55,8 @@ class Gateway(ServiceCharm):
     def reconcile(self) -> None:
         options = self.options(Options)
         found = routes.collected(self.routes.requests())
-        self.routes.publish(self._url(options))
         certificate = self.tls.current(options.hostname)
+        self.routes.publish(self._url(options), self._entrance(options, certificate))
         auth = self.auth.get()
         self.cluster.apply(options=options, https=HTTPS, http=HTTP, metrics=METRICS)
         self.authorizer.run(
@@ -113,6 +113,12 @@ class Gateway(ServiceCharm):
             return f"https://{self.address}:{HTTPS}"
         port = "" if options.external_port == 443 else f":{options.external_port}"
         return f"https://{options.hostname}{port}"
+
+    def _entrance(self, options: Options, certificate: tls.Pair) -> Entrance:
+        """The administrator's certificate has no name that only the cluster knows."""
+        given = self.config.get("tls-secret")
+        url = self._url(options) if given else f"https://{self.address}:{HTTPS}"
+        return Entrance(url, certificate.ca, options.token_audience)
 
     def action_get_ca(self, _: dict) -> dict[str, str]:
         options = self.options(Options)

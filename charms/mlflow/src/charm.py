@@ -18,6 +18,7 @@ from charmed_mlops import (
     S3Requirer,
     ServiceCharm,
 )
+from charmed_mlops.interfaces.gateway_route import Entrance
 
 
 class MLflow(ServiceCharm):
@@ -35,18 +36,25 @@ class MLflow(ServiceCharm):
 
     def reconcile(self) -> None:
         workers = self.number("workers", 1, 64)
+        workspaces = bool(self.config["workspaces"])
         level = self.choice("log-level", "debug", "info", "warning", "error")
-        door = self.gateway.url() or ""
+        door, entrance = self.gateway.url() or "", self.gateway.entrance()
         hosts = server.hosts(
-            self.app.name, self.model.name, str(self.config["allowed-hosts"]), door
+            self.app.name,
+            self.model.name,
+            str(self.config["allowed-hosts"]),
+            [door, entrance.url if entrance else ""],
         )
         origins = server.origins(str(self.config["cors-allowed-origins"]), door)
         self.metrics.publish()
         environment = self._environment()
+        if workspaces:  # before it starts: it looks for namespaces and asks for users' rights
+            environment |= server.workspaces(trusted=entrance is not None)
+            self._declare(entrance)
         self.workload.require()
         self.schema.require(self.workload, environment)
         self.workload.run(
-            command=server.command(workers, level),
+            command=server.command(workers, level, workspaces=workspaces),
             check=Http(server.PORT, "/health"),
             environment=environment | server.security(hosts, origins),
             version=server.VERSION,
@@ -59,8 +67,22 @@ class MLflow(ServiceCharm):
         self.links.publish(Link("MLflow", prefix))
         self.workload.require_healthy()
         self.schema.settled()  # the server makes its tables before it answers
-        if self.cluster.related:  # at the end: tenants' settings are not what it runs on
-            self.cluster.apply(port=server.PORT)
+        if self.cluster.related and not workspaces:
+            # at the end: tenants' settings are not what it runs on
+            self._declare(None)
+
+    def _declare(self, entrance: Entrance | None) -> None:
+        workspaces = bool(self.config["workspaces"])
+        url = f"http://{self.address}:{server.PORT}"
+        if entrance:
+            url = f"{entrance.url}/{self.app.name}"
+        self.cluster.apply(
+            port=server.PORT,
+            workspaces=workspaces,
+            entrance=entrance,
+            url=url,
+            plugin=(self.charm_dir / "src" / "client" / "plugin.py").read_text(),
+        )
 
     def _environment(self) -> dict[str, str]:
         return server.environment(self.database.get(), self.store.get())

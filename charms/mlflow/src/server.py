@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import urllib.parse
+from collections.abc import Sequence
 from typing import Any
 
 import ops
 
 from charmed_mlops import ActionFailed, Blocked, Waiting, Workload
+from charmed_mlops.interfaces.manifests import TENANT_LABEL
 from charmed_mlops.interfaces.mysql import Credentials
 from charmed_mlops.interfaces.s3 import Bucket
 
@@ -41,12 +43,37 @@ print(json.dumps(found))
 """
 
 
-def command(workers: int, level: str) -> str:
+def command(workers: int, level: str, *, workspaces: bool) -> str:
     """The service's command; artifacts pass through the server, which is its default."""
+    plugins = " --enable-workspaces --workspace-store-uri kubernetes:// --app-name kubernetes-auth"
     return (
         f"{_MLFLOW} server --host 0.0.0.0 --port {PORT} --workers {workers} "
         f"--expose-prometheus /tmp/mlflow-metrics --uvicorn-opts '--log-level {level}'"
+        + (plugins if workspaces else "")
     )
+
+
+def workspaces(*, trusted: bool) -> dict[str, str]:
+    """Settings of mlflow-kubernetes-plugins: tenants' namespaces are workspaces.
+
+    Source: its documents workspace-provider.md and authorization-plugin.md, release 2.0.
+
+    Args:
+        trusted: whether the gateway says who sends a request; else each request has to carry a
+            token of the Kubernetes API.
+    """
+    values = {
+        "MLFLOW_K8S_WORKSPACE_LABEL_SELECTOR": "=".join(TENANT_LABEL),
+        "MLFLOW_K8S_AUTH_CACHE_TTL_SECONDS": "15",  # how long a right that was taken away lasts
+    }
+    if trusted:
+        values |= {
+            "MLFLOW_K8S_AUTH_AUTHORIZATION_MODE": "subject_access_review",
+            "MLFLOW_K8S_AUTH_REMOTE_USER_HEADER": "kubeflow-userid",
+            "MLFLOW_K8S_AUTH_REMOTE_GROUPS_HEADER": "kubeflow-groups",
+            "MLFLOW_K8S_AUTH_REMOTE_GROUPS_SEPARATOR": ",",
+        }
+    return values
 
 
 def environment(database: Credentials, store: Bucket) -> dict[str, str]:
@@ -86,21 +113,21 @@ def origins(further: str, gateway: str) -> str:
     return ",".join(dict.fromkeys(filter(None, [gateway.rstrip("/"), *_names(further)])))
 
 
-def hosts(application: str, model: str, further: str, gateway: str = "") -> str:
+def hosts(application: str, model: str, further: str, gateway: Sequence[str] = ()) -> str:
     """Host headers that the server accepts: to set any replaces MLflow's own defaults.
 
-    The gateway passes on the name that people typed.
+    The gateway passes on the name that people typed, so all its URLs are among them.
     """
     names = ["localhost", "127.0.0.1", "10.*", "192.168.*"]
     names += [f"172.{part}.*" for part in range(16, 32)]
     names += [application, f"{application}.{model}", f"{application}.{model}.svc"]
     names.append(f"{application}.{model}.svc.cluster.local")
     names += _names(further)
-    names += filter(None, [urllib.parse.urlsplit(gateway).netloc])
+    names += [place for url in gateway if (place := urllib.parse.urlsplit(url).netloc)]
     # a Host header carries the port unless it is 80 or 443
     return ",".join(
         each
-        for name in names
+        for name in dict.fromkeys(names)
         for each in ([name] if "*" in name or ":" in name else [name, f"{name}:*"])
     )
 

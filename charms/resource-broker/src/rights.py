@@ -142,6 +142,7 @@ TABLES: Mapping[str, Table] = {
 # with: any verb but an escalating one. Single kinds where a group has others that are not ours.
 STACK = {
     "kubeflow.org", "trainer.kubeflow.org", "tensorboard.kubeflow.org", "pipelines.kubeflow.org",
+    "mlflow.kubeflow.org",
     "jobset.x-k8s.io", "serving.kserve.io", "sparkoperator.k8s.io", "dex.coreos.com",
     "inference.networking.x-k8s.io", "leaderworkerset.x-k8s.io", "serving.knative.dev",
     "scheduling.volcano.sh", "scheduling.x-k8s.io", "machinelearning.seldon.io", "app.k8s.io",

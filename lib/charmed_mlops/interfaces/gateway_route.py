@@ -5,6 +5,9 @@
 | requirer | version | `1` |
 | requirer | routes | JSON list of routes, see Route |
 | provider | url | the gateway's URL as people type it, such as `https://mlops.example.com` |
+| provider | cluster-url | the URL for pods of the cluster; may be the same |
+| provider | ca | PEM: what clients of cluster-url have to trust |
+| provider | token-audience | the audience of service accounts' tokens that the gateway lets in |
 
 The gateway provides the interface. It authenticates every request to a route, except one whose
 access is `public`, and asks Kubernetes for the rights that `access` names.
@@ -56,6 +59,21 @@ class Route:
     verb: str = "get"
 
 
+@dataclass(frozen=True)
+class Entrance:
+    """How a pod of the cluster gets in.
+
+    Attributes:
+        url: the gateway's, for pods.
+        ca: PEM of what the pod has to trust.
+        audience: of the service account token that it has to show.
+    """
+
+    url: str
+    ca: str
+    audience: str
+
+
 class GatewayRoute:
     """Asks for an application's routes."""
 
@@ -77,6 +95,15 @@ class GatewayRoute:
         """The gateway's URL, None while there is no gateway or it has not said it."""
         relation = _common.find(self._charm, self._endpoint)
         return (relation.data[relation.app].get("url") or None) if relation else None
+
+    def entrance(self) -> Entrance | None:
+        """How pods get in, None while there is no gateway or it has not said it."""
+        relation = _common.find(self._charm, self._endpoint)
+        if relation is None:
+            return None
+        data = relation.data[relation.app]
+        url, ca, audience = (data.get(key, "") for key in ("cluster-url", "ca", "token-audience"))
+        return Entrance(url, ca, audience) if url and ca and audience else None
 
 
 @dataclass
@@ -115,11 +142,15 @@ class GatewayRouteProvider:
                 found.problems.append(f"{name}: {error}")
         return found
 
-    def publish(self, url: str) -> None:
-        """Tell the URL that people type; only the leader does."""
+    def publish(self, url: str, entrance: Entrance) -> None:
+        """Tell the URL that people type, and how pods get in; only the leader does."""
         if self._charm.unit.is_leader():
             for relation in _common.live(self._charm, self._endpoint):
-                _common.write(relation.data[self._charm.app], "url", url)
+                mine = relation.data[self._charm.app]
+                _common.write(mine, "url", url)
+                _common.write(mine, "cluster-url", entrance.url)
+                _common.write(mine, "ca", entrance.ca)
+                _common.write(mine, "token-audience", entrance.audience)
 
 
 def _routes(text: str) -> Iterator[Route]:

@@ -36,6 +36,11 @@ def test_it_runs_the_chosen_kinds(charm):
     assert "-leader-elect" in flags(charm, out)
 
 
+def test_its_cluster_role_is_bound_to_it(charm):
+    binding = charm.manifest(charm.settled(), "ClusterRoleBinding")
+    assert binding["roleRef"]["name"] == "shop-training-operator-controller"
+
+
 def test_a_kind_that_is_not_run_keeps_its_definition(charm):
     out = charm.settled(config={"kinds": "PyTorchJob"})
     found = {
