@@ -6,7 +6,9 @@ own Kubernetes provider sends the token that is for the Kubernetes API, and need
 
 from pathlib import Path
 
-from mlflow.tracking.request_auth.abstract_request_auth_provider import RequestAuthProvider
+from mlflow.tracking.request_auth import (  # pyright: ignore[reportMissingImports]: notebook's
+    abstract_request_auth_provider as base,
+)
 
 TOKEN = Path("/var/run/secrets/charmed-mlops/mlflow/token")
 
@@ -17,7 +19,7 @@ def authorize(request):
     return request
 
 
-class ServiceAccount(RequestAuthProvider):
+class ServiceAccount(base.RequestAuthProvider):
     """Provider `service-account`."""
 
     def get_name(self):

@@ -137,6 +137,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         name = ".".join(parts[:length])
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setitem(sys.modules, place, base)
+    setattr(sys.modules[".".join(parts[:-1])], parts[-1], base)
     file = ROOT / "charms/mlflow/src/client/plugin.py"
     spec = importlib.util.spec_from_file_location("charmed_mlops_mlflow", file)
     assert spec is not None
