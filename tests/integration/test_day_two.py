@@ -13,6 +13,10 @@ import jubilant
 import pytest
 from reach import Reach
 
+from charmed_mlops.errors import CommandFailed
+from charmed_mlops.interfaces.s3 import Bucket
+from charmed_mlops.objects import Objects
+
 BUNDLE = Path(__file__).parents[2] / "bundle" / "bundle.yaml"
 SETTLE_SECONDS = 900.0
 
@@ -73,9 +77,12 @@ def test_a_restored_backup_holds_what_was_there_when_it_was_made(
 ):
     tracking.add("before")
     made = stack.run("mariadb/leader", "create-backup", wait=300).results
+    assert made["place"] == "bucket"
     tracking.add("after")
     assert {"before", "after"} <= tracking.names()
-    assert made["backup"] in stack.run("mariadb/leader", "list-backups").results["backups"]
+    listed = stack.run("mariadb/leader", "list-backups").results["backups"].splitlines()
+    (line,) = (each.split() for each in listed if made["backup"] in each)
+    assert line[-1] == "bucket"
 
     with pytest.raises(jubilant.TaskError, match="confirm=true"):
         stack.run("mariadb/leader", "restore", {"backup": made["backup"]})
@@ -84,6 +91,52 @@ def test_a_restored_backup_holds_what_was_there_when_it_was_made(
     settle(stack)
     assert "before" in tracking.names()
     assert "after" not in tracking.names()
+
+
+def test_old_backups_go_and_those_of_the_bucket_outlive_the_relation(
+    stack: jubilant.Juju, tracking: Tracking
+):
+    made = stack.run("mariadb/leader", "create-backup", {"keep": 1}, wait=300).results
+    listed = stack.run("mariadb/leader", "list-backups").results["backups"]
+    assert listed.split()[0] == made["backup"]
+    assert len(listed.splitlines()) == 1
+
+    stack.cli("remove-relation", "mariadb:s3", "object-store:s3")
+    stack.wait(lambda status: "s3" not in status.apps["mariadb"].relations, timeout=60)
+    settle(stack)
+    kept = stack.run("mariadb/leader", "create-backup", wait=300).results
+    assert kept["place"] == "storage"
+    assert made["backup"] not in stack.run("mariadb/leader", "list-backups").results["backups"]
+
+    stack.integrate("mariadb:s3", "object-store:s3")
+    stack.wait(lambda status: "s3" in status.apps["mariadb"].relations, timeout=60)
+    settle(stack)
+    listed = stack.run("mariadb/leader", "list-backups").results["backups"]
+    assert [line.split()[-1] for line in sorted(listed.splitlines())] == ["bucket", "storage"]
+    stack.run("mariadb/leader", "restore", {"backup": kept["backup"], "confirm": True}, wait=300)
+    settle(stack)
+    assert "before" in tracking.names()
+
+
+def test_nobody_but_mariadb_reads_its_backups(stack: jubilant.Juju, reach: Reach):
+    """kserve-controller may read what others stored for it; a dump is not for it."""
+    namespace = stack.show_model().short_name
+    backup = stack.run("mariadb/leader", "list-backups").results["backups"].split()[0]
+    answers = {}
+    for application in ("mariadb", "kserve-controller"):
+        keys = stack.run(
+            "object-store/leader", "get-credentials", {"application": application}
+        ).results
+        with reach.forward(namespace, "object-store", 7070) as url:
+            bucket = Bucket(
+                url, f"{namespace}-mariadb", keys["region"], keys["access-key"], keys["secret-key"]
+            )
+            try:
+                with Objects(bucket, "backups/mariadb").get(f"{backup}.json") as answer:
+                    answers[application] = answer.status
+            except CommandFailed as error:
+                answers[application] = error.code
+    assert answers == {"mariadb": 200, "kserve-controller": 403}
 
 
 def test_a_rotated_password_and_key_reach_mlflow(stack: jubilant.Juju, tracking: Tracking):

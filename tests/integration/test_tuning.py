@@ -1,12 +1,18 @@
-"""Katib and Kubeflow Trainer, the real programs: an experiment finds parameters, a job has nodes.
+"""Katib, Kubeflow Trainer and its forerunner, the real programs: an experiment finds parameters, a
+job has nodes, a job of the first training API runs to its end.
 
 The tests of this file run in order on one model.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
+import socket
+import ssl
+import subprocess
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +33,11 @@ def stack(juju: jubilant.Juju, charms: Path, tmp_path_factory: pytest.TempPathFa
     """What the two need of the bundle, with their overlays, deployed and settled."""
     folder = tmp_path_factory.mktemp("bundle")
     return deploy_part(
-        juju, charms, folder, ("tuning", "training"), lambda name: name not in LEFT_OUT
+        juju,
+        charms,
+        folder,
+        ("tuning", "training", "training-v1"),
+        lambda name: name not in LEFT_OUT,
     )
 
 
@@ -129,3 +139,118 @@ def test_a_job_of_a_runtime_that_is_not_there_is_refused(team: str, reach: Reach
     with pytest.raises(Exception, match="returned non-zero") as failure:
         reach.kubectl("-n", team, "apply", "-f", "-", stdin=yaml.safe_dump(job))
     assert "nowhere" in getattr(failure.value, "stderr", "")
+
+
+def tf_job(name: str, script: str) -> dict[str, Any]:
+    """A TFJob of one worker that runs a Python script; any image with Python does."""
+    container = {
+        "name": "tensorflow",
+        "image": "docker.io/library/python:3.12.12-slim",
+        "command": ["/usr/local/bin/python3", "-c", script],
+    }
+    worker = {
+        "replicas": 1,
+        "restartPolicy": "Never",
+        "template": {"spec": {"containers": [container]}},
+    }
+    return {
+        "apiVersion": "kubeflow.org/v1",
+        "kind": "TFJob",
+        "metadata": {"name": name},
+        "spec": {"tfReplicaSpecs": {"Worker": worker}},
+    }
+
+
+def create_job(reach: Reach, team: str, job: dict[str, Any]) -> None:
+    """Creates a job in the team's namespace."""
+    reach.kubectl("-n", team, "create", "-f", "-", stdin=yaml.safe_dump(job))
+
+
+def wait_job(reach: Reach, team: str, name: str, condition: str) -> None:
+    """Returns when a TFJob has the condition; fails with what is there in its place."""
+    try:
+        reach.kubectl(
+            "-n", team, "wait", f"tfjob/{name}", f"--for=condition={condition}", "--timeout=300s"
+        )
+    except subprocess.CalledProcessError as error:
+        there = reach.kubectl("-n", team, "get", "tfjobs,pods,events", "-o", "wide")
+        pytest.fail(f"{error.stderr}\n{there}")
+
+
+@pytest.fixture(scope="module")
+def first_job(stack: jubilant.Juju, team: str, reach: Reach) -> str:
+    """A TFJob that has succeeded; its pods printed what the operator tells them of themselves."""
+    script = "import json, os; print(json.loads(os.environ['TF_CONFIG'])['task'])"
+    job = tf_job("first", script)
+    # a job of one pod is told nothing
+    job["spec"]["tfReplicaSpecs"]["PS"] = tf_job("ps", script)["spec"]["tfReplicaSpecs"]["Worker"]
+    create_job(reach, team, job)
+    wait_job(reach, team, "first", "Succeeded")
+    return "first"
+
+
+def test_a_job_of_the_first_training_api_runs_in_the_team_s_namespace(
+    stack: jubilant.Juju, team: str, reach: Reach, first_job: str
+):
+    logs = reach.kubectl("-n", team, "logs", f"{first_job}-worker-0")
+    assert logs.strip() == "{'type': 'worker', 'index': 0}"
+    task = stack.run("training-operator/0", "list-jobs", {"namespace": team})
+    (listed,) = json.loads(task.results["jobs"])
+    assert listed == {
+        "kind": "TFJob",
+        "namespace": team,
+        "name": first_job,
+        "replicas": {"PS": 1, "Worker": 1},
+        "state": "Succeeded",
+    }
+
+
+def test_a_malformed_job_of_the_first_api_is_refused_with_the_reason(
+    team: str, reach: Reach, first_job: str
+):
+    wrong = tf_job("wrong", "pass")
+    worker = wrong["spec"]["tfReplicaSpecs"]["Worker"]
+    worker["template"]["spec"]["containers"][0]["name"] = "something"
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        create_job(reach, team, wrong)
+    assert "must have at least one container with name tensorflow" in refused.value.stderr
+
+
+def test_a_suspended_job_has_no_pods_until_it_is_resumed(
+    stack: jubilant.Juju, team: str, reach: Reach, first_job: str
+):
+    create_job(reach, team, tf_job("long", "import time; time.sleep(3600)"))
+    wait_job(reach, team, "long", "Running")
+    which = {"kind": "TFJob", "namespace": team, "name": "long"}
+    stack.run("training-operator/0", "suspend", which)
+    wait_job(reach, team, "long", "Suspended")
+    reach.kubectl("-n", team, "wait", "pod/long-worker-0", "--for=delete", "--timeout=120s")
+    stack.run("training-operator/0", "resume", which)
+    wait_job(reach, team, "long", "Running")
+    reach.kubectl("-n", team, "get", "pod/long-worker-0")
+    with pytest.raises(jubilant.TaskError, match="has ended: Succeeded"):
+        stack.run("training-operator/0", "suspend", which | {"name": first_job})
+
+
+def test_the_webhook_of_the_first_api_serves_the_charm_s_certificate(
+    stack: jubilant.Juju, reach: Reach, first_job: str
+):
+    """The operator makes a certificate of its own too; nothing may trust or serve it."""
+    namespace = stack.show_model().short_name
+    webhooks = json.loads(
+        reach.kubectl(
+            "get", "validatingwebhookconfiguration", f"{namespace}-training-operator", "-o", "json"
+        )
+    )["webhooks"]
+    (trusted,) = {each["clientConfig"]["caBundle"] for each in webhooks}
+    secret = "secret/training-operator-own-certificate"
+    own = json.loads(reach.kubectl("-n", namespace, "get", secret, "-o", "json"))["data"]
+    assert own["ca.crt"] != trusted
+    context = ssl.create_default_context(cadata=base64.b64decode(trusted).decode())
+    name = f"training-operator.{namespace}.svc"
+    with (
+        reach.forward(namespace, "training-operator", 9443) as url,
+        socket.create_connection(("127.0.0.1", urllib.parse.urlsplit(url).port or 0)) as plain,
+        context.wrap_socket(plain, server_hostname=name) as secured,
+    ):
+        assert secured.getpeercert()

@@ -18,7 +18,7 @@ class MariaDB(Actions):
     def __init__(self, framework: ops.Framework):
         super().__init__(framework, container="mariadb")
         self.database = DatabaseProvider(self, "database")
-        self.object_store = S3Requirer(self, "s3")
+        self.object_store = S3Requirer(self, "s3", private=True)
         self.server = Server(self.workload)
         self.accounts = Accounts(self.workload, self.server)
 

@@ -77,6 +77,7 @@ class ObjectStore(Actions):
                     "action give-bucket changes that"
                 )
                 continue
+            records.set_private(request.bucket, request.private)
             granted.append(request)
             endpoint = f"http://{self.unit_address(0)}:{PORT}"
             self.s3.answer(request, Bucket(endpoint, request.bucket, region, access, secret))
@@ -92,7 +93,7 @@ class ObjectStore(Actions):
             self.s3.problems += [
                 f"bucket {bucket}: no room for the rights of {len(folders.get(bucket, ()))} "
                 "tenants in its folder's extended attributes: move storage data to XFS"
-                for bucket in gateway.share(accounts, reading, folders)
+                for bucket in gateway.share(accounts, reading, folders, private=records.private)
             ]
         self.tenants.publish()
         self.s3.require_valid()

@@ -79,15 +79,17 @@ class Gateway:
         accounts: Set[str],
         readers: Sequence[str],
         folders: Mapping[str, Mapping[str, str]],
+        private: Set[str] = frozenset(),
     ) -> list[str]:
-        """Let just these read every bucket, and tenants use a folder of one.
+        """Let just these read every bucket but private ones, and tenants use a folder of one.
 
         Other statements of a bucket's policy stay.
 
         Args:
             accounts: all that there are: a policy may name no other.
-            readers: those that may read every bucket.
+            readers: those that may read every bucket that is not private.
             folders: bucket to account to the folder that it may use.
+            private: buckets that only their owners may read.
 
         Returns:
             The buckets whose policy the file system has no room for; they keep the one they had.
@@ -100,7 +102,7 @@ class Gateway:
                 policy = json.loads(text)
             before = policy.get("Statement", [])
             after = [each for each in before if not each.get("Sid", "").startswith(_OURS)]
-            others = sorted(set(readers) - {owner})
+            others = [] if bucket in private else sorted(set(readers) - {owner})
             tenants = folders.get(bucket, {})
             # where there is a policy, the gateway asks it alone, for the owner too
             if (others or tenants) and owner in accounts:

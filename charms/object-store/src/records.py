@@ -1,4 +1,4 @@
-"""What the charm remembers on the volume: whose a bucket is, which key an account has.
+"""What the charm remembers on the volume: whose a bucket is, who reads it, an account's key.
 
 The gateway knows accounts only, and an application gets a new account with each relation. By these
 records it finds its bucket again after a new relation, and nobody else does. Of a secret key the
@@ -25,6 +25,8 @@ class Records:
         found = json.loads(workload.read(FILE) or "{}")
         self._owners: dict[str, str] = found.get("owners", {})
         self._keys: dict[str, str] = found.get("keys", {})
+        self.private: set[str] = set(found.get("private", []))
+        """Buckets that only their owner may read, also when its relation has gone."""
 
     def owner(self, bucket: str) -> str | None:
         """The application that a bucket belongs to; None for one made before records were kept."""
@@ -34,6 +36,12 @@ class Records:
         """Note whose the bucket is from now on."""
         if self._owners.get(bucket) != application:
             self._owners[bucket] = application
+            self._save()
+
+    def set_private(self, bucket: str, private: bool) -> None:
+        """Note whether only its owner may read the bucket."""
+        if private != (bucket in self.private):
+            self.private ^= {bucket}
             self._save()
 
     def keep_account(self, gateway: Gateway, access: str, secret: str, *, exists: bool) -> None:
@@ -80,5 +88,5 @@ class Records:
         return ""
 
     def _save(self) -> None:
-        text = json.dumps({"owners": self._owners, "keys": self._keys}, indent=1, sort_keys=True)
-        self._workload.push({FILE: text})
+        found = {"owners": self._owners, "keys": self._keys, "private": sorted(self.private)}
+        self._workload.push({FILE: json.dumps(found, indent=1, sort_keys=True)})

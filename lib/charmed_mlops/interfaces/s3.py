@@ -5,6 +5,7 @@
 | requirer | bucket | name it asks for; the provider chooses one if there is none |
 | requirer | requested-secrets | JSON list `["access-key", "secret-key"]`: wants them in a secret |
 | requirer | tenants | ours: a folder FOLDER; a tenant's own key may use FOLDER/NAMESPACE/ |
+| requirer | private | ours: `true` if nobody but the requirer may read the bucket |
 | provider | bucket, endpoint (URL), region, s3-uri-style (`path` or `host`) | where |
 | provider | path | prefix of the keys in the bucket |
 | provider | tls-ca-chain | JSON list of PEM texts |
@@ -57,16 +58,24 @@ class S3Requirer:
     """Asks for one bucket and reads how to reach it."""
 
     def __init__(
-        self, charm: ops.CharmBase, endpoint: str, bucket: str | None = None, tenants: str = ""
+        self,
+        charm: ops.CharmBase,
+        endpoint: str,
+        bucket: str | None = None,
+        tenants: str = "",
+        *,
+        private: bool = False,
     ):
         """`bucket` is the name to ask for; MODEL-APPLICATION unless given.
 
-        Each tenant's own key may use `tenants`/NAMESPACE/ in it, if a folder is given.
+        Each tenant's own key may use `tenants`/NAMESPACE/ in it, if a folder is given. A private
+        one is not read by those who may read what others stored, as servers of models may.
         """
         self._charm = charm
         self._endpoint = endpoint
         self._bucket = bucket or f"{charm.model.name}-{charm.app.name}"[:63].strip("-")
         self._tenants = tenants
+        self._private = private
 
     def get(self) -> Bucket:
         """The bucket; asks for it first where that is still to be done.
@@ -81,6 +90,7 @@ class S3Requirer:
             _common.write(mine, "bucket", self._bucket)
             _common.write(mine, "requested-secrets", json.dumps(["access-key", "secret-key"]))
             _common.write(mine, "tenants", self._tenants)
+            _common.write(mine, "private", "true" if self._private else "")
         theirs = relation.data[relation.app]
         keys: Mapping[str, str] = theirs
         if uri := theirs.get("secret-extra"):
@@ -120,6 +130,7 @@ class Request:
     Attributes:
         label: of the Juju secret with the application's keys.
         tenants: folder in which each tenant gets one of its own; empty for none.
+        private: whether nobody else may read the bucket.
     """
 
     relation: ops.Relation
@@ -127,6 +138,7 @@ class Request:
     bucket: str
     label: str
     tenants: str = ""
+    private: bool = False
 
 
 class S3Provider(_common.Provider):
@@ -164,7 +176,8 @@ class S3Provider(_common.Provider):
                 )
                 continue
             label = f"{self._endpoint}.{relation.id}.keys"
-            yield Request(relation, relation.app.name, asked, label, tenants)
+            private = theirs.get("private") == "true"
+            yield Request(relation, relation.app.name, asked, label, tenants, private)
 
     def keys(self, request: Request) -> dict[str, str] | None:
         """What `answer` published as `access-key` and `secret-key`, None before."""

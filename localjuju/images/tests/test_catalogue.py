@@ -147,3 +147,15 @@ def test_users_of_upstream_s_images_that_are_not_root():
     assert users["dex"] == "dex:dex"
     assert users["central-dashboard"] == "node"
     assert not users["mariadb"]
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "docker.io/seldonio/mlserver:1.7.1",  # it makes .metrics there
+        "ghcr.io/kubeflow/kubeflow/notebook-servers/jupyter-scipy:v1.10.0",
+    ],
+)
+def test_what_writes_in_its_working_folder_starts_in_one_of_its_own(reference: str):
+    entry = Catalogue.load().find(reference)
+    assert entry.workdir in entry.writable

@@ -534,3 +534,4 @@ def test_the_databases_do_not_wait_for_the_bucket(context, tmp_path):
     assert "CREATE DATABASE IF NOT EXISTS `mlflow`" in sql
     assert out.unit_status == testing.WaitingStatus("waiting for object-store to give a bucket")
     assert out.get_relation(store.id).local_app_data["bucket"].endswith("-mariadb")
+    assert out.get_relation(store.id).local_app_data["private"] == "true"

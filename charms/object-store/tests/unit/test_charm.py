@@ -45,8 +45,10 @@ def volume(tmp_path, monkeypatch):
     monkeypatch.setitem(globals(), "VOLUME", tmp_path)
 
 
-def asks(number: int, application: str, bucket: str | None = None) -> testing.Relation:
-    data = {"requested-secrets": '["access-key", "secret-key"]'}
+def asks(
+    number: int, application: str, bucket: str | None = None, **more: str
+) -> testing.Relation:
+    data = {"requested-secrets": '["access-key", "secret-key"]', **more}
     data |= {"bucket": bucket} if bucket else {}
     return testing.Relation("s3", id=number, remote_app_name=application, remote_app_data=data)
 
@@ -217,6 +219,19 @@ def test_readers_may_read_and_nothing_else(context, memory):
     again = state(*out.relations, secrets=out.secrets, config={"readers": ""})
     context.run(context.on.config_changed(), again)
     assert memory.policies == {}
+
+
+def test_a_private_bucket_is_its_owner_s_alone_also_when_the_relation_has_gone(context, memory):
+    reader, models = asks(4, "kserve-controller", "serving"), asks(3, "mlflow", "models")
+    dumps = asks(5, "mariadb", "dumps", private="true")
+    out = context.run(context.on.config_changed(), state(reader, models, dumps))
+    assert set(memory.policies) == {"models"}
+    dumps = out.get_relation(dumps.id)
+    kept = [each for each in out.relations if each.id != dumps.id]
+    out = context.run(context.on.relation_broken(dumps), state(*kept, dumps, secrets=out.secrets))
+    context.run(context.on.config_changed(), state(*kept, secrets=out.secrets))
+    assert "dumps" in memory.buckets
+    assert set(memory.policies) == {"models"}
 
 
 def test_relation_that_is_gone(context, memory):
