@@ -15,6 +15,7 @@ import guard
 import ops
 import policy
 import removal
+import report
 from inventory import MANAGED_BY, MODEL, Book, Inventory
 from kube import ApiError, Cluster
 from policy import Grants, Policy
@@ -235,26 +236,27 @@ class Broker:
             raise self._status(error) from error
         return adopted
 
-    def rights(self, granted: Grants, application: str) -> dict[str, str]:
-        """What the policy says to an application's request, and what it is granted."""
+    def explain(self, granted: Grants, application: str) -> dict[str, report.Report]:
+        """What the policy says to the request of one application, or of every related one."""
         relations = self._relations()
-        if application not in relations:
-            raise ActionFailed(f"application {application} is not related")
-        relation = relations[application]
-        found, problems = Policy(application, self._charm.model.name), []
+        if application and application not in relations:
+            return {application: report.unrelated(granted.get(application, ()))}
+        return {
+            name: self._explained(relation, granted.get(name, ()))
+            for name, relation in sorted(relations.items())
+            if application in ("", name)
+        }
+
+    def _explained(self, relation: ops.Relation, granted: Sequence[policy.Grant]) -> report.Report:
+        checker = Policy(relation.app.name, self._charm.model.name, granted, self._charm.app.name)
         try:
             manifests, tenants = self._unpacked(relation.load(Request, relation.app))
-            problems = [
-                f"{name_of(manifest)}: {refusal.reason}"
-                for manifest, refusal in found.check(manifests, tenants)
-            ]
-        except (InvalidManifests, ValueError) as error:
-            problems = [f"manifests: {error}"]
-        allowed = [
-            grant.model_dump(by_alias=True, exclude_defaults=True)
-            for grant in granted.get(application, ())
-        ]
-        return {"beyond-the-policy": json.dumps(problems), "allowed": json.dumps(allowed)}
+            found = report.explain(checker, manifests, tenants)
+        except (ValueError, RecursionError) as error:  # InvalidManifests is one
+            return report.unreadable(str(error))
+        if self._charm.unit.is_leader():  # others may not read what it answered
+            report.add_problems(found, relation.load(Answer, self._charm.app).problems)
+        return found
 
     def _leading(self, application: str) -> dict[str, ops.Relation]:
         if not self._charm.unit.is_leader():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import ops
 from broker import Broker, grants
@@ -79,9 +80,12 @@ class ResourceBroker(ServiceCharm):
         self.converge()
         return {"adopted": json.dumps(adopted)}
 
-    def action_policy(self, params: dict) -> dict[str, str]:
-        """What an application asks for beyond the policy, and what it is allowed."""
-        return self.broker.rights(grants(str(self.config["allow"])), str(params["application"]))
+    def action_policy(self, params: dict) -> dict[str, Any]:
+        """What applications ask for: what the rules give, what an exception, what is refused."""
+        found = self.broker.explain(
+            grants(str(self.config["allow"])), str(params.get("application", ""))
+        )
+        return {"count": str(len(found)), "applications": found}
 
 
 if __name__ == "__main__":

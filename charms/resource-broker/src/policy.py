@@ -126,16 +126,33 @@ def grants(text: str) -> Grants:
 
 
 @dataclass(frozen=True)
+class Right:
+    """One verb on one resource, as a role asks for it.
+
+    Attributes:
+        scope: where, see rights.py.
+        verb: such as `list`.
+        on: `resource` or `resource.group`, with the names that the role limits it to.
+    """
+
+    scope: str
+    verb: str
+    on: str
+
+
+@dataclass(frozen=True)
 class Refusal:
     """Why an object is refused.
 
     Attributes:
         rule: the rule's name.
         reason: one line.
+        right: what a role may not give, under the rule `right`.
     """
 
     rule: str
     reason: str
+    right: Right | None = None
 
 
 @dataclass(frozen=True)
@@ -158,37 +175,78 @@ class Policy:
         self, manifests: Collection[Manifest], tenants: Collection[Manifest] = ()
     ) -> Iterator[tuple[Manifest, Refusal]]:
         """Each refused object with the first reason for it."""
-        parsed: list[tuple[Manifest, shapes._Object, bool]] = []
-        for found, tenant in ((manifests, False), (tenants, True)):
-            for manifest in found:
-                identity = (manifest["apiVersion"], manifest["kind"])
-                try:
-                    shape = _SHAPES.get(identity, shapes.Plain).model_validate(dict(manifest))
-                except pydantic.ValidationError as error:
-                    first = error.errors()[0]
-                    where = ".".join(map(str, first["loc"]))
-                    yield manifest, Refusal("malformed", f"malformed: {where}: {first['msg']}")
-                else:
-                    parsed.append((manifest, shape, tenant))
+        for manifest, refusals in self._verdicts(manifests, tenants):
+            for refusal in refusals:
+                yield manifest, refusal
+                break
+
+    def refusals(
+        self, manifests: Collection[Manifest], tenants: Collection[Manifest] = ()
+    ) -> Iterator[tuple[Manifest, Refusal]]:
+        """Each refused object with every reason for it."""
+        for manifest, refusals in self._verdicts(manifests, tenants):
+            for refusal in refusals:
+                yield manifest, refusal
+
+    def rights(
+        self, manifests: Collection[Manifest], tenants: Collection[Manifest] = ()
+    ) -> set[Right]:
+        """The rights that the roles ask for and that the rules, or what is granted, give."""
+        parsed, _ = _parsed(manifests, tenants)
+        declared = _Declared(parsed)
+        return {
+            right
+            for manifest, shape, tenant in parsed
+            if isinstance(shape, shapes.Role)
+            for right in _Checker(self, declared, tenant).given(manifest["kind"], shape)
+        }
+
+    def _verdicts(
+        self, manifests: Collection[Manifest], tenants: Collection[Manifest]
+    ) -> Iterator[tuple[Manifest, Iterator[Refusal]]]:
+        parsed, malformed = _parsed(manifests, tenants)
+        for manifest, refusal in malformed:
+            yield manifest, iter([refusal])
         declared = _Declared(parsed)
         excused = {grant.object for grant in self.granted if grant.object}
         for manifest, shape, tenant in parsed:
-            if f"{manifest['kind']}/{shape.metadata.name}" in excused:
-                continue
-            checker = _Checker(self, declared, tenant)
-            for refusal in checker.refusals((manifest["apiVersion"], manifest["kind"]), shape):
-                yield manifest, refusal
-                break
+            if f"{manifest['kind']}/{shape.metadata.name}" not in excused:
+                identity = (manifest["apiVersion"], manifest["kind"])
+                yield manifest, _Checker(self, declared, tenant).refusals(identity, shape)
 
     def may_declare(self, group: str, kind: str) -> bool:
         """Whether the administrator lets it declare custom resources of a foreign kind."""
         return any(grant.kind == kind and grant.group == group for grant in self.granted)
 
 
+_Parsed = tuple[Manifest, shapes._Object, bool]
+
+
+def _parsed(
+    manifests: Collection[Manifest], tenants: Collection[Manifest]
+) -> tuple[list[_Parsed], list[tuple[Manifest, Refusal]]]:
+    """The objects with their shapes and whether they are for tenants; and the malformed ones."""
+    parsed: list[_Parsed] = []
+    malformed: list[tuple[Manifest, Refusal]] = []
+    for found, tenant in ((manifests, False), (tenants, True)):
+        for manifest in found:
+            identity = (manifest["apiVersion"], manifest["kind"])
+            try:
+                shape = _SHAPES.get(identity, shapes.Plain).model_validate(dict(manifest))
+            except pydantic.ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(map(str, first["loc"]))
+                text = f"malformed: {where}: {first['msg']}"
+                malformed.append((manifest, Refusal("malformed", text)))
+            else:
+                parsed.append((manifest, shape, tenant))
+    return parsed, malformed
+
+
 class _Declared:
     """What the application declares itself, which other objects of it may refer to."""
 
-    def __init__(self, parsed: Sequence[tuple[Manifest, shapes._Object, bool]]):
+    def __init__(self, parsed: Sequence[_Parsed]):
         self.definitions: dict[tuple[str, str], str] = {}  # (group, kind) -> scope
         self.plurals: set[tuple[str, str]] = set()
         self.roles: dict[tuple[str, str, bool], shapes.Role] = {}
@@ -304,26 +362,39 @@ class _Checker:
     # roles
 
     def _role(self, kind: str, role: shapes.Role) -> Iterator[Refusal]:
-        scopes: set[str] = set()
-        for label, value in role.metadata.labels.items():
-            if "aggregate-to" not in label or kind != "ClusterRole":
-                continue
-            found = _AGGREGATE.fullmatch(label)
-            if found is None:
+        for label in role.metadata.labels:
+            if (
+                "aggregate-to" in label
+                and kind == "ClusterRole"
+                and not _AGGREGATE.fullmatch(label)
+            ):
                 yield Refusal("aggregation", f"label {label} adds to roles that are not users'")
-            elif value == "true":
-                scopes.add(found[3])
-        bound = (
-            self.declared.scopes(kind, role.metadata.name)
-            if kind == "ClusterRole"
-            else {"tenants" if self.tenant else "model"}
-        )
         if role.aggregation:
-            yield from self._aggregation(role.aggregation, bound)
-        scopes |= bound
-        for scope in sorted(scopes or {"cluster"}):
+            yield from self._aggregation(role.aggregation, self._bound(kind, role))
+        for scope in self._scopes(kind, role):
             for rule in role.rules:
                 yield from self._rule(scope, rule)
+
+    def given(self, kind: str, role: shapes.Role) -> Iterator[Right]:
+        """The rights that a role asks for and may have."""
+        for scope in self._scopes(kind, role):
+            for rule in role.rules:
+                refused = {refusal.right for refusal in self._rule(scope, rule)}
+                yield from (right for _, right in _asked(scope, rule) if right not in refused)
+
+    def _bound(self, kind: str, role: shapes.Role) -> set[str]:
+        if kind == "ClusterRole":
+            return self.declared.scopes(kind, role.metadata.name)
+        return {"tenants" if self.tenant else "model"}
+
+    def _scopes(self, kind: str, role: shapes.Role) -> list[str]:
+        """Where a role gives its rights."""
+        scopes = self._bound(kind, role)
+        if kind == "ClusterRole":
+            for label, value in role.metadata.labels.items():
+                if value == "true" and (found := _AGGREGATE.fullmatch(label)):
+                    scopes.add(found[3])
+        return sorted(scopes or {"cluster"})
 
     def _aggregation(self, rule: shapes.Aggregation, bound: set[str]) -> Iterator[Refusal]:
         for selector in rule.selectors or [shapes.Selector.model_validate({})]:
@@ -349,18 +420,15 @@ class _Checker:
         for url in rule.urls:
             if "*" in url or set(rule.verbs) - {"get"} or scope != "cluster":
                 yield Refusal("url", "name each of nonResourceURLs, with the verb get only")
-        for group in rule.groups:
-            for resource in rule.resources:
-                for verb in rule.verbs:
-                    if any(
-                        grant.covers(scope, group, resource, verb, rule.names)
-                        for grant in self.policy.granted
-                    ):
-                        continue
-                    if not self._may(scope, group, resource, verb, rule.names):
-                        where = f"{resource}.{group}" if group else resource
-                        named = f" named {', '.join(rule.names)}" if rule.names else ""
-                        yield Refusal("right", f"{verb} on {where}{named} ({scope}) is too much")
+        for (group, resource, verb), right in _asked(scope, rule):
+            if any(
+                grant.covers(scope, group, resource, verb, rule.names)
+                for grant in self.policy.granted
+            ):
+                continue
+            if not self._may(scope, group, resource, verb, rule.names):
+                text = f"{verb} on {right.on} ({scope}) is too much"
+                yield Refusal("right", text, right)
 
     def _may(self, scope: str, group: str, resource: str, verb: str, names: Sequence[str]) -> bool:
         if "*" in (group, verb) or "*" in resource:
@@ -487,6 +555,16 @@ class _Checker:
             yield Refusal(
                 "network-policy", f"its podSelector needs {NAME_LABEL}: {self.application}"
             )
+
+
+def _asked(scope: str, rule: shapes.Rule) -> Iterator[tuple[tuple[str, str, str], Right]]:
+    """Each right on resources of a rule, with its (group, resource, verb)."""
+    named = f" named {', '.join(rule.names)}" if rule.names else ""
+    for group in rule.groups:
+        for resource in rule.resources:
+            where = f"{resource}.{group}" if group else resource
+            for verb in rule.verbs:
+                yield (group, resource, verb), Right(scope, verb, where + named)
 
 
 def _required(selector: shapes.Selector) -> Iterator[tuple[str, set[str]]]:

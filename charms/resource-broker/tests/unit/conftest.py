@@ -24,6 +24,7 @@ MODULES = (
     "inventory",
     "kube",
     "policy",
+    "report",
     "guard",
     "rights",
     "shapes",

@@ -352,20 +352,6 @@ def test_a_refused_definition_keeps_its_custom_resources_out(context, cluster, m
     assert "Pot/default" in names(cluster)
 
 
-@pytest.mark.engine
-def test_the_action_policy_shows_what_is_beyond_it(context, cluster):
-    bad = {**ROLE, "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["list"]}]}
-    relation = relate([bad, BINDING])
-    config = {"allow": "maker: [{resources: [secrets], verbs: [list]}]"}
-    params = {"application": "maker"}
-    run(context, context.on.action("policy", params=params), relation, config=config)
-    results = context.action_results
-    assert results
-    expected = "ClusterRole/shop-maker: list on secrets (cluster) is too much"
-    assert json.loads(results["beyond-the-policy"]) == [expected]
-    assert json.loads(results["allowed"]) == [{"resources": ["secrets"], "verbs": ["list"]}]
-
-
 def test_a_broker_without_rights_can_be_removed(context, modules, monkeypatch):
     def refuse() -> None:
         raise modules["kube"].ApiError(403, "secrets is forbidden")
