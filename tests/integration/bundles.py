@@ -33,8 +33,13 @@ def deploy_part(
     relations: list[list[str]] = []
     for name in ("bundle.yaml", *(f"overlays/{each}.yaml" for each in overlays)):
         document = yaml.safe_load((ROOT / "bundle" / name).read_text())
-        applications |= document["applications"]
-        relations += document["relations"]
+        for application, spec in document["applications"].items():
+            # an overlay may change one that is there: options and resources one by one
+            known = applications.setdefault(application, {})
+            for key, value in spec.items():
+                both = isinstance(value, dict) and isinstance(known.get(key), dict)
+                known[key] = {**known[key], **value} if both else value
+        relations += document.get("relations", [])
     chosen = {name: spec for name, spec in applications.items() if is_wanted(name)}
     for name, spec in chosen.items():
         spec["charm"] = str(charms / f"{name}.charm")
