@@ -33,6 +33,7 @@ class Options(pydantic.BaseModel):
     """The charm's options."""
 
     cache: bool
+    samples: bool
     log_level: Literal["debug", "info", "warning", "error"]
     update_default_version: bool
 
@@ -66,7 +67,8 @@ class KfpApi(ServiceCharm):
             grpc=pipelines.GRPC_PORT,
         )
         self.workload.run(
-            command=server.command(options.log_level),
+            command=server.command(options.log_level, samples=options.samples),
+            files={} if options.samples else dict([server.NO_SAMPLES]),
             environment={
                 **server.database(database),
                 **server.store(bucket),

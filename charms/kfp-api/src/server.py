@@ -1,7 +1,7 @@
 """The API server's command and its environment.
 
 Its source reads each key of config.json from the environment, too: upper case, dots as
-underscores. config.json and the samples are the image's own, in /config.
+underscores. config.json and the samples are the image's own, in /config and /samples.
 """
 
 from __future__ import annotations
@@ -14,10 +14,15 @@ RPC_PORT = 8886
 """Where the program itself speaks gRPC: runs' pods get to GRPC_PORT, where the front answers."""
 
 
-def command(level: str) -> str:
+NO_SAMPLES = ("/tmp/sample_config.json", '{"pipelines": [], "loadSamplesOnRestart": false}\n')
+"""A list of samples with none, which the server insists on: its path and its text."""
+
+
+def command(level: str, *, samples: bool) -> str:
     """The image's own command, with another port for gRPC."""
+    listed = "/config/sample_config.json" if samples else NO_SAMPLES[0]
     return (
-        "/bin/apiserver --config=/config --sampleconfig=/config/sample_config.json"
+        f"/bin/apiserver --config=/config --sampleconfig={listed}"
         f" -logtostderr=true --logLevel={level} --rpcPortFlag=:{RPC_PORT}"
         f" --httpPortFlag=:{pipelines.HTTP_PORT}"
     )

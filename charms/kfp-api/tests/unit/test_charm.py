@@ -15,10 +15,17 @@ from charmed_mlops.testing import DATABASE, KEYS, address, bucket, relation
 def test_it_runs_the_images_command_with_grpc_behind_the_front(charm):
     out = charm.settled()
     assert charm.service(out).command == (
-        "/bin/apiserver --config=/config --sampleconfig=/config/sample_config.json"
+        "/bin/apiserver --config=/config --sampleconfig=/tmp/sample_config.json"
         " -logtostderr=true --logLevel=info --rpcPortFlag=:8886 --httpPortFlag=:8888"
     )
     assert charm.service(out).kill_delay == "3s"
+
+
+def test_example_pipelines_are_loaded_only_on_request(charm):
+    out = charm.settled()
+    assert json.loads(charm.file(out, "/tmp/sample_config.json"))["pipelines"] == []
+    out = charm.settled(config={"samples": True})
+    assert "--sampleconfig=/config/sample_config.json" in charm.service(out).command
 
 
 def test_its_environment_is_what_the_source_reads(charm):
