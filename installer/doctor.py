@@ -18,10 +18,11 @@ from pathlib import Path
 
 import yaml
 
-from installer import target
+from installer import kubectl, leftovers, target
 from installer.charm_python import ROOT
 from localjuju import paths, pythons
 from localjuju.engine import limits
+from localjuju.errors import EngineError
 
 # Kubeflow-sized stacks watch many files: the figures that MicroK8s guides for them ask for
 _INOTIFY = {"max_user_instances": 2280, "max_user_watches": 1255360}
@@ -52,9 +53,17 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="./mlops doctor", description=__doc__)
     parser.add_argument("--engine", choices=["local", "juju"], help="default: the one in use")
     parser.add_argument("--format", choices=["table", "json"], default="table")
+    parser.add_argument(
+        "--fix",
+        action="store_true",
+        help="remove what models that are gone have left in the cluster; asks first",
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask")
     options = parser.parse_args(arguments)
     chosen = target.choose(options.engine, None) if options.engine else target.current()
-    found = findings(chosen)
+    if options.fix:
+        leftovers.fix(chosen, ask=not options.yes)
+    found = [*findings(chosen), *left_behind(chosen)]
     if options.format == "json":
         print(json.dumps([asdict(finding) for finding in found], indent=2))
     else:
@@ -71,6 +80,23 @@ def show(found: Iterable[Finding]) -> None:
 def findings(chosen: target.Target) -> list[Finding]:
     """Everything that matters for a deployment there."""
     return local() if chosen.is_local else cluster(chosen)
+
+
+def left_behind(chosen: target.Target) -> list[Finding]:
+    """What models that are gone have left, a line for each model."""
+    name = "leftovers"
+    if chosen.is_local and not kubectl.engine_runs():
+        return []
+    try:
+        found = leftovers.find(chosen)
+    except EngineError as error:
+        return [Finding("warning", name, f"not looked at: {error}")]
+    if not found:
+        return [Finding("ok", name, "none of models that are gone")]
+    return [
+        Finding("warning", name, f"{leftovers.summary(model, of_model)}")
+        for model, of_model in leftovers.by_model(found).items()
+    ]
 
 
 def local() -> list[Finding]:
@@ -344,8 +370,6 @@ def _has_address(item: dict) -> bool:
 
 def trust(chosen: target.Target) -> Finding:
     """The broker alone acts for the others in the cluster, so it alone has to be trusted."""
-    from localjuju.errors import EngineError
-
     try:
         settings = chosen.json("config", "resource-broker", timeout=60)
     except EngineError as error:

@@ -40,13 +40,13 @@ def main(arguments: list[str]) -> int:
             signal.signal(signal.SIGINT, before)
 
 
-def output(*arguments: str) -> str:
-    """What kubectl prints on the cluster in use.
+def output(*arguments: str, on: target.Target | None = None) -> str:
+    """What kubectl prints on the cluster in use, or on another.
 
     Raises:
         EngineError: it failed; the line is its own last one.
     """
-    chosen = target.current()
+    chosen = on or target.current()
     with contextlib.ExitStack() as stack:
         environment = dict(os.environ)
         program = _on_path() if not chosen.is_local else _program()
@@ -63,6 +63,15 @@ def output(*arguments: str) -> str:
         said = result.stderr.strip().splitlines()
         raise EngineError(f"kubectl: {said[-1] if said else result.returncode}")
     return result.stdout
+
+
+def engine_runs() -> bool:
+    """Whether the local engine's API server can be reached."""
+    try:
+        with kubeconfig(target.MODEL):
+            return True
+    except EngineError:
+        return False
 
 
 @contextlib.contextmanager

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from installer.pack import ROOT
+from localjuju import paths
+
+_PROGRAMS = sorted(paths.cache().glob("builds/kubernetes-*"))
 
 CHARM = """\
 name: demo
@@ -64,3 +72,25 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("CHARMED_MLOPS_STATE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The state folder of a running control plane."""
+    if os.geteuid() != 0:
+        pytest.skip("the engine without pods needs root")
+    if not _PROGRAMS:
+        pytest.skip("Kubernetes is not built yet: ./mlops up builds it")
+    state = tmp_path_factory.mktemp("state")
+    process = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("engine_without_pods.py"), _PROGRAMS[-1], state],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 90
+    while not (state / "ready").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    yield state
+    process.communicate(timeout=60)

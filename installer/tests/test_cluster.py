@@ -7,41 +7,13 @@ import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from installer import open_application
 from installer.pack import ROOT
-from localjuju import paths
 from localjuju.errors import EngineError
-
-_PROGRAMS = sorted(paths.cache().glob("builds/kubernetes-*"))
-
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="the engine without pods needs root"),
-    pytest.mark.skipif(not _PROGRAMS, reason="Kubernetes is not built yet: ./mlops up builds it"),
-]
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The state folder of a running control plane."""
-    state = tmp_path_factory.mktemp("state")
-    process = subprocess.Popen(
-        [sys.executable, Path(__file__).with_name("engine_without_pods.py"), _PROGRAMS[-1], state],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE,
-    )
-    deadline = time.monotonic() + 90
-    while not (state / "ready").exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    yield state
-    process.communicate(timeout=60)
 
 
 def _mlops(

@@ -75,7 +75,7 @@ class Broker:
     @property
     def _book(self) -> Book:
         name, namespace = self._charm.app.name, self._charm.model.name
-        return Book(self._cluster, name, namespace, self._relations())
+        return Book(self._cluster, name, namespace, self._relations(), self._charm.model.uuid)
 
     @cached_property
     def _tenants(self) -> list[str]:
@@ -104,7 +104,8 @@ class Broker:
         """
         relations, pending, failed = self._relations(), 0, ""
         try:
-            guard.ensure(self._cluster, self._charm.model.name, self._charm.app.name)
+            book = self._book
+            guard.ensure(self._cluster, book.namespace, book.broker, book.uuid)
             applications = self._applications = self._book.all()
             if self._look:
                 removal.remove_orphans(self._cluster, self._book, set(applications))

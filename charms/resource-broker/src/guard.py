@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 
-from inventory import MANAGED_BY, MODEL
+from inventory import MANAGED_BY, MODEL, MODEL_UUID
 from kube import ApiError, Cluster, Object, Ref
 
 from charmed_mlops.interfaces.manifests import digest
@@ -54,7 +54,7 @@ _BASELINE_CAPABILITIES = [
 ]  # fmt: skip
 
 
-def manifests(namespace: str, broker: str) -> list[Object]:
+def manifests(namespace: str, broker: str, uuid: str = "") -> list[Object]:
     """The admission policies of a model's broker, with their bindings."""
     made: list[Object] = []
     for name, spec, scope in (
@@ -70,13 +70,15 @@ def manifests(namespace: str, broker: str) -> list[Object]:
         for kind, content in ((POLICY, spec), (BINDING, binding)):
             body = {"apiVersion": API, "kind": kind, "spec": content}
             labels = {MANAGED_BY: broker, MODEL: namespace}
+            if uuid:
+                labels[MODEL_UUID] = uuid
             annotations = {_DIGEST: digest([body])[:32]}
             metadata = {"name": name, "labels": labels, "annotations": annotations}
             made.append({**body, "metadata": metadata})
     return made
 
 
-def ensure(cluster: Cluster, namespace: str, broker: str) -> None:
+def ensure(cluster: Cluster, namespace: str, broker: str, uuid: str = "") -> None:
     """Have the guard as it should be; two requests when it is.
 
     Raises:
@@ -86,15 +88,15 @@ def ensure(cluster: Cluster, namespace: str, broker: str) -> None:
     present = {
         (item["kind"], item["metadata"]["name"]): (
             (item["metadata"].get("annotations") or {}).get(_DIGEST),
-            json.dumps(item["spec"].get("validationActions")),
+            item["metadata"]["labels"].get(MODEL_UUID, ""),
         )
         for kind in (POLICY, BINDING)
         for item in cluster.list(API, kind, selector)
     }
-    for body in manifests(namespace, broker):
+    for body in manifests(namespace, broker, uuid):
         kind, metadata = body["kind"], body["metadata"]
         expected = metadata["annotations"][_DIGEST]
-        if present.get((kind, metadata["name"]), ("", ""))[0] == expected:
+        if present.get((kind, metadata["name"])) == (expected, uuid):
             continue
         try:
             cluster.apply(Ref(API, kind, "", metadata["name"]), body, broker)

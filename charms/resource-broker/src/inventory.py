@@ -17,7 +17,9 @@ from kube import Cluster, Object, Ref
 
 logger = logging.getLogger(__name__)
 
+# What marks an object. installer/leftovers.py knows the same: it removes what a dead model left.
 MODEL = "charmed-mlops.io/model"
+MODEL_UUID = "charmed-mlops.io/model-uuid"
 APPLICATION = "charmed-mlops.io/application"
 KEPT = "charmed-mlops.io/kept"
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -43,17 +45,36 @@ class Book:
     """Reads and writes the inventories of one model."""
 
     def __init__(
-        self, cluster: Cluster, broker: str, namespace: str, related: Collection[str] = ()
+        self,
+        cluster: Cluster,
+        broker: str,
+        namespace: str,
+        related: Collection[str] = (),
+        uuid: str = "",
     ):
-        """`related` are the applications that are there: nobody takes over what one has kept."""
+        """The records of one model.
+
+        Args:
+            cluster: the API server.
+            broker: the broker's name.
+            namespace: the model's.
+            related: the applications that are there: nobody takes over what one has kept.
+            uuid: the model's; a later model may have the same name.
+        """
         self._cluster = cluster
         self._related = set(related)
         self.broker = broker
         self.namespace = namespace
+        self.uuid = uuid
 
     def labels(self, application: str) -> dict[str, str]:
         """What marks an object of the application."""
-        return {MANAGED_BY: self.broker, MODEL: self.namespace, APPLICATION: application}
+        return {
+            MANAGED_BY: self.broker,
+            MODEL: self.namespace,
+            **({MODEL_UUID: self.uuid} if self.uuid else {}),
+            APPLICATION: application,
+        }
 
     def manager(self, application: str) -> str:
         """The field manager of server-side apply."""

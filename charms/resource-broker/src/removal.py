@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import guard
 from apply import instances, rank
-from inventory import APPLICATION, KEPT, MANAGED_BY, MODEL, Book
+from inventory import APPLICATION, KEPT, MANAGED_BY, MODEL, MODEL_UUID, Book
 from kube import Cluster, Object, Ref
 from policy import CRD, WEBHOOKS
 
 logger = logging.getLogger(__name__)
+JUJU_MODEL = "model.juju.is/id"
 _ROLES = "rbac.authorization.k8s.io/v1"
 
 
@@ -102,33 +104,52 @@ def remove(
 def remove_orphans(cluster: Cluster, book: Book, known: set[str]) -> None:
     """Take away what fails closed or gives rights for applications that are no more.
 
-    A model that was destroyed by force leaves webhooks that nobody answers and roles. Another
-    model's broker removes them when the model's namespace is gone; a broker of a model of the
-    same name removes the webhooks that are in no inventory. Definitions are marked as kept.
+    A model that was destroyed by force leaves webhooks that nobody answers and roles. A broker
+    removes them when the model's namespace is gone, or is another model's of the same name.
+    Webhooks of its own model that are in no inventory go too. Definitions are marked as kept.
     """
     guards = [(guard.API, guard.BINDING), (guard.API, guard.POLICY)]
     roles = [(_ROLES, "ClusterRoleBinding"), (_ROLES, "ClusterRole")]
-    alive: set[str] | None = None
-    for api, kind in [*WEBHOOKS, *guards, *roles, CRD]:
-        for item in cluster.list(api, kind, f"{MODEL},{MANAGED_BY}"):
-            labels, ref = item["metadata"]["labels"], reference(item)
-            model, application = labels[MODEL], labels.get(APPLICATION, "")
-            if model == book.namespace:
-                own = labels[MANAGED_BY] == book.broker
-                if own and (api, kind) in WEBHOOKS and application not in known:
-                    logger.warning("removing %s: nobody is there to answer it", ref)
-                    cluster.delete(ref)
-                continue
-            if alive is None:
-                namespaces = cluster.list("v1", "Namespace")
-                alive = {each["metadata"]["name"] for each in namespaces}
-            if model in alive or ((api, kind) == CRD and _kept(item)):
-                continue
-            if (api, kind) == CRD:
-                cluster.merge(ref, {"metadata": {"labels": {KEPT: "true"}}})
-            else:
-                logger.warning("removing %s: its model %s is gone", ref, model)
+    marked = [
+        (api, kind, item)
+        for api, kind in [*WEBHOOKS, *guards, *roles, CRD]
+        for item in cluster.list(api, kind, f"{MODEL},{MANAGED_BY}")
+    ]
+    namespaces: Mapping[str, str] | None = None
+    for api, kind, item in marked:
+        labels, ref = item["metadata"]["labels"], reference(item)
+        model, application = labels[MODEL], labels.get(APPLICATION, "")
+        if model == book.namespace and labels.get(MODEL_UUID, book.uuid) == book.uuid:
+            own = labels[MANAGED_BY] == book.broker
+            if own and (api, kind) in WEBHOOKS and application not in known:
+                logger.warning("removing %s: nobody is there to answer it", ref)
                 cluster.delete(ref)
+            continue
+        if namespaces is None:  # after the objects: a model made meanwhile must not look gone
+            namespaces = _namespaces(cluster)
+        if not _gone(labels, namespaces) or ((api, kind) == CRD and _kept(item)):
+            continue
+        if (api, kind) == CRD:
+            cluster.merge(ref, {"metadata": {"labels": {KEPT: "true"}}})
+        else:
+            logger.warning("removing %s: its model %s is gone", ref, model)
+            cluster.delete(ref)
+
+
+def _namespaces(cluster: Cluster) -> dict[str, str]:
+    """The namespaces, with the UUID of the model that Juju says each is of."""
+    return {
+        each["metadata"]["name"]: (each["metadata"].get("labels") or {}).get(JUJU_MODEL, "")
+        for each in cluster.list("v1", "Namespace")
+    }
+
+
+def _gone(labels: Mapping[str, str], namespaces: Mapping[str, str]) -> bool:
+    """Whether an object's model is no more: its namespace is not there, or another model's."""
+    if labels[MODEL] not in namespaces:
+        return True
+    then, now = labels.get(MODEL_UUID), namespaces[labels[MODEL]]
+    return bool(then and now) and then != now
 
 
 def reference(found: Object) -> Ref:

@@ -70,7 +70,8 @@ def relate(manifests: list[dict], application: str = "maker") -> testing.Relatio
 
 
 def run(context: testing.Context, event: Any, *relations: testing.RelationBase, **state: Any):
-    given = {"leader": True, "model": testing.Model("shop"), "relations": relations}
+    model = testing.Model("shop", uuid="7d2e4f66-2d0c-4c0d-8a52-3e0f3c1b9a10")
+    given = {"leader": True, "model": model, "relations": relations}
     given = {**given, "containers": [testing.Container("watcher")], **state}
     return context.run(event, testing.State(**given))
 
@@ -372,6 +373,37 @@ def test_what_a_dead_model_left_is_removed(context, cluster, modules):
     run(context, context.on.update_status())
     kinds = ("ValidatingWebhookConfiguration", "ClusterRole")
     assert names(cluster) == {f"{kind}/alive" for kind in kinds}
+
+
+@pytest.mark.engine
+def test_what_is_applied_and_the_guard_carry_the_model_s_uuid(context, cluster, modules):
+    mark, guard = modules["inventory"].MODEL_UUID, modules["guard"]
+
+    def uuids() -> set[str]:
+        kinds = [KINDS[1], (guard.API, guard.POLICY), (guard.API, guard.BINDING)]
+        found = [item for kind in kinds for item in cluster.list(*kind, mark)]
+        return {item["metadata"]["labels"][mark] for item in found}
+
+    for uuid in ("1" * 32, "2" * 32):  # a later model of the same name takes all of it over
+        model = testing.Model("shop", uuid=uuid)
+        run(context, context.on.update_status(), relate([DEFINITION, ROLE]), model=model)
+        run(context, context.on.action("reapply"), relate([DEFINITION, ROLE]), model=model)
+        assert uuids() == {uuid}
+
+
+@pytest.mark.engine
+def test_what_an_earlier_model_of_the_same_name_left_is_removed(context, cluster, modules):
+    removal, inventory = modules["removal"], modules["inventory"]
+    shop = modules["kube"].Ref("v1", "Namespace", "", "shop")
+    cluster.merge(shop, {"metadata": {"labels": {removal.JUJU_MODEL: "now"}}})
+    for name, uuid in (("earlier", "then"), ("present", "now")):
+        body = thing(RBAC, "ClusterRole", name)
+        body["metadata"]["labels"] = {
+            inventory.MODEL: "shop", inventory.MANAGED_BY: "b", inventory.MODEL_UUID: uuid
+        }  # fmt: skip
+        cluster.apply(modules["kube"].Ref(RBAC, "ClusterRole", "", name), body, "test")
+    run(context, context.on.update_status(), model=testing.Model("shop", uuid="now"))
+    assert names(cluster) == {"ClusterRole/present"}
 
 
 @pytest.mark.engine
