@@ -122,6 +122,7 @@ class PathEntry(_Entry):
     kind: Literal["path"]
     path: str
     binds: tuple[str, ...] = ()
+    """Folders of the host that its programs need, seen at the same path, read-only."""
 
 
 class StandInEntry(_Entry):

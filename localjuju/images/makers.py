@@ -10,7 +10,14 @@ from pathlib import Path
 
 from localjuju import builds, golang, paths, pythons
 from localjuju.errors import EngineError
-from localjuju.images.entries import BuiltinEntry, DebianEntry, Entry, GoEntry, PypiEntry
+from localjuju.images.entries import (
+    BuiltinEntry,
+    DebianEntry,
+    Entry,
+    GoEntry,
+    PathEntry,
+    PypiEntry,
+)
 from localjuju.images.entries import StandInEntry as StandIn
 from localjuju.progress import Progress, Step
 from localjuju.trees import remove_tree
@@ -59,7 +66,9 @@ def inputs(entry: Entry) -> str:
 
 
 def binds(entry: Entry) -> tuple[str, ...]:
-    """The host folders that the image's programs need beside it: a Python installation."""
+    """The host folders that the image's programs need beside it, such as a Python installation."""
+    if isinstance(entry, PathEntry):
+        return entry.binds
     if isinstance(entry, PypiEntry | StandIn | BuiltinEntry):
         version = entry.python if isinstance(entry, PypiEntry) else pythons.VERSION
         prefix = pythons.prefix(pythons.find(version).program)
