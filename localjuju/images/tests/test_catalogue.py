@@ -60,7 +60,7 @@ def test_the_user_s_file_replaces_an_entry(tmp_path: Path, monkeypatch: pytest.M
 def test_folders_that_a_path_s_programs_need_are_seen_in_it(tmp_path: Path):
     file = path_entry(tmp_path, str(tmp_path))
     file.write_text(file.read_text().replace("kind:", "binds: [/opt/python], kind:"))
-    image = Catalogue.load([file]).ensure("mariadb:10.11", Progress(io.StringIO()))
+    image = Catalogue.load([file]).ensure("mariadb:10.11.19", Progress(io.StringIO()))
     assert image.binds == ("/opt/python",)
 
 
