@@ -60,13 +60,16 @@ def cluster(kubeconfig: Path, modules: dict[str, Any], monkeypatch: pytest.Monke
 
 
 @pytest.fixture
-def context(modules: dict[str, Any]) -> testing.Context:
+def context(modules: dict[str, Any], tmp_path: Path) -> testing.Context:
     declared = yaml.safe_load((CHARM / "charmcraft.yaml").read_text())
     meta = {key: declared[key] for key in ("name", "provides", "containers", "resources")}
+    # a folder of its own: ops.testing writes metadata there, and tests may run side by side
+    (tmp_path / "charm").mkdir()
+    (tmp_path / "charm" / "src").symlink_to(CHARM / "src")
     return testing.Context(
         modules["charm"].ResourceBroker,
         meta=meta,
         config=declared["config"],
         actions=declared["actions"],
-        charm_root=CHARM,
+        charm_root=tmp_path / "charm",
     )
