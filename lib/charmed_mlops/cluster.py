@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import ops
-import yaml
+import pydantic
 
 from charmed_mlops.charm import ServiceCharm
 from charmed_mlops.errors import Blocked, Waiting
@@ -25,8 +28,6 @@ from charmed_mlops.interfaces.manifests import (
     unpack,
 )
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
 
 class ClusterResources:
     """Declares what `src/manifests/*.yaml.j2` renders to, over a relation to the broker.
@@ -35,6 +36,9 @@ class ClusterResources:
     `src/manifests/tenants/*.yaml.j2` renders to is applied in the namespace of every tenant,
     where `$(tenant)` becomes the namespace's name. A Secret is written with stringData; its
     content goes through a Juju secret, never through the databag.
+
+    Rendering is most of a hook's cost. The request in the databag says from what it was rendered,
+    so a leader renders again only when the code, the templates or what `apply` is given differ.
     """
 
     def __init__(self, charm: ServiceCharm, relation: str = "manifests"):
@@ -83,9 +87,7 @@ class ClusterResources:
             )
         wanted = None
         if self._charm.unit.is_leader():
-            manifests, tenants = self.manifests(**context), self.tenant_manifests(**context)
-            wanted = digest(manifests, tenants)
-            self._publish(relation, manifests, tenants, wanted)
+            wanted = self._request(relation, context)
         answer = relation.load(Answer, relation.app)
         if not answer.hash or wanted not in (None, answer.hash):
             raise Waiting(f"waiting for {relation.app.name} to apply the cluster objects")
@@ -95,6 +97,33 @@ class ClusterResources:
         for problem in answer.problems:
             if problem.outcome != "deferred":
                 raise Waiting(f"waiting for {problem.object}: {problem.reason}")
+
+    def _request(self, relation: ops.Relation, context: dict[str, Any]) -> str:
+        """Have the objects requested; returns the request's hash."""
+        inputs = self._inputs(context)
+        current = relation.load(Request, self._charm.app)
+        if inputs and current.hash and (current.inputs, current.version) == (inputs, VERSION):
+            return current.hash
+        manifests, tenants = self.manifests(**context), self.tenant_manifests(**context)
+        wanted = digest(manifests, tenants)
+        self._publish(relation, current, manifests, tenants, wanted, inputs)
+        return wanted
+
+    def _inputs(self, context: dict[str, Any]) -> str:
+        """A digest of all that rendering depends on; "" when that cannot be told."""
+        charm = self._charm
+        given = {"app": charm.app.name, "namespace": charm.model.name, "context": context}
+        try:
+            text = json.dumps(given, sort_keys=True, default=_plain)
+        except TypeError:
+            return ""
+        found = hashlib.sha256(text.encode())
+        for folder in (charm.charm_dir / "src", Path(__file__).parent):
+            for file in sorted(folder.rglob("*")):
+                if file.suffix in (".py", ".j2") and "tests" not in file.parts:
+                    content = file.read_bytes()
+                    found.update(f"{file.relative_to(folder)} {len(content)} ".encode() + content)
+        return found.hexdigest()[:32]
 
     def manifests(self, **context: Any) -> list[Manifest]:
         """The rendered objects, Secrets with their content."""
@@ -112,24 +141,29 @@ class ClusterResources:
             self._charm.model.get_secret(label=label).remove_all_revisions()
 
     def _rendered(self, folder: str, context: dict[str, Any]) -> list[Manifest]:
+        import yaml  # here: most hooks render nothing
+
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         charm = self._charm
         objects: list[Manifest] = []
         for template in sorted((charm.charm_dir / "src" / "manifests" / folder).glob("*.yaml.j2")):
             text = charm.render(
                 folder + template.name, app=charm.app.name, namespace=charm.model.name, **context
             )
-            objects += [document for document in yaml.load_all(text, _LOADER) if document]
+            objects += [document for document in yaml.load_all(text, loader) if document]
         return objects
 
     def _publish(
         self,
         relation: ops.Relation,
+        current: Request,
         manifests: list[Manifest],
         tenants: list[Manifest],
         wanted: str,
+        inputs: str,
     ) -> None:
-        current = relation.load(Request, self._charm.app)
         if current.hash == wanted and current.version == VERSION:
+            relation.save(current.model_copy(update={"inputs": inputs}), self._charm.app)
             return
         names: set[str] = set()
         packed = [
@@ -142,6 +176,7 @@ class ClusterResources:
             manifests=packed[0],
             tenants=packed[1] if asks else None,
             hash=wanted,
+            inputs=inputs,
         )
         before = self._secret_labels(current)
         relation.save(request, self._charm.app)
@@ -187,3 +222,12 @@ class ClusterResources:
             for manifest in (unpack(text) if text else ())
             if SECRET_FIELD in manifest
         }
+
+
+def _plain(value: Any) -> Any:
+    """Models and dataclasses by their fields, for json.dumps, which cannot write them itself."""
+    if isinstance(value, pydantic.BaseModel) and not value.__pydantic_private__:
+        return {**vars(value), **(value.__pydantic_extra__ or {})}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    raise TypeError(f"{type(value).__name__} has no form in JSON")

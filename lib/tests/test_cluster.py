@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import textwrap
+import typing
 
 import ops
+import pydantic
 import pytest
 from ops import testing
 
@@ -205,3 +208,105 @@ def test_a_secret_with_data_is_an_error_of_the_charm(context, tmp_path):
     file.write_text(TEMPLATE.replace("stringData", "data"))
     with pytest.raises(testing.errors.UncaughtCharmError, match="write its content as stringData"):
         run(context, relate())
+
+
+class Counted(str):
+    """A color that counts how often a template prints it."""
+
+    printed = 0
+
+    def __str__(self) -> str:
+        Counted.printed += 1
+        return super().__str__()
+
+
+def again(context: testing.Context[Maker], out: testing.State) -> testing.State:
+    return context.run(context.on.update_status(), out)
+
+
+@pytest.fixture
+def rendered(context, monkeypatch) -> testing.State:
+    """The state after a first request, from a color that is counted."""
+    monkeypatch.setattr(Maker, "color", Counted("green"))
+    monkeypatch.setattr(Counted, "printed", 0)
+    out = run(context, relate())
+    assert Counted.printed > 0
+    return out
+
+
+def hashes(out: testing.State) -> str:
+    (relation,) = out.relations
+    return asked(out, typing.cast(testing.Relation, relation))["hash"]
+
+
+def test_what_was_rendered_from_the_same_is_not_rendered_again(context, rendered):
+    before = Counted.printed
+    out = again(context, rendered)
+    assert Counted.printed == before
+    assert (out.relations, out.secrets) == (rendered.relations, rendered.secrets)
+
+
+def test_a_new_pod_of_the_leader_renders_nothing_either(rendered, tmp_path):
+    before = Counted.printed
+    again(testing.Context(Maker, meta=META, charm_root=tmp_path), rendered)
+    assert Counted.printed == before
+
+
+@pytest.mark.parametrize("place", ["src/manifests/objects.yaml.j2", "src/charm.py"])
+def test_new_templates_and_new_code_render_again(context, rendered, tmp_path, place):
+    text = TEMPLATE.replace("-sesame", "-open") if place.endswith(".j2") else "# a new revision"
+    (tmp_path / place).write_text(text)
+    before = Counted.printed
+    again(context, rendered)
+    assert Counted.printed > before
+
+
+def test_what_a_refresh_leaves_equal_is_remembered_for_the_new_code(context, rendered, tmp_path):
+    (tmp_path / "src" / "charm.py").write_text("# a new revision")
+    out = again(context, rendered)
+    before = Counted.printed
+    again(context, out)
+    assert Counted.printed == before
+
+
+def test_what_apply_is_given_renders_again_when_it_differs(context, rendered, monkeypatch):
+    monkeypatch.setattr(Maker, "color", Counted("red"))
+    assert hashes(again(context, rendered)) != hashes(rendered)
+
+
+def test_a_request_of_an_older_library_is_rendered_once_and_kept(context, rendered):
+    (relation,) = rendered.relations
+    older = dataclasses.replace(
+        relation, local_app_data={**relation.local_app_data, "inputs": '""'}
+    )
+    out = again(context, dataclasses.replace(rendered, relations=[older]))
+    assert hashes(out) == hashes(rendered)
+    before = Counted.printed
+    again(context, out)
+    assert Counted.printed == before
+
+
+def test_a_value_that_cannot_be_compared_is_rendered_each_time(context, rendered, monkeypatch):
+    class Opaque:
+        text = "green"
+
+        def __str__(self) -> str:
+            return self.text
+
+    monkeypatch.setattr(Maker, "color", Opaque())
+    out = again(context, rendered)
+    monkeypatch.setattr(Opaque, "text", "red")
+    assert hashes(again(context, out)) != hashes(out)
+
+
+def test_a_password_in_a_model_counts(context, monkeypatch):
+    class Login(pydantic.BaseModel):
+        password: pydantic.SecretStr
+
+        def __str__(self) -> str:
+            return self.password.get_secret_value()
+
+    monkeypatch.setattr(Maker, "color", Login(password=pydantic.SecretStr("one")))
+    out = run(context, relate())
+    monkeypatch.setattr(Maker, "color", Login(password=pydantic.SecretStr("two")))
+    assert hashes(again(context, out)) != hashes(out)

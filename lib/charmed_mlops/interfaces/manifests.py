@@ -52,12 +52,14 @@ class Request(pydantic.BaseModel):
         manifests: the objects, see `pack`.
         tenants: the objects for each tenant's namespace, see `pack`; None when there are none.
         hash: `digest` of both with the content of their Secrets.
+        inputs: a digest of what both were made from; the requirer's own.
     """
 
     version: int = VERSION
     manifests: str | None = None
     tenants: str | None = None
     hash: str | None = None
+    inputs: str = ""
 
 
 class Problem(pydantic.BaseModel):
