@@ -68,6 +68,7 @@ def main(arguments: list[str]) -> int:
         print(json.dumps([asdict(finding) for finding in found], indent=2))
     else:
         show(found)
+        print(verdict(found))
     return 1 if any(finding.level == "error" for finding in found) else 0
 
 
@@ -75,6 +76,17 @@ def show(found: Iterable[Finding]) -> None:
     """Prints findings, one a line."""
     for finding in found:
         print(f"{finding.level:<8} {finding.name:<13} {finding.text}")
+
+
+def verdict(found: Iterable[Finding]) -> str:
+    """What the findings come to, in one line."""
+    levels = [finding.level for finding in found]
+    errors, warnings = levels.count("error"), levels.count("warning")
+    if errors:
+        return f"not ready: {errors} to mend first; ./mlops doctor looks again"
+    if warnings:
+        return f"ready, with {warnings} to look at: it works without, but may not do well"
+    return "ready"
 
 
 def findings(chosen: target.Target) -> list[Finding]:

@@ -33,7 +33,7 @@ def connect(address: str) -> socket.socket:
             answer += byte
     except OSError:
         door.close()
-        raise EngineError("the local engine does not run: ./mlops up starts it") from None
+        raise EngineError("no engine runs here: ./mlops up starts one") from None
     if answer != b"OK\n":
         door.close()
         said = answer.decode(errors="replace").strip().removeprefix("ERROR ")

@@ -86,7 +86,7 @@ def kubeconfig(namespace: str) -> Iterator[Path]:
         cluster = document["clusters"][0]["cluster"]
         address = urlsplit(cluster["server"])
     except FileNotFoundError:
-        raise EngineError("the local engine does not run: ./mlops up starts it") from None
+        raise EngineError("no engine runs here: ./mlops up starts one") from None
     inside = f"{address.hostname}:{address.port}"
     connect(inside).close()
     with Forwarder(inside) as forwarder, tempfile.TemporaryDirectory(dir=paths.state()) as folder:

@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
         if options.format == "json":
             print(json.dumps({"engine": engine, "pods": [], "stand-ins": [], "model": None}))
         else:
-            print("the local engine does not run: ./mlops up starts it")
+            print("no engine runs here: ./mlops up starts one")
         return 1
     pods = _pods()
     stand_ins = _stand_ins(pods) if chosen.is_local else []

@@ -166,6 +166,18 @@ def test_cluster_that_has_everything(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert {finding.level for finding in found.values()} == {"ok"}
 
 
+@pytest.mark.parametrize(
+    ("levels", "said"),
+    [
+        (["ok", "ok"], "ready"),
+        (["ok", "warning"], "ready, with 1 to look at: it works without, but may not do well"),
+        (["warning", "error"], "not ready: 1 to mend first; ./mlops doctor looks again"),
+    ],
+)
+def test_the_last_line_is_the_verdict(levels: list[str], said: str):
+    assert doctor.verdict(doctor.Finding(level, "x", "y") for level in levels) == said
+
+
 def test_json_is_what_the_table_shows(capsys: pytest.CaptureFixture[str]):
     code = doctor.main(["--engine", "local", "--format", "json"])
     levels = [finding["level"] for finding in json.loads(capsys.readouterr().out)]
