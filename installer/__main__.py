@@ -12,7 +12,7 @@ from localjuju.errors import EngineError
 COMMANDS = {
     "up": "deploy the bundle; starts a local engine where no Juju controller is at hand",
     "down": "remove the model and the local engine; --all removes the builds too",
-    "status": "what runs and what it costs",
+    "status": "the engine, its memory, and the model",
     "doctor": "check this machine (or cluster) and name the fix",
     "open": "make an application reachable on this host's loopback",
     "pack": "pack the charms into build/",

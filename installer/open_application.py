@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 import threading
 from typing import Any
 
@@ -52,6 +53,9 @@ def main(arguments: list[str]) -> int:
     address = f"{name}.{namespace}.svc.cluster.local:{_inside(service, port, namespace, name)}"
     host_port = options.port if options.port is not None else _free(port["port"])
     with Forwarder(address, host_port) as forwarder:
+        if options.port is None and forwarder.port != port["port"]:
+            text = f"port {port['port']} of this host is taken: using {forwarder.port}"
+            print(text, file=sys.stderr, flush=True)
         where = shown(f"127.0.0.1:{forwarder.port}", port)
         print(f"{name} is at {where} until Ctrl-C", flush=True)
         try:

@@ -1,4 +1,4 @@
-"""`./mlops up`: from a fresh machine, or from wherever it was stopped, to a bundle that works."""
+"""Deploys the bundle; continues where an earlier run stopped."""
 
 from __future__ import annotations
 

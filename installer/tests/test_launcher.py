@@ -144,3 +144,12 @@ def test_stamp_changes_with_the_lock_and_the_place(copy: Path, tmp_path: Path):
     with (copy / "uv.lock").open("a") as lock:
         lock.write("\n")
     assert bootstrap.stamp(copy) != before
+
+
+def test_a_copy_of_the_launcher_names_the_cure(tmp_path: Path):
+    copy = tmp_path / "mlops"
+    shutil.copy2(ROOT / "mlops", copy)
+    result = subprocess.run([copy, "status"], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (1, "")
+    cure = "run the project's own ./mlops, or make a symlink to it"
+    assert result.stderr == f"ERROR uv.lock is not beside {copy}: {cure}\n"
