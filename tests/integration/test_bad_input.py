@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jubilant
 import pytest
+from reach import Reach
 
 SETTLE_SECONDS = 600.0
 
@@ -106,3 +107,14 @@ def test_a_bad_bundle_deploys_nothing(juju: jubilant.Juju, tmp_path: Path):
         juju.cli("deploy", str(file))
     assert "lost.charm" in refused.value.stderr
     assert "lost" not in juju.status().apps
+
+
+@pytest.mark.localjuju
+def test_a_client_that_wants_its_first_list_as_a_stream_is_told_at_once_that_there_is_none(
+    reach: Reach,
+):
+    # let in, it would fail and try again for ever: the engine's etcd cannot do it
+    query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&timeoutSeconds=1"
+    with pytest.raises(Exception, match="returned non-zero") as refused:
+        reach.kubectl("get", "--raw", f"/api/v1/pods?{query}&allowWatchBookmarks=true")
+    assert "sendInitialEvents" in getattr(refused.value, "stderr", "")
