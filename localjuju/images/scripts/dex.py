@@ -38,6 +38,12 @@ def refuse(text):
     sys.exit(f"failed to initialize server: {text}")
 
 
+def asks_for_approval(config, asked):
+    """Whether dex asks after the password if the client may have the login."""
+    skips = (config.get("oauth2") or {}).get("skipApprovalScreen")
+    return not skips or asked.get("approval_prompt") == "force"
+
+
 class Client(ClientMixin):
     """A static client."""
 
@@ -152,6 +158,9 @@ def load(file):
     return config
 
 
+APPROVAL = """<!DOCTYPE html><title>dex (stand-in)</title><h2>Grant Access</h2>
+<form method="post"><input type="hidden" name="req" value="{code}">
+<button name="approval" value="approve">Grant Access</button></form>"""
 PAGE = """<!doctype html><meta charset="utf-8"><title>Log in</title>
 <style>body{{font:16px sans-serif;max-width:22em;margin:10vh auto}}
 input,button{{font:inherit;width:100%;padding:.5em;margin:.3em 0;box-sizing:border-box}}
@@ -269,6 +278,8 @@ def application(config):
     def keys():
         return jsonify(keys=[key.as_dict(private=False)])
 
+    approvals = {}
+
     @app.route(f"{prefix}/auth", methods=["GET", "POST"])
     def auth():
         try:
@@ -276,12 +287,17 @@ def application(config):
         except OAuth2Error as error:
             return f"Bad Request: {html.escape(str(error.description or error.error))}", 400
         message = ""
+        if approved := approvals.pop(request.form.get("req"), None):
+            return server.create_authorization_response(grant=grant, grant_user=approved)
         if request.method == "POST":
             user = users.get(request.form.get("login", "").lower())
             given = request.form.get("password", "").encode()[:72]
             # the same time for a name that is not known
             known = (user or {"hash": "$2b$10$" + "." * 53})["hash"].encode()
             if bcrypt.checkpw(given, known) and user:
+                if asks_for_approval(config, request.args):
+                    approvals[code := secrets.token_urlsafe(16)] = user
+                    return APPROVAL.format(code=code), 200
                 return server.create_authorization_response(grant=grant, grant_user=user)
             message = '<p class="error" id="login-error">Invalid Email Address and password.</p>'
         others = "".join(

@@ -50,6 +50,7 @@ def test_a_login_leads_to_no_other_site_and_its_cookie_is_for_no_script(charm):
     assert found["code_challenge_method"] == '"S256"'
     assert found["cookie_secure"] == found["cookie_httponly"] == "true"
     assert found["cookie_samesite"] == '"lax"'
+    assert found["approval_prompt"] == '"auto"'  # else dex asks once more after the password
     assert found["cookie_csrf_per_request"] == "true"
 
 
