@@ -177,8 +177,8 @@ class Webhook(stand_in.Handler):
             return
         if not made["allowed"]:
             log(f"refused in {namespace}: {made['status']['message']}")
-        kind = {"apiVersion": review.get("apiVersion"), "kind": review.get("kind")}
-        self.answer(200, {**kind, "response": made})
+        # as upstream's, it names no version: the API server refuses that for v1, not for v1beta1
+        self.answer(200, {"response": made})
 
 
 def main():

@@ -41,6 +41,11 @@ def test_it_sees_new_pods_of_users_namespaces_only_and_fails_closed(charm):
     assert ca in charm.file(out, "/tmp/webhook/tls.crt")
 
 
+def test_reviews_have_the_version_whose_answer_needs_no_kind(charm):
+    (webhook,) = charm.manifest(charm.settled(), "MutatingWebhookConfiguration")["webhooks"]
+    assert webhook["admissionReviewVersions"][0] == "v1beta1"  # the API server takes the first
+
+
 def test_a_renewed_certificate_is_written_and_the_program_goes_on(charm, monkeypatch):
     before = charm.settled()
     first = charm.file(before, "/tmp/webhook/tls.crt")
