@@ -691,6 +691,7 @@ class Server:
                 "apiVersion": "kubeflow.org/v1beta1",
                 "kind": "ScheduledWorkflow",
                 "metadata": {"generateName": f"{label(name)[:40]}-", "namespace": namespace},
+                "status": {},
                 "spec": {
                     "enabled": enabled,
                     "maxConcurrency": most,
