@@ -89,6 +89,8 @@ class GoEntry(_Entry):
     """The module's `h1:` checksum; another content is refused."""
     programs: dict[str, str]
     """Package in the module, such as `./cmd/manager`: path in the image."""
+    files: dict[str, str] = {}
+    """File in `scripts/`, as it is: path in the image."""
     links: dict[str, str] = {}
     """Symbolic links of the project that a module's archive cannot hold: path to target."""
 

@@ -59,6 +59,8 @@ def inputs(entry: Entry) -> str:
         names.append(_HERE / "locks" / entry.lock)
     if isinstance(entry, PypiEntry | StandIn):
         names += [_HERE / "scripts" / name for name in entry.scripts]
+    if isinstance(entry, GoEntry):
+        names += [_HERE / "scripts" / name for name in entry.files]
     if isinstance(entry, BuiltinEntry):
         names.append(_HOOK_TOOL / "main.go")
     made = f"{HOOK_COMMANDS}{TOOLS}" if isinstance(entry, BuiltinEntry) else ""
@@ -96,6 +98,8 @@ def _(entry: GoEntry, partial: Path, final: Path, step: Step) -> None:
         built.rmdir()
     if entry.links:
         remove_tree(module)
+    for name, path in entry.files.items():
+        shutil.copy(_HERE / "scripts" / name, _inside(partial, path))
 
 
 def _with_links(module: Path, links: dict[str, str], copy: Path) -> Path:

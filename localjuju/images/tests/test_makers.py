@@ -59,6 +59,7 @@ def _entry(checksum: str, links: dict[str, str]) -> GoEntry:
         module=f"{_MODULE}@v1.0.0",
         sum=checksum,
         programs={".": "/usr/bin/signals"},
+        files={"katib_ui.html": "/app/page.html"},
         links=links,
     )
 
@@ -68,6 +69,7 @@ def test_a_link_that_a_module_s_archive_cannot_hold_is_restored(module: str, tmp
     rootfs = _made(entry, tmp_path / "image")
     said = subprocess.run([rootfs / "usr/bin/signals"], capture_output=True, text=True, check=True)
     assert said.stderr == "SIGURG\n"
+    assert "<title>" in (rootfs / "app/page.html").read_text()
     assert not (tmp_path / "image" / "module").exists()
     assert not (tmp_path / "mod" / f"{_MODULE}@v1.0.0" / "signal_linux.go").exists()
 
