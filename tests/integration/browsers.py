@@ -79,7 +79,7 @@ def browsers(juju: jubilant.Juju, reach: Reach) -> Iterator[NewClient]:
             client.close()
 
 
-def settle(juju: jubilant.Juju, timeout: float = 300) -> None:
+def settle(juju: jubilant.Juju, timeout: float = 900) -> None:
     """Waits until nothing is left to be done."""
     juju.wait(
         lambda status: jubilant.all_active(status) and jubilant.all_agents_idle(status),

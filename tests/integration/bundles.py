@@ -10,7 +10,7 @@ import jubilant
 import yaml
 
 ROOT = Path(__file__).parents[2]
-_SETTLE_SECONDS = 900.0
+_SETTLE_SECONDS = 1800.0
 
 
 def deploy_part(

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 
-SECONDS = 120.0
+SECONDS = 300.0
 NOTEBOOK = {
     "serverType": "jupyter",
     "imagePullPolicy": "IfNotPresent",

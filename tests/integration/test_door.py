@@ -21,7 +21,7 @@ from browsers import NewClient, browsers, is_login, login, settle
 from reach import Reach
 
 ROOT = Path(__file__).parents[2]
-SETTLE_SECONDS = 900.0
+SETTLE_SECONDS = 1800.0
 NEEDED = {
     "resource-broker", "mariadb", "object-store", "mlflow", "profiles", "dex", "oauth2-proxy",
     "gateway", "notebook-controller", "dashboard",
@@ -121,9 +121,9 @@ def profiles(stack: jubilant.Juju, reach: Reach) -> Iterator[dict[str, str]]:
         stack.run(
             "profiles/0", "create-profile", {"name": profile, "owner": f"{name}@example.com"}
         )
-        reach.kubectl("wait", f"namespace/{profile}", "--for=create", "--timeout=60s")
+        reach.kubectl("wait", f"namespace/{profile}", "--for=create", "--timeout=300s")
         for account in ("serviceaccount/default-editor", "rolebinding/namespaceAdmin"):
-            reach.kubectl("-n", profile, "wait", account, "--for=create", "--timeout=60s")
+            reach.kubectl("-n", profile, "wait", account, "--for=create", "--timeout=300s")
     container = {
         "name": "echo",
         "image": "docker.io/library/python:3.12.12-slim",
@@ -141,11 +141,13 @@ def profiles(stack: jubilant.Juju, reach: Reach) -> Iterator[dict[str, str]]:
         },
     ]  # fmt: skip
     reach.kubectl("-n", found["ann"], "apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
-    reach.kubectl("-n", found["ann"], "wait", "pod/book", "--for=condition=Ready", "--timeout=60s")
+    reach.kubectl(
+        "-n", found["ann"], "wait", "pod/book", "--for=condition=Ready", "--timeout=300s"
+    )
     yield found
     for profile in found.values():
         stack.run("profiles/0", "delete-profile", {"name": profile, "confirm": True})
-        reach.kubectl("wait", f"namespace/{profile}", "--for=delete", "--timeout=120s")
+        reach.kubectl("wait", f"namespace/{profile}", "--for=delete", "--timeout=300s")
 
 
 def token(reach: Reach, namespace: str, audience: str) -> dict[str, str]:

@@ -53,7 +53,7 @@ def team(stack: jubilant.Juju, reach: Reach) -> Iterator[str]:
     }
     reach.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(namespace))
     yield name
-    reach.kubectl("delete", "namespace", name, "--timeout=120s")
+    reach.kubectl("delete", "namespace", name, "--timeout=300s")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def experiment(team: str, reach: Reach) -> dict[str, Any]:
     """The example's experiment, when it has ended."""
     reach.kubectl("-n", team, "apply", "-f", str(EXAMPLES / "experiment.yaml"))
     reach.kubectl(
-        "-n", team, "wait", "experiment/wine", "--for=condition=Succeeded", "--timeout=400s"
+        "-n", team, "wait", "experiment/wine", "--for=condition=Succeeded", "--timeout=540s"
     )
     return json.loads(reach.kubectl("-n", team, "get", "experiment/wine", "-o", "json"))
 
@@ -113,13 +113,13 @@ def test_purge_names_what_it_would_delete_and_then_deletes(
     assert first.results["would-delete"] == f"{team}/wine"
     reach.kubectl("-n", team, "get", "experiment/wine")
     stack.run("katib-controller/0", "purge", where | {"confirm": True})
-    reach.kubectl("-n", team, "wait", "experiment/wine", "--for=delete", "--timeout=120s")
+    reach.kubectl("-n", team, "wait", "experiment/wine", "--for=delete", "--timeout=300s")
 
 
 def test_a_train_job_has_the_nodes_that_it_asks_for(stack: jubilant.Juju, team: str, reach: Reach):
     reach.kubectl("-n", team, "apply", "-f", str(EXAMPLES / "train-job.yaml"))
     reach.kubectl(
-        "-n", team, "wait", "trainjob/two-nodes", "--for=condition=Complete", "--timeout=300s"
+        "-n", team, "wait", "trainjob/two-nodes", "--for=condition=Complete", "--timeout=540s"
     )
     selector = "jobset.sigs.k8s.io/jobset-name=two-nodes"
     logs = reach.kubectl("-n", team, "logs", "-l", selector, "--prefix=false")
@@ -170,7 +170,7 @@ def wait_job(reach: Reach, team: str, name: str, condition: str) -> None:
     """Returns when a TFJob has the condition; fails with what is there in its place."""
     try:
         reach.kubectl(
-            "-n", team, "wait", f"tfjob/{name}", f"--for=condition={condition}", "--timeout=300s"
+            "-n", team, "wait", f"tfjob/{name}", f"--for=condition={condition}", "--timeout=540s"
         )
     except subprocess.CalledProcessError as error:
         there = reach.kubectl("-n", team, "get", "tfjobs,pods,events", "-o", "wide")
@@ -224,7 +224,7 @@ def test_a_suspended_job_has_no_pods_until_it_is_resumed(
     which = {"kind": "TFJob", "namespace": team, "name": "long"}
     stack.run("training-operator/0", "suspend", which)
     wait_job(reach, team, "long", "Suspended")
-    reach.kubectl("-n", team, "wait", "pod/long-worker-0", "--for=delete", "--timeout=120s")
+    reach.kubectl("-n", team, "wait", "pod/long-worker-0", "--for=delete", "--timeout=300s")
     stack.run("training-operator/0", "resume", which)
     wait_job(reach, team, "long", "Running")
     reach.kubectl("-n", team, "get", "pod/long-worker-0")

@@ -72,12 +72,12 @@ def team(stack: jubilant.Juju, reach: Reach) -> Iterator[str]:
     """Ann's namespace."""
     name = f"ann-{secrets.token_hex(3)}"
     stack.run("profiles/0", "create-profile", {"name": name, "owner": "ann@example.com"})
-    reach.kubectl("wait", f"namespace/{name}", "--for=create", "--timeout=60s")
+    reach.kubectl("wait", f"namespace/{name}", "--for=create", "--timeout=300s")
     for each in ("serviceaccount/default-editor", "rolebinding/namespaceAdmin"):
-        reach.kubectl("-n", name, "wait", each, "--for=create", "--timeout=60s")
+        reach.kubectl("-n", name, "wait", each, "--for=create", "--timeout=300s")
     yield name
     stack.run("profiles/0", "delete-profile", {"name": name, "confirm": True})
-    reach.kubectl("wait", f"namespace/{name}", "--for=delete", "--timeout=120s")
+    reach.kubectl("wait", f"namespace/{name}", "--for=delete", "--timeout=300s")
 
 
 def wait_until_it_says(client: httpx2.Client, team: str, name: str, text: str) -> dict[str, str]:

@@ -70,6 +70,7 @@ def test_its_own_rights_are_to_see_namespaces_and_to_ask(charm):
     assert [(each["resources"], each["verbs"]) for each in rules["rules"]] == [
         (["namespaces"], ["get", "list", "watch"]),
         (["subjectaccessreviews"], ["create"]),
+        (["mlflowconfigs"], ["list", "watch"]),
     ]
 
 
