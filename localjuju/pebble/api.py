@@ -295,7 +295,7 @@ class Api:
                     )
                 )
             except (ApiError, OSError) as error:
-                failure = files.failure(error)
+                failure = files.failure(error, "stat")
                 status = {"not-found": 404, "permission-denied": 403}.get(failure["kind"], 400)
                 raise ApiError(failure["message"], status, failure["kind"]) from None
         if action != "read":
@@ -313,7 +313,7 @@ class Api:
             try:
                 content = files.read(path)
             except (ApiError, OSError) as error:
-                results.append({"path": path, "error": files.failure(error)})
+                results.append({"path": path, "error": files.failure(error, "stat")})
                 continue
             head = f'Content-Disposition: form-data; name="files"; filename="{path}"'
             await response.write(f"--{boundary}\r\n{head}\r\n\r\n".encode())
@@ -333,12 +333,14 @@ class Api:
         body = await request.json()
         action = body.get("action")
         if action == "make-dirs":
-            work, entries = files.make_folder, body.get("dirs") or []
+            operation, work, entries = "mkdir", files.make_folder, body.get("dirs") or []
         elif action == "remove":
-            work, entries = files.remove, body.get("paths") or []
+            operation, work, entries = "remove", files.remove, body.get("paths") or []
         else:
             raise ApiError(f'invalid action "{action}"')
-        return _answer([_tried(entry["path"], lambda e=entry: work(e)) for entry in entries])
+        return _answer(
+            [_tried(entry["path"], operation, lambda e=entry: work(e)) for entry in entries]
+        )
 
     async def _receive_files(self, request: web.Request) -> list[dict[str, Any]]:
         reader = await request.multipart()
@@ -358,7 +360,9 @@ class Api:
             if path not in specs:
                 raise ApiError(f'no metadata for path "{path}"')
             spec = specs[path]
-            results[path] = _tried(path, lambda s=spec, c=content: files.write(s, bytes(c)))
+            results[path] = _tried(
+                path, "open", lambda s=spec, c=content: files.write(s, bytes(c))
+            )
         for path in specs.keys() - results.keys():
             failure = {"message": "no file content", "kind": "generic-file-error"}
             results[path] = {"path": path, "error": failure}
@@ -547,11 +551,11 @@ class Api:
         return web.Response(text="\n".join(lines) + "\n")
 
 
-def _tried(path: str, work: Callable[[], None]) -> dict[str, Any]:
+def _tried(path: str, operation: str, work: Callable[[], None]) -> dict[str, Any]:
     try:
         work()
     except (ApiError, OSError) as error:
-        return {"path": path, "error": files.failure(error)}
+        return {"path": path, "error": files.failure(error, operation)}
     return {"path": path}
 
 

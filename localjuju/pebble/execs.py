@@ -103,6 +103,7 @@ class Execution:
             task.add_log("ERROR", "timed out waiting for websocket connections")
             task.status = "Error"
         except (ApiError, OSError) as error:
+            task.data = {"exit-code": -1}
             task.add_log("ERROR", str(error))
             task.status = "Error"
         finally:
@@ -110,7 +111,13 @@ class Execution:
             change.finish()
             self._over.set()
 
+    def _late(self) -> ApiError:
+        after = units.duration(self._timeout or 0)
+        return ApiError(f"timed out after {after}: context deadline exceeded")
+
     async def _run(self, sockets: dict[str, web.WebSocketResponse]) -> int:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._timeout if self._timeout else None
         stdin_read, stdin_write = os.pipe()
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe() if self._split else (-1, out_write)
@@ -134,10 +141,13 @@ class Execution:
         try:
             try:
                 code = await asyncio.wait_for(asyncio.shield(ending), self._timeout)
+                # Late is late, also where both were only seen afterwards.
+                if deadline is not None and clock() >= deadline:
+                    raise self._late()
             except asyncio.TimeoutError:
                 processes.kill_group(pid, signal.SIGKILL)
                 await ending
-                raise ApiError("timed out: context deadline exceeded") from None
+                raise self._late() from None
             finally:
                 # A child that keeps the output open must not keep the client waiting.
                 await asyncio.wait(sending, timeout=1.0)

@@ -25,8 +25,13 @@ _TYPES = {
 }  # fmt: skip
 
 
-def failure(error: Exception) -> dict[str, Any]:
-    """The `error` of one file in an answer."""
+def failure(error: Exception, operation: str) -> dict[str, Any]:
+    """The `error` of one file in an answer.
+
+    Args:
+        error: why the file could not be worked on.
+        operation: the system call that Pebble names first, e.g. `open`.
+    """
     kind = "generic-file-error"
     text = str(error)
     if isinstance(error, ApiError):
@@ -34,7 +39,7 @@ def failure(error: Exception) -> dict[str, Any]:
     elif isinstance(error, OSError):
         text = f"{(error.strerror or str(error)).lower()}"
         if error.filename:
-            text = f"{text}: {error.filename}"
+            text = f"{operation} {error.filename}: {text}"
         if error.errno == errno.ENOENT:
             kind = "not-found"
         elif error.errno in (errno.EACCES, errno.EPERM):
@@ -64,27 +69,24 @@ def read(path: str) -> bytes:
 def listing(path: str, pattern: str, itself: bool) -> list[dict[str, Any]]:
     """The entries of a folder that match, or the path itself. Raises ApiError or OSError."""
     folder = absolute(path)
-    try:
-        info = folder.stat()
-    except FileNotFoundError:
-        raise ApiError(f"stat {path}: no such file or directory", 404, "not-found") from None
+    info = os.stat(path)  # noqa: PTH116  (an error names the path as it was given)
     if itself or not stat.S_ISDIR(info.st_mode):
-        return [_entry(folder)]
+        found = [(folder, info)]
+    else:
+        found = [(entry, entry.lstat()) for entry in sorted(folder.iterdir())]
+    entries = [_entry(entry, status) for entry, status in found]
     return [
-        _entry(entry)
-        for entry in sorted(folder.iterdir())
-        if not pattern or fnmatch.fnmatchcase(entry.name, pattern)
+        entry for entry in entries if not pattern or fnmatch.fnmatchcase(entry["name"], pattern)
     ]
 
 
-def _entry(path: Path) -> dict[str, Any]:
-    info = path.lstat()
+def _entry(path: Path, info: os.stat_result) -> dict[str, Any]:
     kind = _TYPES.get(stat.S_IFMT(info.st_mode), "unknown")
     time = datetime.datetime.fromtimestamp(info.st_mtime, datetime.timezone.utc)
     found: dict[str, Any] = {
-        "path": str(path), "name": path.name, "type": kind,
+        "path": str(path), "name": path.name or "/", "type": kind,
         "permissions": f"{stat.S_IMODE(info.st_mode):03o}", "last-modified": units.text(time),
-        "user-id": info.st_uid, "group-id": info.st_gid,
+        "user-id": info.st_uid, "user": "", "group-id": info.st_gid, "group": "",
     }  # fmt: skip
     if kind == "file":
         found["size"] = info.st_size
@@ -131,9 +133,12 @@ def write(spec: dict[str, Any], content: bytes) -> None:
     mode = _mode(spec.get("permissions"), 0o644)
     owner = _owner(spec)
     if spec.get("make-dirs"):
-        _make_parents(path, owner)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "no such file or directory", str(path))
+        try:
+            _make_parents(path, owner)
+        except OSError as error:
+            told = failure(error, "mkdir")
+            message = f"cannot create directory: {told['message']}"
+            raise ApiError(message, kind=told["kind"]) from None
     # Written through a link, as the upstream daemon does not replace the link itself.
     target = path.resolve() if path.is_symlink() else path
     new = target.with_name(f"{target.name}.{secrets.token_hex(4)}~")
@@ -152,6 +157,9 @@ def write(spec: dict[str, Any], content: bytes) -> None:
 
 def _make_parents(path: Path, owner: tuple[int, int], mode: int = 0o755) -> None:
     missing = [parent for parent in path.parents if not parent.exists()]
+    nearest = next((parent for parent in path.parents if parent.exists()), None)
+    if nearest and not nearest.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(nearest))
     for parent in reversed(missing):
         parent.mkdir(mode)
         parent.chmod(mode)

@@ -24,6 +24,16 @@ def seconds(text: str) -> float:
     return sign * sum(float(m[1]) * _SECONDS[m[2]] for m in _DURATION.finditer(text))
 
 
+def duration(seconds: float) -> str:
+    """Seconds in Go's form: 0.1 is `100ms`, 90 is `1m30s`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.10g}ms"
+    minutes, rest = divmod(round(seconds, 9), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    head = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
+    return f"{head}{rest:.10g}s"
+
+
 def now() -> datetime.datetime:
     """The time, with a zone."""
     return datetime.datetime.now(datetime.timezone.utc)

@@ -32,7 +32,7 @@ def daemon(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         [sys.executable, "-m", "localjuju.pebble", "run", "--create-dirs", "--hold"],
         env=environment,
     )
-    _until((tmp_path / "pebble.socket").exists)
+    _until((tmp_path / "pebble.socket").exists, 60)
     yield process
     if process.poll() is None:
         process.terminate()
@@ -183,6 +183,87 @@ def test_folders_are_made(client: pebble.Client, tmp_path: Path):
     assert (tmp_path / "x" / "y").stat().st_mode & 0o777 == 0o700
     with pytest.raises(pebble.PathError, match="file exists"):
         client.make_dir(str(tmp_path / "x"))
+
+
+@pytest.mark.parametrize("make_dirs", [False, True])
+@pytest.mark.parametrize("below", ["new", "folder/new"])
+def test_nothing_is_pushed_below_a_file(
+    client: pebble.Client, tmp_path: Path, make_dirs: bool, below: str
+):
+    file = tmp_path / "file"
+    file.write_text("kept")
+    with pytest.raises(pebble.PathError, match="not a directory") as refused:
+        client.push(str(file / below), "data", make_dirs=make_dirs)
+    assert refused.value.kind == "generic-file-error"
+    assert str(file) in refused.value.message
+    assert file.read_text() == "kept"
+
+
+@pytest.mark.parametrize("make_parents", [False, True])
+def test_no_folder_is_made_below_a_file(client: pebble.Client, tmp_path: Path, make_parents: bool):
+    (tmp_path / "file").touch()
+    with pytest.raises(pebble.PathError, match=r"mkdir .*: not a directory") as refused:
+        client.make_dir(str(tmp_path / "file" / "new"), make_parents=make_parents)
+    assert refused.value.kind == "generic-file-error"
+
+
+def test_the_root_folder_is_listed(client: pebble.Client):
+    (root,) = client.list_files("/", itself=True)
+    assert (root.path, root.name, root.type) == ("/", "/", pebble.FileType.DIRECTORY)
+    usr = next(entry for entry in client.list_files("/") if entry.name == "usr")
+    assert usr.path == "/usr"
+
+
+def test_a_listed_link_is_what_it_points_to_and_an_entry_of_a_folder_is_a_link(
+    client: pebble.Client, tmp_path: Path
+):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "link").symlink_to("/etc")
+    (itself,) = client.list_files(str(folder / "link"), itself=True)
+    assert itself.type is pebble.FileType.DIRECTORY
+    (entry,) = client.list_files(str(folder))
+    assert entry.type is pebble.FileType.SYMLINK
+    assert client.list_files(str(folder), pattern="other*", itself=True) == []
+
+
+def test_what_is_not_there_is_told_as_the_system_tells_it(client: pebble.Client, tmp_path: Path):
+    with pytest.raises(pebble.APIError) as listed:
+        client.list_files("/no/such/folder/")
+    assert (listed.value.code, listed.value.status) == (404, "Not Found")
+    assert listed.value.message == "stat /no/such/folder/: no such file or directory"
+    with pytest.raises(pebble.PathError) as pulled:
+        client.pull("/no/such")
+    assert pulled.value.message == "stat /no/such: no such file or directory"
+    with pytest.raises(pebble.PathError) as removed:
+        client.remove_path(str(tmp_path / "no"))
+    assert removed.value.message == f"remove {tmp_path / 'no'}: no such file or directory"
+    client.remove_path(str(tmp_path / "no"), recursive=True)
+
+
+@pytest.mark.parametrize(
+    "command", [["sleep", "100"], ["sh", "-c", "echo begun; sleep 100 & wait"]]
+)
+def test_exec_that_is_late_is_killed_and_told(
+    client: pebble.Client, daemon: subprocess.Popen[bytes], command: list[str]
+):
+    with pytest.raises(pebble.ChangeError) as late:
+        client.exec(command, timeout=0.1).wait_output()
+    words = "timed out after 100ms: context deadline exceeded"
+    assert f'Execute command "{command[0]}" ({words})' in late.value.err
+    assert late.value.change.tasks[0].data["exit-code"] == -1
+    children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children")
+    assert children.read_text() == ""
+
+
+def test_exec_that_ended_too_late_to_be_seen_in_time_is_late(
+    client: pebble.Client, daemon: subprocess.Popen[bytes]
+):
+    """The daemon stands still while the time runs out and the program ends."""
+    process = client.exec(["sh", "-c", "kill -STOP $PPID; sleep 0.3; kill -CONT $PPID"],
+                          timeout=0.2)  # fmt: skip
+    with pytest.raises(pebble.ChangeError, match="timed out after 200ms"):
+        process.wait()
 
 
 def test_exec_passes_input_output_and_exit_code(client: pebble.Client):
