@@ -14,6 +14,7 @@ from localjuju.client import ApiError
 from localjuju.errors import EngineError
 
 _EXEC = "juju-exec"  # what a command that `exec` ran is called
+_TASKS_SHOWN = 5  # the list of operations names no more of each
 _OVER = ("completed", "failed", "cancelled", "aborted", "error")
 
 
@@ -53,13 +54,16 @@ def run(options: argparse.Namespace, context: Context) -> int:
     params = read_mapping(options.params) if options.params else {}
     for key, value in pairs(given, "parameter").items():
         _put(params, key, value if options.string_args else _typed(value))
-    queued = {unit: _queue(context, unit, action, params) for unit in units}
+    operation = context.call("new_operation")
+    queued = {unit: _queue(context, operation, unit, action, params) for unit in units}
     return _follow(options, context, queued)
 
 
-def _queue(context: Context, unit: str, action: str, params: dict[str, Any]) -> dict[str, str]:
+def _queue(
+    context: Context, operation: int, unit: str, action: str, params: dict[str, Any]
+) -> dict[str, str]:
     try:
-        return context.call("run", unit=unit, action=action, params=params)
+        return context.call("run", unit=unit, action=action, params=params, operation=operation)
     except ApiError as error:
         # The words by which Juju's clients tell a missing action or unit from a failed one.
         missing = error.code == "not-found" or "not defined on unit" in str(error)
@@ -152,7 +156,7 @@ def _exec_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", nargs="*", metavar="COMMAND")
     parser.add_argument("-u", "--unit", action="append", default=[])
     parser.add_argument("-a", "--application", "--app", action="append", default=[])
-    parser.add_argument("--machine", help="not on Kubernetes")
+    parser.add_argument("--machine", help="none: units are pods")
     _waiting(parser)
     parser.add_argument("--operator", action="store_true", help="ignored: always so")
     format_option(parser, "plain", "json", "yaml")
@@ -164,6 +168,8 @@ def execute(options: argparse.Namespace, context: Context) -> int:
     words = options.words + options.after
     if not words:
         raise UsageError("no commands specified")
+    if options.machine:
+        raise EngineError("unable to target machines with a k8s controller")
     text = words[0] if len(words) == 1 else shlex.join(words)
     units = [name for given in options.unit for name in given.split(",")]
     status = context.call("status")["applications"]
@@ -173,7 +179,19 @@ def execute(options: argparse.Namespace, context: Context) -> int:
         units += sorted(status[name].get("units") or {})
     if not units:
         raise UsageError("you must specify a target, either through --unit or --application")
-    queued = {unit: context.call("exec", unit=unit, command=text) for unit in units}
+    operation = context.call("new_operation")
+    queued, refused = {}, []
+    for unit in units:
+        try:
+            queued[unit] = context.call("exec", unit=unit, command=text, operation=operation)
+        except ApiError as error:
+            refused.append(str(error))
+    # As Juju has it, that is no failure: its clients see that nothing was printed.
+    if not queued:
+        say("\n".join([f"Operation {operation} failed to schedule any tasks:", *refused]))
+        return 0
+    if refused:
+        say("\n".join(["Some actions could not be scheduled:", *refused]))
     return _follow(options, context, queued)
 
 
@@ -233,11 +251,37 @@ def cancel_task(options: argparse.Namespace, context: Context) -> None:
     lambda parser: format_option(parser, "plain", "json", "yaml"),
 )  # fmt: skip
 def operations(options: argparse.Namespace, context: Context) -> None:
-    """Newest first."""
-    found = context.call("tasks")
-    rows = [("Task", "Status", "Unit", "Name")]
-    rows += [
-        (str(t.get("id", "")), t.get("status", ""), t.get("unit", ""), t.get("action", ""))
-        for t in found
-    ]
-    show(options, {str(task["id"]): task for task in found}, lambda: table(rows))
+    """Oldest first, with the numbers of their tasks."""
+    found = context.call("operations")
+    if not found:
+        say("no matching operations")
+        return
+    rows = [("Id", "Status", "Started", "Finished", "Task IDs", "Summary")]
+    for number, one in found.items():
+        timing, ids = one["timing"], list(one["tasks"])
+        tasks = ",".join(ids[:_TASKS_SHOWN]) + ("..." if len(ids) > _TASKS_SHOWN else "")
+        times = (timing.get("started", ""), timing.get("completed", ""))
+        rows.append((number, one["status"], *times, tasks, one["summary"]))
+    show(options, found, lambda: table(rows, right=(0,)))
+
+
+def _operation_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id")
+    parser.add_argument("--wait", type=seconds, help="for its end, at most so long")
+    parser.add_argument("--watch", action="store_true", help="wait for its end")
+    parser.add_argument("--utc", action="store_true", help="ignored: times are")
+    format_option(parser, "yaml", "json")
+
+
+@command("show-operation", "Shows an operation with its tasks.", _operation_arguments)
+def show_operation(options: argparse.Namespace, context: Context) -> None:
+    """Waits for its end where asked to."""
+    if options.wait and options.watch:
+        raise UsageError("specify either --watch or --wait but not both")
+
+    def status() -> str:
+        return context.call("operation", id=options.id)[options.id]["status"]
+
+    if options.wait or options.watch:
+        context.wait(lambda: status() in _OVER, options.wait, f"operation {options.id}")
+    show(options, context.call("operation", id=options.id)[options.id])

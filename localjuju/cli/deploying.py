@@ -195,3 +195,20 @@ def refresh(options: argparse.Namespace, context: Context) -> None:
         context.call("set_config", application=options.application, values=values, reset=[])
     if path:
         say(f'Added local charm "{path.name}" to the model.')
+
+
+def _attach_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("application")
+    parser.add_argument("resource", metavar="NAME=VALUE")
+
+
+@command("attach-resource", "Gives an application another resource.", _attach_arguments)
+def attach_resource(options: argparse.Namespace, context: Context) -> None:
+    """An image by its name or a file by its path; every unit gets a new pod, as by refresh."""
+    given = pairs([options.resource], "resource")
+    # A file may be named as it lies beside the caller, without a ./ before it.
+    resources = {
+        name: str(Path(value).resolve()) if Path(value).is_file() else value
+        for name, value in _resources(given).items()
+    }
+    context.call("refresh", application=options.application, charm=None, resources=resources)

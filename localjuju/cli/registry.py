@@ -27,11 +27,12 @@ class Command:
 MODULES = {
     "models": ("add-model", "controllers", "destroy-model", "model-config", "model-constraints",
                "models", "set-model-constraints", "show-model", "switch", "version", "whoami"),
-    "deploying": ("deploy", "refresh"),
+    "deploying": ("attach-resource", "deploy", "refresh"),
     "applications": ("add-unit", "config", "constraints", "remove-application", "remove-unit",
                      "resolved", "scale-application", "set-constraints", "trust"),
     "relations": ("integrate", "remove-relation"),
-    "actions": ("actions", "cancel-task", "exec", "operations", "run", "show-task"),
+    "actions": ("actions", "cancel-task", "exec", "operations", "run", "show-operation",
+                "show-task"),
     "status": ("show-application", "show-status-log", "show-unit", "status", "storage",
                "wait-for"),
     "secrets": ("add-secret", "grant-secret", "remove-secret", "revoke-secret", "secrets",
@@ -47,7 +48,7 @@ ALIASES = {
 NOT_SUPPORTED = frozenset(
     (
         "add-cloud", "add-credential", "add-k8s", "add-machine", "add-space", "add-ssh-key",
-        "add-storage", "add-user", "attach-resource", "attach-storage", "autoload-credentials",
+        "add-storage", "add-user", "attach-storage", "autoload-credentials",
         "bind", "bootstrap", "change-user-password", "charm-resources", "clouds", "config-schema",
         "consume", "create-backup", "create-storage-pool", "credentials", "dashboard",
         "debug-code", "debug-hook", "debug-hooks", "default-credential", "default-region",
@@ -64,7 +65,7 @@ NOT_SUPPORTED = frozenset(
         "rename-space", "resources", "restore-backup", "resume-relation", "retry-provisioning",
         "revoke", "revoke-cloud", "scp", "secret-backends", "set-application-base",
         "set-credential", "set-firewall-rule", "show-action", "show-cloud", "show-controller",
-        "show-credential", "show-machine", "show-offer", "show-operation",
+        "show-credential", "show-machine", "show-offer",
         "show-secret-backend", "show-space", "show-storage", "show-user", "sla", "spaces", "ssh",
         "ssh-keys", "storage-pools", "subnets", "suspend-relation", "sync-agent-binary",
         "unexpose", "unregister", "update-cloud", "update-credential", "update-k8s",

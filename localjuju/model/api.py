@@ -196,22 +196,37 @@ class Api:
 
     # Actions ---------------------------------------------------------------------------------
 
-    def run(self, model: str, unit: str, action: str, params: Map | None = None) -> dict[str, str]:
+    def new_operation(self, model: str) -> int:
+        """Begins an operation: `run` and `exec` put tasks into it."""
         models.get(self._db, model)
-        return tasks.run(self._db, model, unit, action, params or {})
+        return tasks.new_operation(self._db, model)
 
-    def exec(self, model: str, unit: str, command: str, operator: bool = True) -> dict[str, str]:
+    def run(
+        self, model: str, unit: str, action: str, params: Map | None = None,
+        operation: int | None = None,
+    ) -> dict[str, str]:  # fmt: skip
+        models.get(self._db, model)
+        return tasks.run(self._db, model, unit, action, params or {}, operation)
+
+    def exec(
+        self, model: str, unit: str, command: str, operator: bool = True,
+        operation: int | None = None,
+    ) -> dict[str, str]:  # fmt: skip
         if not operator:
             raise NotSupported("exec in a workload container")
         models.get(self._db, model)
-        return tasks.execute(self._db, model, unit, command)
+        return tasks.execute(self._db, model, unit, command, operation)
+
+    def operations(self, model: str) -> dict[str, Any]:
+        models.get(self._db, model)
+        return tasks.operations(self._db, model)
+
+    def operation(self, model: str, id: str) -> dict[str, Any]:
+        models.get(self._db, model)
+        return tasks.operation(self._db, model, str(id))
 
     def task(self, model: str, id: str) -> dict[str, Any]:
         return tasks.show(self._db, model, str(id))
-
-    def tasks(self, model: str) -> list[dict[str, Any]]:
-        models.get(self._db, model)
-        return tasks.listing(self._db, model)
 
     def cancel_task(self, model: str, id: str) -> None:
         tasks.cancel(self._db, model, str(id))

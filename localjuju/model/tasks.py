@@ -33,10 +33,27 @@ def unit_of(db: Database, model: str, text: str) -> str:
     return applications.unit(db, model, text)["name"]
 
 
+def new_operation(db: Database, model: str) -> int:
+    """The number of an operation to which tasks are added; tasks are counted with them."""
+    return _next_number(db, model)
+
+
+def _next_number(db: Database, model: str) -> int:
+    with db.transaction(model):
+        row = db.one("SELECT next_task AS next FROM models WHERE name = ?", model)
+        assert row is not None
+        db.run("UPDATE models SET next_task = next_task + 1 WHERE name = ?", model)
+    return row["next"]
+
+
 def run(
-    db: Database, model: str, unit: str, action: str, parameters: Mapping[str, Any]
-) -> dict[str, str]:
+    db: Database, model: str, unit: str, action: str, parameters: Mapping[str, Any],
+    operation: int | None = None,
+) -> dict[str, str]:  # fmt: skip
     """Queues an action; the unit's agent runs it between hooks.
+
+    Args:
+        operation: the operation that the task belongs to; None begins one.
 
     Raises:
         ModelError: the charm has no such action, or the parameters do not fit its schema.
@@ -46,22 +63,26 @@ def run(
     charm = applications.charm_of(db, applications.get(db, model, application))
     if action not in charm.actions:
         raise ModelError(f'action "{action}" not defined on unit "{name}"')
-    return _queue(db, model, name, action, checked(charm.actions[action] or {}, parameters))
+    fitting = checked(charm.actions[action] or {}, parameters)
+    return _queue(db, model, name, action, fitting, operation)
 
 
-def execute(db: Database, model: str, unit: str, command: str) -> dict[str, str]:
+def execute(
+    db: Database, model: str, unit: str, command: str, operation: int | None = None
+) -> dict[str, str]:
     """Queues a shell command in the unit's charm container, with the hook commands at hand."""
-    return _queue(db, model, unit_of(db, model, unit), EXEC, {"command": command})
+    name = unit_of(db, model, unit)
+    return _queue(db, model, name, EXEC, {"command": command}, operation)
 
 
 def _queue(
-    db: Database, model: str, unit: str, name: str, parameters: dict[str, Any]
-) -> dict[str, str]:
+    db: Database, model: str, unit: str, name: str, parameters: dict[str, Any],
+    operation: int | None,
+) -> dict[str, str]:  # fmt: skip
     with db.transaction(model):
-        row = db.one("SELECT next_task AS next FROM models WHERE name = ?", model)
-        assert row is not None
-        operation, task = row["next"], row["next"] + 1
-        db.run("UPDATE models SET next_task = next_task + 2 WHERE name = ?", model)
+        if operation is None:
+            operation = new_operation(db, model)
+        task = _next_number(db, model)
         db.insert("tasks", model=model, id=task, operation=operation, unit=unit, name=name,
                   parameters=parameters, status="pending", enqueued=clock.text())  # fmt: skip
     return {"operation": str(operation), "task": str(task)}
@@ -127,17 +148,64 @@ def get(db: Database, model: str, task: str) -> Row:
 def show(db: Database, model: str, task: str) -> dict[str, Any]:
     """As one unit's entry of `juju run --format json`."""
     row = get(db, model, task)
-    timing = {
-        name: row[name] for name in ("enqueued", "started", "completed") if row[name] is not None
-    }
     shown: dict[str, Any] = {
         "id": str(row["id"]), "unit": row["unit"], "status": row["status"],
         "action": row["name"], "parameters": row["parameters"], "results": row["results"],
-        "timing": timing, "log": row["log"],
+        "timing": _timing(row), "log": row["log"],
     }  # fmt: skip
     if row["message"]:
         shown["message"] = row["message"]
     return shown
+
+
+# Which status an operation has: the first of these that one of its tasks has.
+_WORST = ("running", "pending", "error", "failed", "aborted", "cancelled", "completed")
+
+
+def operations(db: Database, model: str) -> dict[str, Any]:
+    """Every operation by its number, in the shape of `juju operations --format json`."""
+    found: dict[str, list[Row]] = {}
+    for row in db.all("SELECT * FROM tasks WHERE model = ? ORDER BY operation, id", model):
+        found.setdefault(str(row["operation"]), []).append(row)
+    return {number: _operation(rows) for number, rows in found.items()}
+
+
+def operation(db: Database, model: str, number: str) -> dict[str, Any]:
+    """One operation; raises NotFound: there is none of that number."""
+    found = operations(db, model)
+    if number not in found:
+        raise NotFound(f'operation "{number}" not found')
+    return {number: found[number]}
+
+
+def _operation(rows: list[Row]) -> dict[str, Any]:
+    statuses = {row["status"] for row in rows}
+    first = rows[0]
+    same = all((r["name"], r["parameters"]) == (first["name"], first["parameters"]) for r in rows)
+    what = f"{first['name']} run on" if first["name"] != EXEC else "exec run on"
+    timing = {"enqueued": min(row["enqueued"] for row in rows)}
+    if begun := [row["started"] for row in rows if row["started"]]:
+        timing["started"] = min(begun)
+    if all(row["completed"] for row in rows):
+        timing["completed"] = max(row["completed"] for row in rows)
+    shown: dict[str, Any] = {
+        "summary": f"{what} {','.join('unit-' + r['unit'].replace('/', '-') for r in rows)}",
+        "status": next(status for status in _WORST if status in statuses),
+        "timing": timing,
+        "tasks": {},
+    }
+    if same:
+        shown["action"] = {"name": first["name"], "parameters": first["parameters"]}
+    for row in rows:
+        task: dict[str, Any] = {} if same else {"name": row["name"]}
+        task |= {"host": row["unit"], "status": row["status"], "timing": _timing(row)}
+        task |= {key: row[key] for key in ("log", "message", "results") if row[key]}
+        shown["tasks"][str(row["id"])] = task
+    return shown
+
+
+def _timing(row: Row) -> dict[str, str]:
+    return {key: row[key] for key in ("enqueued", "started", "completed") if row[key] is not None}
 
 
 def cancel(db: Database, model: str, task: str) -> None:
@@ -160,11 +228,3 @@ def end_interrupted(db: Database, model: str, unit: str) -> None:
                 "completed = ? WHERE model = ? AND id = ?",
                 clock.text(), model, row["id"],
             )  # fmt: skip
-
-
-def listing(db: Database, model: str) -> list[dict[str, Any]]:
-    """Every task, newest last, as `show` has them."""
-    return [
-        show(db, model, str(row["id"]))
-        for row in db.all("SELECT id FROM tasks WHERE model = ? ORDER BY id", model)
-    ]

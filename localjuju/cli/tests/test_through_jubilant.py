@@ -1,0 +1,109 @@
+"""What jubilant reads of the commands: through its own client, as charms' tests use it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import jubilant
+import pytest
+
+from localjuju.agent.tests.bench import MODEL, Bench
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def juju(bench: Bench, tmp_path: Path) -> jubilant.Juju:
+    """jubilant with the local engine's executable, in a process of its own."""
+    program = tmp_path / "juju"
+    program.write_text(
+        f"#!/bin/sh\nPYTHONPATH={ROOT} CHARMED_MLOPS_STATE={bench.state} "
+        f'exec {sys.executable} -m localjuju.cli "$@"\n'
+    )
+    program.chmod(0o755)
+    return jubilant.Juju(model=MODEL, cli_binary=str(program))
+
+
+async def beside(call: Any, *arguments: Any, **more: Any) -> Any:
+    """Runs a blocking call while the engine goes on."""
+    return await asyncio.to_thread(call, *arguments, **more)
+
+
+async def test_exec(bench: Bench, juju: jubilant.Juju, capfd: pytest.CaptureFixture[str]):
+    await bench.deploy(bench.charm("plain"))
+    await bench.idle()
+    task = await beside(juju.exec, "echo", "bar baz", unit="plain/leader")
+    assert (task.success, task.stdout, task.stderr) == (True, "bar baz\n", "")
+    with pytest.raises(jubilant.TaskError) as failed:
+        await beside(juju.exec, "echo no >&2; exit 3", unit="plain/0")
+    assert (failed.value.task.status, failed.value.task.return_code) == ("completed", 3)
+    assert failed.value.task.stderr == "no\n"
+    with pytest.raises(ValueError, match='failed to schedule any tasks:\nunit "plain/42" not'):
+        await beside(juju.exec, "true", unit="plain/42")
+    with pytest.raises(jubilant.CLIError) as machine:
+        await beside(juju.exec, "true", machine=0)
+    assert machine.value.stderr == "ERROR unable to target machines with a k8s controller\n"
+    gate = bench.state / "gate"
+    with pytest.raises(TimeoutError):
+        await beside(juju.exec, f"until test -e {gate}; do sleep 0.1; done", unit="plain/0",
+                     wait=0.001)  # fmt: skip
+    gate.touch()
+    await bench.idle()
+
+
+async def test_an_operation_has_the_tasks_of_all_its_units(bench: Bench, juju: jubilant.Juju):
+    script = '[ -z "$JUJU_ACTION_NAME" ] || { action-set a.b=1; action-log half; }'
+    await bench.deploy(bench.charm("plain", script, actions={"backup": {}}), units=2)
+    await bench.idle()
+    text = await beside(juju.cli, "run", "--format", "json", "plain/0", "plain/1", "backup")
+    ran = json.loads(text)
+    listed = json.loads(await beside(juju.cli, "operations", "--format", "json"))
+    ((number, operation),) = listed.items()
+    shown = await beside(juju.cli, "show-operation", number, "--format", "json")
+    assert json.loads(shown) == operation
+    assert operation["summary"] == "backup run on unit-plain-0,unit-plain-1"
+    assert operation["status"] == "completed"
+    assert operation["action"] == {"name": "backup", "parameters": {}}
+    assert set(operation["timing"]) == {"enqueued", "started", "completed"}
+    for unit, task in ran.items():
+        theirs = operation["tasks"][task["id"]]
+        assert theirs["host"] == unit
+        assert (theirs["status"], theirs["results"]) == (task["status"], task["results"])
+        assert theirs["log"] == task["log"]
+        one = json.loads(await beside(juju.cli, "show-task", task["id"], "--format", "json"))
+        assert one == task
+    lines = (await beside(juju.cli, "operations")).splitlines()
+    assert lines[0].split() == ["Id", "Status", "Started", "Finished", "Task", "IDs", "Summary"]
+    assert ",".join(operation["tasks"]) in lines[1].split()
+    with pytest.raises(jubilant.CLIError) as missing:
+        await beside(juju.cli, "show-operation", "99")
+    assert missing.value.stderr == 'ERROR operation "99" not found\n'
+
+
+async def test_an_attached_resource_comes_with_a_new_pod(
+    bench: Bench, juju: jubilant.Juju, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    resources = {"image": {"type": "oci-image"}, "notes": {"type": "file", "filename": "n.txt"}}
+    (tmp_path / "notes.txt").write_text("hello")
+    await bench.deploy(bench.charm("plain", resources=resources), resources={"image": "a:1"})
+    await bench.idle()
+    bench.forget()
+    monkeypatch.chdir(tmp_path)
+    await beside(juju.cli, "attach-resource", "plain", "image=b:2")
+    await bench.until(lambda: bench.hooks("plain/0")[-1:] == ["start"])
+    assert bench.hooks("plain/0") == ["stop", "upgrade-charm", "config-changed", "start"]
+    await bench.idle()
+    assert bench.node.specs[MODEL, "plain"].resources == {"image": "b:2"}
+    await beside(juju.cli, "attach-resource", "plain", "notes=notes.txt")
+    await bench.until(
+        lambda: (
+            bench.node.specs[MODEL, "plain"].resources.get("notes") == str(tmp_path / "notes.txt")
+        )
+    )
+    with pytest.raises(jubilant.CLIError) as unknown:
+        await beside(juju.cli, "attach-resource", "plain", "nope=x")
+    assert unknown.value.stderr == 'ERROR unrecognized resource "nope"\n'
