@@ -61,7 +61,8 @@ def _run(argv: list[str]) -> int:
     if "--" in rest:
         split = rest.index("--")
         rest, after = rest[:split], rest[split + 1 :]
-    options = parser.parse_intermixed_args(rest)
+    read = parser.parse_args if found.flags_first else parser.parse_intermixed_args
+    options = read(rest)
     options.after = after
     return found.run(options, Context(options.model)) or 0
 

@@ -21,6 +21,8 @@ class Command:
     summary: str
     arguments: Arguments
     run: Run
+    flags_first: bool = False
+    """What follows the first word is not read for flags."""
 
 
 # Which module of this package has a command: only that one is imported.
@@ -38,6 +40,7 @@ MODULES = {
     "secrets": ("add-secret", "grant-secret", "remove-secret", "revoke-secret", "secrets",
                 "show-secret", "update-secret"),
     "logs": ("debug-log",),
+    "ssh": ("scp", "ssh"),
 }  # fmt: skip
 ALIASES = {
     "relate": "integrate", "resolve": "resolved", "list-models": "models",
@@ -63,10 +66,10 @@ NOT_SUPPORTED = frozenset(
         "remove-offer", "remove-saas", "remove-secret-backend", "remove-space", "remove-ssh-key",
         "remove-storage", "remove-storage-pool", "remove-unit-storage", "remove-user",
         "rename-space", "resources", "restore-backup", "resume-relation", "retry-provisioning",
-        "revoke", "revoke-cloud", "scp", "secret-backends", "set-application-base",
+        "revoke", "revoke-cloud", "secret-backends", "set-application-base",
         "set-credential", "set-firewall-rule", "show-action", "show-cloud", "show-controller",
         "show-credential", "show-machine", "show-offer",
-        "show-secret-backend", "show-space", "show-storage", "show-user", "sla", "spaces", "ssh",
+        "show-secret-backend", "show-space", "show-storage", "show-user", "sla", "spaces",
         "ssh-keys", "storage-pools", "subnets", "suspend-relation", "sync-agent-binary",
         "unexpose", "unregister", "update-cloud", "update-credential", "update-k8s",
         "update-public-clouds", "update-secret-backend", "update-storage-pool",
@@ -78,12 +81,15 @@ _found: dict[str, Command] = {}
 
 
 def command(
-    name: str, summary: str, arguments: Arguments = lambda parser: None
+    name: str,
+    summary: str,
+    arguments: Arguments = lambda parser: None,
+    flags_first: bool = False,
 ) -> Callable[[Run], Run]:
     """Registers a function as a command."""
 
     def register(run: Run) -> Run:
-        _found[name] = Command(name, summary, arguments, run)
+        _found[name] = Command(name, summary, arguments, run, flags_first)
         return run
 
     return register

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -25,9 +26,10 @@ from localjuju.model.charm import Charm, CharmFolder
 from localjuju.model.charm import read as read_charm
 from localjuju.model.db import Database
 from localjuju.model.errors import ModelError, NotSupported
-from localjuju.model.substrate import Cluster
+from localjuju.model.substrate import Cluster, Node
 
 Map = Mapping[str, Any]
+_CHARM_FOLDER = "/var/lib/juju"  # where Juju's charm container works
 
 
 class Api:
@@ -39,8 +41,9 @@ class Api:
 
     def __init__(
         self, db: Database, cluster: Cluster, folder: CharmFolder, plan: Callable[[Fault], None],
-        statistics: Statistics,
+        statistics: Statistics, node: Node,
     ):  # fmt: skip
+        self._node = node
         self._plan, self._statistics = plan, statistics
         self._db, self._cluster, self._folder = db, cluster, folder
 
@@ -216,6 +219,34 @@ class Api:
             raise NotSupported("exec in a workload container")
         models.get(self._db, model)
         return tasks.execute(self._db, model, unit, command, operation)
+
+    async def exec_container(
+        self, model: str, unit: str, script: str, container: str = "", stdin: str = ""
+    ) -> dict[str, Any]:
+        """Runs a shell command in a container of the unit's pod, outside of any hook.
+
+        Args:
+            stdin: in base64, as the output is that comes back.
+        """
+        name = tasks.unit_of(self._db, model, unit)
+        row = applications.get(self._db, model, name.rpartition("/")[0])
+        known = ["charm", *applications.charm_of(self._db, row).containers]
+        container = container or "charm"
+        if container not in known:
+            raise ModelError(f'container "{container}" must be one of {", ".join(known)}')
+        try:
+            result = await self._node.exec(
+                model, name.replace("/", "-"), container, ["/bin/sh", "-c", script],
+                cwd=_CHARM_FOLDER if container == "charm" else None,
+                stdin=base64.b64decode(stdin),
+            )  # fmt: skip
+        except OSError as error:
+            raise ModelError(f'container for unit "{name}" is not ready yet: {error}') from None
+        return {
+            "code": result.code,
+            "stdout": base64.b64encode(result.stdout).decode(),
+            "stderr": base64.b64encode(result.stderr).decode(),
+        }
 
     def operations(self, model: str) -> dict[str, Any]:
         models.get(self._db, model)

@@ -70,8 +70,9 @@ class ModelController:
         self._services = services
         self.runner = HookRunner(services)
         self.api = Api(
-            self.db, self.cluster, self.folder, self.runner.faults.plan, self.runner.statistics
-        )
+            self.db, self.cluster, self.folder, self.runner.faults.plan, self.runner.statistics,
+            node,
+        )  # fmt: skip
         self._server = Server(state / "engine.sock", self.api, self.db, self.log)
         self._running: dict[tuple[str, ...], tuple[_Runs, asyncio.Task[None]]] = {}
         self._stopping = False

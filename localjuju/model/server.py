@@ -29,7 +29,7 @@ class Server:
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
-        application = web.Application(client_max_size=16 << 20)
+        application = web.Application(client_max_size=128 << 20)
         application.router.add_post("/v1/call", self._call)
         application.router.add_get("/v1/log", self._follow)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)

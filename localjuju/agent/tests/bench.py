@@ -195,8 +195,8 @@ class LocalNode:
         stdin: bytes | None = None, on_line: Callable[[str, str], None] | None = None,
     ) -> Result:  # fmt: skip
         assert container == "charm"
-        assert env is not None
-        self.dispatches += 1
+        self.dispatches += env is not None
+        env = {"PATH": os.environ["PATH"]} if env is None else env
         if self.broken:
             raise self.broken
         root = self._state / "root"
@@ -206,11 +206,19 @@ class LocalNode:
         process = await asyncio.create_subprocess_exec(
             *_OWN_PROCESSES, "--mount", "--propagation", "private", "sh", "-c", _ENTER, "sh",
             root, self._state, data, cwd or "/", *argv, env=environment,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         self._running[process] = pod
         try:
+            assert process.stdin is not None
+            process.stdin.write(stdin or b"")
+            process.stdin.close()
+            if on_line is None:
+                assert process.stdout is not None
+                assert process.stderr is not None
+                streams = await asyncio.gather(process.stdout.read(), process.stderr.read())
+                return Result(await process.wait(), *streams)
             await asyncio.gather(*(
                 self._lines(reader, stream, on_line)
                 for stream, reader in (("stdout", process.stdout), ("stderr", process.stderr))

@@ -107,3 +107,46 @@ async def test_an_attached_resource_comes_with_a_new_pod(
     with pytest.raises(jubilant.CLIError) as unknown:
         await beside(juju.cli, "attach-resource", "plain", "nope=x")
     assert unknown.value.stderr == 'ERROR unrecognized resource "nope"\n'
+
+
+async def test_ssh_runs_in_the_charm_container(bench: Bench, juju: jubilant.Juju):
+    await bench.deploy(bench.charm("plain", containers={"web": {}}))
+    await bench.idle()
+    assert await beside(juju.ssh, "plain/0", "ls", "/charm/containers") == "web\n"
+    assert await beside(juju.ssh, "plain/leader", "pwd; echo $((1 + 1))") == "/var/lib/juju\n2\n"
+    assert await beside(
+        juju.cli, "ssh", "--container", "charm", "plain/0", "cat", stdin="foo"
+    ) == ("foo")
+    with pytest.raises(jubilant.CLIError) as failed:
+        await beside(juju.ssh, "plain/0", "ls", "-d", "/nope")
+    assert failed.value.returncode == 2
+    assert "/nope" in failed.value.stderr
+    with pytest.raises(jubilant.CLIError) as wrong:
+        await beside(juju.ssh, "plain/0", "true", container="nope")
+    assert wrong.value.stderr == 'ERROR container "nope" must be one of charm, web\n'
+    with pytest.raises(jubilant.CLIError) as gone:
+        await beside(juju.ssh, "plain/7", "true")
+    assert gone.value.stderr == 'ERROR unit "plain/7" not found\n'
+
+
+async def test_scp_copies_both_ways(bench: Bench, juju: jubilant.Juju, tmp_path: Path):
+    await bench.deploy(bench.charm("plain"))
+    await bench.idle()
+    sent, content = tmp_path / "sent.bin", bytes(range(256)) * 1000
+    sent.write_bytes(content)
+    await beside(juju.scp, sent, "plain/0:new.bin")
+    await beside(juju.scp, sent, "plain/0:/var/lib/juju/agents")
+    for path in ("new.bin", "agents/sent.bin"):
+        got = tmp_path / "got"
+        await beside(juju.scp, f"plain/0:{path}", got)
+        assert got.read_bytes() == content
+    (tmp_path / "folder").mkdir()
+    await beside(juju.scp, "plain/0:agents/unit-plain-0/charm", tmp_path / "folder",
+                 scp_options=["-r"])  # fmt: skip
+    assert (tmp_path / "folder" / "charm" / "dispatch").is_file()
+    with pytest.raises(jubilant.CLIError) as missing:
+        await beside(juju.scp, "plain/0:no/such", tmp_path / "x")
+    assert "no: " in missing.value.stderr or "no/such" in missing.value.stderr
+    with pytest.raises(jubilant.CLIError) as local:
+        await beside(juju.scp, tmp_path / "a", tmp_path / "b")
+    assert "copy either from a pod or to a pod" in local.value.stderr
