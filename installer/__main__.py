@@ -16,6 +16,7 @@ COMMANDS = {
     "doctor": "check this machine (or cluster) and name the fix",
     "open": "make an application reachable on this host's loopback",
     "pack": "pack the charms into build/",
+    "images": "every image of the bundle; --registry prints an overlay for an air-gapped one",
     "juju": "run juju on the model in use",
     "kubectl": "run kubectl on the cluster in use",
     "test": "lint, unit and integration tests (tox)",
