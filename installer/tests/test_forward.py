@@ -92,7 +92,7 @@ def test_a_service_that_is_down_ends_the_connection(door: None):
 
 
 def test_without_an_engine(state: Path):
-    with pytest.raises(EngineError, match=r"does not run: \./mlops up starts it"):
+    with pytest.raises(EngineError, match=r"no engine runs here: \./mlops up starts one"):
         connect("mlflow:5000")
 
 
