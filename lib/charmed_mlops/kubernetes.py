@@ -12,9 +12,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charmed_mlops.errors import ActionFailed
+
+if TYPE_CHECKING:
+    from charmed_mlops.options import Named
 
 Object = dict[str, Any]
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -61,6 +64,25 @@ def items(path: str) -> list[Object]:
 def text(path: str) -> str:
     """What a path answers in plain text, such as a pod's log."""
     return _call("GET", path).decode(errors="replace")
+
+
+def failed_log(job: Named, label: str, lines: int) -> dict[str, str]:
+    """The last lines of the first pod of a job that failed, and the pod's name.
+
+    Args:
+        job: whose pods.
+        label: the label, as a URL has it, by which pods name their job.
+        lines: how many.
+
+    Raises:
+        ActionFailed: none has failed.
+    """
+    pods = f"/api/v1/namespaces/{job.namespace}/pods"
+    for pod in items(f"{pods}?labelSelector={label}%3D{job.name}"):
+        if (pod.get("status") or {}).get("phase") == "Failed":
+            name = pod["metadata"]["name"]
+            return {"pod": name, "log": text(f"{pods}/{name}/log?tailLines={lines}")}
+    raise ActionFailed(f"no pod of {job} has failed")
 
 
 def post(path: str, body: Object, *, present: bool = False) -> None:

@@ -39,13 +39,7 @@ def suspend(job: Named, *, suspended: bool) -> dict[str, str]:
 def failed_log(job: Log) -> dict[str, str]:
     """The last lines of the job's first pod that failed."""
     kubernetes.get(job.path(_GROUP, _JOBS))  # so that a wrong name is said to be one
-    pods = f"/api/v1/namespaces/{job.namespace}/pods"
-    for pod in kubernetes.items(f"{pods}?labelSelector={_JOBSET_LABEL}%3D{job.name}"):
-        if (pod.get("status") or {}).get("phase") == "Failed":
-            name = pod["metadata"]["name"]
-            log = kubernetes.text(f"{pods}/{name}/log?tailLines={job.lines}")
-            return {"pod": name, "log": log}
-    raise ActionFailed(f"no pod of {job} has failed")
+    return kubernetes.failed_log(job, _JOBSET_LABEL, job.lines)
 
 
 def _summary(job: dict[str, Any]) -> dict[str, Any]:

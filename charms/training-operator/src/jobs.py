@@ -76,13 +76,7 @@ def suspend(job: Job, *, suspended: bool) -> dict[str, str]:
 def failed_log(job: Log) -> dict[str, str]:
     """The last lines of the job's first pod that failed."""
     kubernetes.get(job.url)  # so that a wrong name is said to be one
-    pods = f"/api/v1/namespaces/{job.namespace}/pods"
-    for pod in kubernetes.items(f"{pods}?labelSelector={_POD_LABEL}%3D{job.name}"):
-        if (pod.get("status") or {}).get("phase") == "Failed":
-            name = pod["metadata"]["name"]
-            log = kubernetes.text(f"{pods}/{name}/log?tailLines={job.lines}")
-            return {"pod": name, "log": log}
-    raise ActionFailed(f"no pod of {job} has failed")
+    return kubernetes.failed_log(job, _POD_LABEL, job.lines)
 
 
 def _summary(kind: str, job: dict[str, Any]) -> dict[str, Any]:
