@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from localjuju.cli.overlay import lay_over
 from localjuju.errors import EngineError
 
 
@@ -76,55 +77,59 @@ def read(file: Path, overlays: Sequence[Path] = ()) -> Bundle:
     Raises:
         EngineError: a file does not exist or is no bundle; one line says where.
     """
-    applications: dict[str, Application] = {}
-    relations: list[tuple[str, str]] = []
     digest = hashlib.sha256()
     for each in (file, *overlays):
-        document = _document(each, "bundle" if each == file else "overlay")
-        digest.update(each.read_bytes())
-        for name, spec in (document.get("applications") or {}).items():
-            if spec is None and each != file:  # an overlay takes an application away
-                applications.pop(name, None)
-                relations = [pair for pair in relations if not _names(pair, name)]
-                continue
-            applications[name] = _application(each, name, spec or {}, applications.get(name))
-        relations += [(pair[0], pair[1]) for pair in document.get("relations") or []]
+        digest.update(each.read_bytes() if each.is_file() else b"")
+    merged = document(file, overlays)
+    applications = {
+        name: _application(file, name, spec or {})
+        for name, spec in (merged.get("applications") or {}).items()
+    }
     if not applications:
         raise EngineError(f"{file} is no bundle: it has no applications")
-    return Bundle(file, applications, tuple(relations), digest.hexdigest())
+    relations = tuple((pair[0], pair[1]) for pair in merged.get("relations") or [])
+    return Bundle(file, applications, relations, digest.hexdigest())
 
 
-def _document(file: Path, what: str) -> Mapping[str, Any]:
+def document(file: Path, overlays: Sequence[Path] = ()) -> dict[str, Any]:
+    """What a bundle says with overlays laid over it; local charms by their whole path.
+
+    Raises:
+        EngineError: a file does not exist or is no bundle; one line says where.
+    """
+    merged = _document(file, "bundle")
+    for each in overlays:
+        lay_over(merged, _document(each, "overlay"))
+    return merged
+
+
+def _document(file: Path, what: str) -> dict[str, Any]:
     try:
-        document = next(iter(yaml.safe_load_all(file.read_text())))
+        found = next(iter(yaml.safe_load_all(file.read_text())))
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise EngineError(f"no {what} at {file}: name one with --{what} FILE") from None
     except StopIteration:
-        document = None
+        found = None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
         raise EngineError(f"{file}:{line} {getattr(error, 'problem', error)}") from None
-    if not isinstance(document, dict) or not isinstance(document.get("applications", {}), dict):
+    if not isinstance(found, dict) or not isinstance(found.get("applications", {}), dict):
         raise EngineError(f"{file} is no bundle: it has no applications")
-    return document
+    for spec in (found.get("applications") or {}).values():
+        charm = spec.get("charm") if isinstance(spec, dict) else None
+        if isinstance(charm, str) and charm.startswith("."):
+            spec["charm"] = str((file.parent / charm).resolve())
+    return found
 
 
-def _names(pair: tuple[str, str], application: str) -> bool:
-    return application in [end.partition(":")[0] for end in pair]
-
-
-def _application(
-    file: Path, name: str, spec: Mapping[str, Any], below: Application | None
-) -> Application:
-    """An application of a file; an overlay's takes what it does not say from the one below."""
+def _application(file: Path, name: str, spec: Mapping[str, Any]) -> Application:
     charm = spec.get("charm")
-    if not isinstance(charm, str) and below is None:
-        raise EngineError(f"{file}: application {name} names no charm")
+    if not isinstance(charm, str):
+        raise EngineError(
+            f"{file}: application {name} names no charm: is an overlay meant for another bundle? "
+            "--full has every application"
+        )
     references = [text for text in (spec.get("resources") or {}).values() if isinstance(text, str)]
     images = tuple(text for text in references if not text.startswith((".", "/")))
-    if not isinstance(charm, str):
-        assert below is not None
-        return Application(name, below.charm, images or below.images)
-    local = charm.startswith((".", "/"))
-    return Application(name, (file.parent / charm).resolve() if local else None, images)
+    return Application(name, Path(charm) if charm.startswith("/") else None, images)

@@ -69,12 +69,13 @@ def uses(file: Path, overlays: Sequence[Path] = ()) -> list[Use]:
     Raises:
         EngineError: a file does not exist or is no bundle.
     """
-    names = bundles.read(file, overlays).applications
-    given: dict[str, dict[str, str]] = {}
-    for each in (file, *overlays):
-        for name, spec in (yaml.safe_load(each.read_text()).get("applications") or {}).items():
-            given.setdefault(name, {}).update((spec or {}).get("resources") or {})
-    return [use for name in sorted(names) for use in _uses(name, given.get(name, {}))]
+    bundles.read(file, overlays)  # says what is wrong
+    applications = bundles.document(file, overlays)["applications"]
+    return [
+        use
+        for name, spec in sorted(applications.items())
+        for use in _uses(name, spec.get("resources") or {})
+    ]
 
 
 def _uses(application: str, resources: dict[str, str]) -> Iterator[Use]:

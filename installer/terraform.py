@@ -1,6 +1,7 @@
-"""Writes bundle/terraform/main.tf.json from the bundle and the overlays that add applications.
+"""Writes bundle/terraform/main.tf.json from the full bundle and the overlays that add to it.
 
-`python -m installer.terraform` after a change of one; a test compares.
+`python -m installer.terraform` after a change of a bundle or overlay writes it, and the full
+bundle itself; tests compare.
 """
 
 from __future__ import annotations
@@ -12,36 +13,33 @@ from typing import Any
 
 import yaml
 
+from installer import full_bundle
 from installer.pack import ROOT
 
 MODULE = Path("bundle/terraform/main.tf.json")
-OVERLAYS = ("tuning", "tuning-ui", "training", "training-v1", "door", "notebooks", "pipelines")
+OVERLAYS = ("training-v1",)
 """Each has a variable; the others change what there is, for which the module has variables."""
-_TYPES = {"config": "map(map(string))", "units": "map(number)"}
+_TYPES = {"config": "map(map(string))", "units": "map(number)", "without": "set(string)"}
 
 
 def module(root: Path = ROOT) -> dict[str, Any]:
     """The module in Terraform's JSON syntax."""
-    files = {"": _read(root / "bundle/bundle.yaml")}
+    files = {"": full_bundle.document(root)}
     files |= {name: _read(root / f"bundle/overlays/{name}.yaml") for name in OVERLAYS}
     base = files[""]["default-base"].partition("/")[0]
     specs = {n: spec for file in files.values() for n, spec in file["applications"].items()}
     # the overlay that an application comes with, "" for the bundle itself
     homes = {name: overlay for overlay, file in files.items() for name in file["applications"]}
-    needs: dict[str, set[str]] = {overlay: set() for overlay in OVERLAYS}
     integrations: dict[str, Any] = {}
     for overlay, file in files.items():
         for pair in file["relations"]:
             ends = [end.split(":") for end in pair]
-            conditions = {overlay, *(homes[name] for name, _ in ends)} - {""}
-            if overlay:
-                needs[overlay] |= conditions - {overlay}
+            names = [name for name, _ in ends]
             integrations["_".join(_label(part) for end in ends for part in end)] = {
-                **_count(conditions),
+                "count": _count({overlay, *(homes[name] for name in names)}, names),
                 "model_uuid": "${var.model_uuid}",
                 "application": [
-                    {"name": _name(name, homes[name]), "endpoint": endpoint}
-                    for name, endpoint in ends
+                    {"name": _name(name), "endpoint": endpoint} for name, endpoint in ends
                 ],
             }
     return {
@@ -50,7 +48,7 @@ def module(root: Path = ROOT) -> dict[str, Any]:
             "required_version": ">= 1.6",
             "required_providers": {"juju": {"source": "juju/juju", "version": "~> 1.0"}},
         },
-        "variable": _variables(needs, list(specs)),
+        "variable": _variables(list(specs)),
         "locals": {
             "config": {
                 name: {key: _literal(value) for key, value in (spec.get("options") or {}).items()}
@@ -80,7 +78,7 @@ def _read(file: Path) -> dict[str, Any]:
 def _application(name: str, spec: Mapping[str, Any], overlay: str, base: str) -> dict[str, Any]:
     given = f"lookup(var.config, {json.dumps(name)}, {{}})"
     entry: dict[str, Any] = {
-        **_count({overlay} - {""}),
+        "count": _count({overlay}, [name]),
         "name": name,
         "model_uuid": "${var.model_uuid}",
         "charm": {
@@ -98,7 +96,7 @@ def _application(name: str, spec: Mapping[str, Any], overlay: str, base: str) ->
     return entry
 
 
-def _variables(needs: Mapping[str, set[str]], applications: list[str]) -> dict[str, Any]:
+def _variables(applications: list[str]) -> dict[str, Any]:
     variables: dict[str, Any] = {
         "model_uuid": {"type": "string", "description": "The UUID of the model to deploy into."},
         "charm_prefix": {
@@ -112,39 +110,40 @@ def _variables(needs: Mapping[str, set[str]], applications: list[str]) -> dict[s
             "description": "The channel of all charms.",
         },
     }
-    for overlay, others in needs.items():
-        along = f"; goes with {' and '.join(_label(each) for each in sorted(others))}"
+    for overlay in OVERLAYS:
         variables[_label(overlay)] = {
             "type": "bool",
             "default": False,
-            "description": f"Deploy what overlays/{overlay}.yaml adds{along if others else ''}.",
+            "description": f"Deploy what overlays/{overlay}.yaml adds.",
         }
-    for name, what in (
-        ("config", "Options by application, over those of the bundle."),
-        ("units", "Units by application, in place of the bundle's."),
+    known = json.dumps(applications)
+    for name, what, default, keys in (
+        ("config", "Options by application, over those of the bundle.", {}, "keys(var.config)"),
+        ("units", "Units by application, in place of the bundle's.", {}, "keys(var.units)"),
+        ("without", "Applications that are left out, with their relations.", [], "var.without"),
     ):
-        known = json.dumps(applications)
         variables[name] = {
             "type": _TYPES[name],
-            "default": {},
+            "default": default,
             "description": what,
             "validation": {
-                "condition": f"${{length(setsubtract(keys(var.{name}), {known})) == 0}}",
-                "error_message": f"The keys of {name} have to be applications of the bundle.",
+                "condition": f"${{length(setsubtract({keys}, {known})) == 0}}",
+                "error_message": f"What {name} names has to be an application of the bundle.",
             },
         }
     return variables
 
 
-def _count(overlays: Iterable[str]) -> dict[str, str]:
-    condition = " && ".join(f"var.{_label(overlay)}" for overlay in sorted(overlays))
-    return {"count": f"${{{condition} ? 1 : 0}}"} if condition else {}
+def _count(overlays: Iterable[str], applications: Iterable[str]) -> str:
+    """One where all of these overlays are wanted and none of these applications is left out."""
+    conditions = [f"var.{_label(overlay)}" for overlay in sorted({*overlays} - {""})]
+    conditions += [f"!contains(var.without, {json.dumps(name)})" for name in applications]
+    return f"${{{' && '.join(conditions)} ? 1 : 0}}"
 
 
-def _name(application: str, overlay: str) -> str:
+def _name(application: str) -> str:
     """A reference, so that an integration comes after its applications."""
-    instance = "[0]" if overlay else ""
-    return f"${{juju_application.{_label(application)}{instance}.name}}"
+    return f"${{juju_application.{_label(application)}[0].name}}"
 
 
 def _label(name: str) -> str:
@@ -158,4 +157,5 @@ def _literal(value: object) -> str:
 
 
 if __name__ == "__main__":
+    (ROOT / full_bundle.FILE).write_text(full_bundle.text(ROOT))
     (ROOT / MODULE).write_text(text())

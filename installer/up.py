@@ -21,7 +21,9 @@ from localjuju import ownership, paths
 from localjuju.errors import EngineError
 from localjuju.progress import Progress
 
-BUNDLE = ROOT / "bundle" / "bundle.yaml"
+CORE = ROOT / "bundle" / "core.yaml"
+FULL = ROOT / "bundle" / "bundle.yaml"
+_FILES = "bundles.json"
 _POLL_SECONDS = 2.0
 _OPENED = ("gateway", "object-store")  # besides the web apps, which ask for a gateway
 _BLOCKED_SECONDS = 20.0  # all that is not active waits for a person
@@ -30,34 +32,93 @@ _STUCK_SECONDS = 240.0  # nothing changed for so long, and something asks for a 
 
 def main(arguments: list[str]) -> int:
     """Runs `./mlops up`; returns an exit code."""
-    parser = argparse.ArgumentParser(prog="./mlops up", description=__doc__)
-    parser.add_argument(
+    options = parser().parse_args(arguments)
+    target.require_name(options.model)
+    chosen = target.choose(options.engine, options.model)
+    file, *overlays = files(options, remembered().get(chosen.model) or [])
+    bundle = bundles.read(file, overlays)
+    print(summary(bundle, overlays), flush=True)
+    with alone():
+        return _up(options, chosen, bundle, overlays)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `./mlops up`."""
+    found = argparse.ArgumentParser(prog="./mlops up", description=__doc__)
+    found.add_argument(
         "--engine",
         choices=["local", "juju"],
         help="default: a real Juju controller where there is one, else the local engine",
     )
-    parser.add_argument("--model", help=f"the model's name; default: {target.MODEL}")
-    parser.add_argument(
-        "--bundle", type=Path, default=BUNDLE, metavar="FILE", help="default: bundle/bundle.yaml"
+    found.add_argument("--model", help=f"the model's name; default: {target.MODEL}")
+    which = found.add_mutually_exclusive_group()
+    which.add_argument(
+        "--full", action="store_const", dest="bundle", const=FULL, help="bundle/bundle.yaml"
     )
-    parser.add_argument(
+    which.add_argument(
+        "--bundle",
+        type=Path,
+        metavar="FILE",
+        help="default: what the model was deployed from last, else bundle/core.yaml",
+    )
+    found.add_argument(
         "--overlay", type=Path, action="append", default=[], metavar="FILE", help="may be repeated"
     )
-    parser.add_argument(
+    found.add_argument(
         "--timeout", type=float, default=40, metavar="MINUTES", help="for the model to settle"
     )
-    options = parser.parse_args(arguments)
-    target.require_name(options.model)
-    overlays = [file.resolve() for file in options.overlay]
-    bundle = bundles.read(options.bundle.resolve(), overlays)
-    with alone():
-        return _up(options, bundle, overlays)
+    return found
 
 
-def _up(options: argparse.Namespace, bundle: bundles.Bundle, overlays: list[Path]) -> int:
-    chosen = target.choose(options.engine, options.model)
+def files(options: argparse.Namespace, before: list[str]) -> list[Path]:
+    """The bundle and its overlays: as asked, as last time, else the core."""
+    if options.bundle is None and not options.overlay:
+        last = [Path(name) for name in before]
+        if last and all(file.is_file() for file in last):
+            return last
+    return [file.resolve() for file in (options.bundle or CORE, *options.overlay)]
+
+
+def summary(bundle: bundles.Bundle, overlays: list[Path]) -> str:
+    """The line that says what is deployed."""
+    names = _shown(bundle.file)
+    if overlays:
+        names += f" with {', '.join(map(_shown, overlays))}"
+    rest = "" if bundle.file == FULL else "; --full deploys bundle/bundle.yaml, which has all"
+    return f"deploying {names}, {len(bundle.applications)} applications{rest}"
+
+
+def _shown(file: Path) -> str:
+    return str(file.relative_to(ROOT) if file.is_relative_to(ROOT) else file)
+
+
+def remembered() -> dict[str, list[str]]:
+    """By model, the bundle and the overlays that it was deployed from last."""
+    try:
+        return json.loads((paths.state() / _FILES).read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def remember(model: str, files: list[Path]) -> None:
+    _write(paths.state() / _FILES, {**remembered(), model: [str(file) for file in files]})
+
+
+def _write(file: Path, document: object) -> None:
+    new = file.with_suffix(".new")
+    new.write_text(json.dumps(document))
+    new.rename(file)
+
+
+def _up(
+    options: argparse.Namespace,
+    chosen: target.Target,
+    bundle: bundles.Bundle,
+    overlays: list[Path],
+) -> int:
     progress = Progress()
     _check(chosen)
+    remember(chosen.model, [bundle.file, *overlays])
     charms = bundle.charms(ROOT / "build")
     pack(charms, full=not chosen.is_local, progress=progress)
     for application in bundle.applications.values():
@@ -172,9 +233,7 @@ def _deploy(
         if name in present and app.charm and before.get(key, now[key]) != now[key]:
             with progress.step(f"refresh {name}"):
                 chosen.run("refresh", name, "--path", str(app.charm), cwd=ROOT)
-    new = file.with_suffix(".new")
-    new.write_text(json.dumps({**before, **now}))
-    new.rename(file)
+    _write(file, {**before, **now})
 
 
 def applications(chosen: target.Target) -> dict[str, Any]:

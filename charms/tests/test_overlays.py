@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from charmed_mlops.testing import ROOT, merged
+from installer import bundle as bundles
 from localjuju.node.values import quantity
 
 BUNDLES = sorted((ROOT / "bundle").rglob("*.yaml"))
@@ -25,14 +26,9 @@ SINGLE = {
 }
 
 
-def applications(*files: Path) -> dict[str, dict[str, Any]]:
-    """What files of the bundle say of applications, without the changes of other overlays."""
-    return {
-        name: spec
-        for file in files
-        for name, spec in (yaml.safe_load(file.read_text()).get("applications") or {}).items()
-        if "charm" in spec or len(files) == 1
-    }
+def applications(file: str) -> dict[str, dict[str, Any]]:
+    """What a file of the bundle says of applications."""
+    return yaml.safe_load((ROOT / "bundle" / file).read_text()).get("applications") or {}
 
 
 def charm(application: str) -> dict[str, Any]:
@@ -42,8 +38,10 @@ def charm(application: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("file", BUNDLES, ids=[file.stem for file in BUNDLES])
 def test_applications_have_charms_with_such_options_and_resources(file: Path):
-    for name, spec in (yaml.safe_load(file.read_text()).get("applications") or {}).items():
+    for name, spec in applications(str(file)).items():
         meta = charm(name)
+        if spec is None:  # taken away
+            continue
         known = (meta.get("config") or {}).get("options") or {}
         assert set(spec.get("options") or {}) <= set(known)
         if "charm" not in spec:  # changes one of the bundle
@@ -72,10 +70,28 @@ def test_relations_join_a_requirer_and_a_provider_of_one_interface(file: Path):
         assert (len(interfaces), roles) == (1, {"requires", "provides"}), relation
 
 
+def test_edge_is_tracking_serving_the_door_and_notebooks():
+    core, door = applications("core.yaml"), applications("overlays/door.yaml")
+    removed = {n for n, spec in applications("overlays/edge.yaml").items() if spec is None}
+    assert set(applications("bundle.yaml")) - removed == {
+        *core, *door, "admission-webhook", "notebook-controller", "jupyter-ui",
+    }  # fmt: skip
+
+
+def test_what_edge_leaves_has_every_relation_that_it_needs():
+    document = bundles.document(ROOT / "bundle/bundle.yaml", [ROOT / "bundle/overlays/edge.yaml"])
+    ends = {end for pair in document["relations"] for end in pair}
+    for name in document["applications"]:
+        for endpoint, spec in (charm(name).get("requires") or {}).items():
+            assert spec.get("optional") or f"{name}:{endpoint}" in ends, (name, endpoint)
+
+
 def test_edge_changes_options_of_the_bundle_alone_to_less():
-    bundle = applications(ROOT / "bundle/bundle.yaml")
-    for name, spec in applications(ROOT / "bundle/overlays/edge.yaml").items():
+    bundle = applications("bundle.yaml")
+    for name, spec in applications("overlays/edge.yaml").items():
         assert name in bundle
+        if spec is None:
+            continue
         assert set(spec) == {"options"}
         for option, value in spec["options"].items():
             default = charm(name)["config"]["options"][option]["default"]
@@ -85,8 +101,8 @@ def test_edge_changes_options_of_the_bundle_alone_to_less():
 
 def test_ha_scales_every_application_that_can_have_several_units_and_no_other():
     assert {"mariadb", "object-store"} <= SINGLE
-    assert applications(ROOT / "bundle/overlays/ha.yaml") == {
-        name: {"scale": 3} for name in applications(*BUNDLES) if name not in SINGLE
+    assert applications("overlays/ha.yaml") == {
+        name: {"scale": 3} for name in applications("bundle.yaml") if name not in SINGLE
     }
 
 
@@ -95,7 +111,7 @@ def test_cos_gets_all_that_the_bundle_can_give_it():
     interfaces = {interface for interface, _ in COS.values()}
     wanted = {
         f"{name}:{endpoint}"
-        for name in applications(ROOT / "bundle/bundle.yaml")
+        for name in applications("bundle.yaml")
         for role in ("requires", "provides")
         for endpoint, spec in (charm(name).get(role) or {}).items()
         if spec["interface"] in interfaces

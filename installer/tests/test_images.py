@@ -13,11 +13,7 @@ from installer import images
 from installer.charm_python import ROOT
 from localjuju.images.catalogue import normalise
 
-OVERLAYS = [
-    file
-    for file in sorted((ROOT / "bundle/overlays").glob("*.yaml"))
-    if file.stem not in ("cos", "ha", "edge", "workspaces")
-]
+OVERLAYS = [ROOT / "bundle/overlays/training-v1.yaml"]
 FOUND = images.uses(images.BUNDLE, OVERLAYS)
 HOSTS = r"(docker\.io|ghcr\.io|quay\.io|gcr\.io|registry\.k8s\.io|nvcr\.io|mcr\.microsoft\.com)/"
 
@@ -62,12 +58,20 @@ def test_the_overlay_takes_every_image_from_the_registry(capsys: pytest.CaptureF
 
 
 def test_an_overlay_s_other_image_is_the_one_that_counts(capsys: pytest.CaptureFixture[str]):
-    file = ROOT / "bundle/overlays/workspaces.yaml"
-    assert images.main(["--overlay", str(file), "--format", "json"]) == 0
+    core, file = ROOT / "bundle/core.yaml", ROOT / "bundle/overlays/workspaces.yaml"
+    arguments = ["--bundle", str(core), "--overlay", str(file)]
+    assert images.main([*arguments, "--format", "json"]) == 0
     shown = {each["reference"] for each in json.loads(capsys.readouterr().out)}
     wanted = yaml.safe_load(file.read_text())["applications"]["mlflow"]["resources"]["oci-image"]
     assert normalise(wanted) in shown
     assert not [each for each in shown if "/mlflow/mlflow:" in each]
+
+
+def test_what_an_overlay_takes_away_is_not_in_the_list():
+    edge = images.uses(images.BUNDLE, [ROOT / "bundle/overlays/edge.yaml"])
+    assert {each.application for each in FOUND} >= {"mlflow", "kfp-api", "argo-controller"}
+    assert {each.application for each in edge}.isdisjoint({"kfp-api", "argo-controller"})
+    assert "mlflow" in {each.application for each in edge}
 
 
 def test_a_file_that_is_no_bundle_is_named(tmp_path: Path):

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-from installer import terraform
+from installer import full_bundle, terraform
 from installer.pack import ROOT
 
 MODULE: dict[str, Any] = json.loads((ROOT / terraform.MODULE).read_text())
 APPLICATIONS = MODULE["resource"]["juju_application"]
 INTEGRATIONS = MODULE["resource"]["juju_integration"]
 FILES: dict[str, dict[str, Any]] = {
-    "": yaml.safe_load((ROOT / "bundle/bundle.yaml").read_text()),
+    "": yaml.safe_load((ROOT / full_bundle.FILE).read_text()),
     **{
         name: yaml.safe_load((ROOT / f"bundle/overlays/{name}.yaml").read_text())
         for name in terraform.OVERLAYS
@@ -32,12 +32,13 @@ NAMES = {spec["name"] for spec in APPLICATIONS.values()}
 
 
 def conditions(resource: dict[str, Any]) -> set[str]:
-    """The variables that all have to be true for a resource."""
-    if "count" not in resource:
-        return set()
-    match = re.fullmatch(r"\$\{(var\.\w+(?: && var\.\w+)*) \? 1 : 0\}", resource["count"])
+    """What all has to be true for a resource: a variable, or that an application is wanted."""
+    match = re.fullmatch(r"\$\{(.+) \? 1 : 0\}", resource["count"])
     assert match, resource["count"]
-    return set(re.findall(r"var\.(\w+)", match[1]))
+    found = {re.sub(r'^!contains\(var\.without, "([a-z0-9-]+)"\)$', r"\1", each)
+             for each in match[1].split(" && ")}  # fmt: skip
+    assert found <= NAMES | {f"var.{each.replace('-', '_')}" for each in terraform.OVERLAYS}
+    return found
 
 
 def by_name(name: str) -> dict[str, Any]:
@@ -46,12 +47,10 @@ def by_name(name: str) -> dict[str, Any]:
 
 
 def application(end: dict[str, str]) -> dict[str, Any]:
-    """The application that an integration's end refers to, by index if it has a count."""
-    match = re.fullmatch(r"\$\{juju_application\.(\w+)(\[0\])?\.name\}", end["name"])
+    """The application that an integration's end refers to."""
+    match = re.fullmatch(r"\$\{juju_application\.(\w+)\[0\]\.name\}", end["name"])
     assert match, end["name"]
-    found = APPLICATIONS[match[1]]
-    assert bool(match[2]) == ("count" in found), end["name"]
-    return found
+    return APPLICATIONS[match[1]]
 
 
 def test_the_module_is_what_the_bundle_says():
@@ -60,13 +59,13 @@ def test_the_module_is_what_the_bundle_says():
     )
 
 
-def test_every_overlay_that_adds_applications_has_a_variable():
+def test_every_overlay_that_adds_to_the_full_bundle_has_a_variable():
     adding = {
         file.stem
         for file in (ROOT / "bundle/overlays").glob("*.yaml")
         if any(
-            "charm" in spec
-            for spec in (yaml.safe_load(file.read_text()).get("applications") or {}).values()
+            "charm" in (spec or {}) and name not in FILES[""]["applications"]
+            for name, spec in (yaml.safe_load(file.read_text()).get("applications") or {}).items()
         )
     }
     assert set(terraform.OVERLAYS) == adding
@@ -85,7 +84,8 @@ def test_application_is_as_the_bundle_has_it(overlay: str, name: str, spec: dict
     # what the module would leave out without a word
     assert set(spec) <= {"charm", "scale", "trust", "resources", "options", "storage"}
     found = by_name(name)
-    assert conditions(found) == ({overlay.replace("-", "_")} if overlay else set())
+    home = {f"var.{overlay.replace('-', '_')}"} if overlay else set()
+    assert conditions(found) == {name} | home
     assert found["charm"]["name"] == "${var.charm_prefix}" + Path(spec["charm"]).stem
     assert FILES[""]["default-base"].startswith(found["charm"]["base"] + "/")
     assert found["units"] == f'${{lookup(var.units, "{name}", {spec["scale"]})}}'
@@ -134,9 +134,9 @@ def test_every_variable_and_local_that_is_named_is_declared():
 def test_what_looks_like_a_template_in_an_option_stays_text(tmp_path: Path):
     overlays = tmp_path / "bundle/overlays"
     overlays.mkdir(parents=True)
-    for name in terraform.OVERLAYS:
+    for name in (*full_bundle.OVERLAYS, *terraform.OVERLAYS):
         (overlays / f"{name}.yaml").write_text("applications: {}\n")
-    (tmp_path / "bundle/bundle.yaml").write_text(
+    (tmp_path / full_bundle.CORE).write_text(
         "default-base: ubuntu@24.04/stable\n"
         "applications:\n"
         "  mlflow: {charm: ./mlflow.charm, scale: 1, resources: {}, options: {a: '${b} %{c}'}}\n"

@@ -14,6 +14,7 @@ import pytest
 from installer import bundle as bundles
 from installer import down, open_application, target, up
 from installer.pack import ROOT
+from localjuju import ownership
 from localjuju.errors import EngineError
 from localjuju.images import Catalogue
 
@@ -104,6 +105,67 @@ def test_an_overlay_adds_changes_and_takes_away(bundle: bundles.Bundle, tmp_path
     assert found.applications["cache"].images == ("cache:1",)
     assert found.relations == (("web:cache", "cache:cache"),)
     assert found.digest != bundle.digest
+
+
+def test_an_overlay_s_empty_map_takes_nothing_away(bundle: bundles.Bundle, tmp_path: Path):
+    overlay = tmp_path / "none.yaml"
+    overlay.write_text("applications: {web: {}, gone: null}\n")
+    found = bundles.read(bundle.file, [overlay])
+    assert (found.applications, found.relations) == (bundle.applications, bundle.relations)
+
+
+def test_an_overlay_of_another_bundle_is_told_with_the_way_out(
+    bundle: bundles.Bundle, tmp_path: Path
+):
+    overlay = tmp_path / "ha.yaml"
+    overlay.write_text("applications: {dex: {scale: 3}}\n")
+    with pytest.raises(EngineError, match=r"application dex names no charm: .*--full"):
+        bundles.read(bundle.file, [overlay])
+
+
+def _files(*arguments: str, before: list[str]) -> list[Path]:
+    options = up.parser().parse_args(list(arguments))
+    return up.files(options, before)
+
+
+def test_up_deploys_the_core_unless_told_otherwise(tmp_path: Path):
+    own = tmp_path / "own.yaml"
+    assert _files(before=[]) == [up.CORE]
+    assert _files("--full", before=[]) == [up.FULL]
+    assert _files("--overlay", str(own), before=[]) == [up.CORE, own]
+    assert _files("--bundle", str(own), before=[str(up.FULL)]) == [own]
+
+
+def test_up_again_deploys_what_the_model_has_while_its_files_are_there(tmp_path: Path):
+    edge = ROOT / "bundle/overlays/edge.yaml"
+    assert _files(before=[str(up.FULL), str(edge)]) == [up.FULL, edge]
+    assert _files(before=[str(up.FULL), str(tmp_path / "gone.yaml")]) == [up.CORE]
+
+
+def test_full_and_a_bundle_exclude_each_other(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        up.main(["--full", "--bundle", "other.yaml"])
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def test_the_first_line_says_what_is_deployed_and_where_the_rest_is():
+    edge = ROOT / "bundle/overlays/edge.yaml"
+    core, full = bundles.read(up.CORE), bundles.read(up.FULL, [edge])
+    assert up.summary(core, []) == (
+        "deploying bundle/core.yaml, 5 applications; "
+        "--full deploys bundle/bundle.yaml, which has all"
+    )
+    assert up.summary(full, [edge]) == (
+        "deploying bundle/bundle.yaml with bundle/overlays/edge.yaml, 13 applications"
+    )
+
+
+def test_what_a_model_was_deployed_from_is_kept_for_each_model(state: Path):
+    ownership.claim_state()
+    up.remember("one", [up.CORE])
+    up.remember("two", [up.FULL])
+    up.remember("one", [up.FULL])
+    assert up.remembered() == {"one": [str(up.FULL)], "two": [str(up.FULL)]}
 
 
 def test_an_overlay_that_is_no_yaml_is_named_with_its_line(bundle: bundles.Bundle, tmp_path: Path):
@@ -256,14 +318,15 @@ def test_an_address_is_a_url_only_where_the_port_speaks_http(number: int, name: 
     assert open_application.shown("127.0.0.1:9", {"port": number, "name": name}) == text
 
 
-# cos is for a real Juju, ha for all the others together
-OVERLAYS = {file.stem for file in (ROOT / "bundle/overlays").glob("*.yaml")} - {"cos", "ha"}
+CHANGES = {"", "edge", "ha"}  # of the full bundle; the others add to the core
+# cos is for a real Juju
+OVERLAYS = {file.stem for file in (ROOT / "bundle/overlays").glob("*.yaml")} - {"cos"}
 
 
 @pytest.mark.parametrize("overlay", ["", *sorted(OVERLAYS)])
 def test_the_local_engine_has_the_images_that_the_readme_says_it_has(overlay: str):
     overlays = [ROOT / "bundle/overlays" / f"{overlay}.yaml"] if overlay else []
-    bundle = bundles.read(up.BUNDLE, overlays)
+    bundle = bundles.read(up.FULL if overlay in CHANGES else up.CORE, overlays)
     catalogue = Catalogue.load()
     for application in bundle.applications.values():
         for image in application.images:

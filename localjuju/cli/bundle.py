@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from localjuju.cli.overlay import lay_over, mapping
 from localjuju.errors import EngineError
 from localjuju.model.charm import Charm, read
 from localjuju.model.config import parse as parse_config
@@ -64,14 +65,14 @@ def load(file: Path, overlays: list[Path]) -> Bundle:
     documents = _documents(file)
     base, *own = documents
     for key in _OVERLAY_ONLY:
-        for name, application in _map(base.get("applications")).items():
+        for name, application in mapping(base.get("applications")).items():
             if isinstance(application, dict) and key in application:
                 raise EngineError(f"{file}: {key} of {name} is for overlays only")
     layers = [(file, document) for document in own]
     layers += [(overlay, document) for overlay in overlays for document in _documents(overlay)]
     merged = _included(base, file.parent)
     for source, layer in layers:
-        _lay_over(merged, _included(layer, source.parent))
+        lay_over(merged, _included(layer, source.parent))
     return _verified(merged, file)
 
 
@@ -92,25 +93,20 @@ def _documents(file: Path) -> list[dict[str, Any]]:
 def _included(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     """With included files in place of their names, and charm paths made absolute."""
     document = copy.deepcopy(document)
-    for name, application in _map(document.get("applications")).items():
+    for name, application in mapping(document.get("applications")).items():
         if not isinstance(application, dict):
             continue
         charm = application.get("charm")
         if isinstance(charm, str) and charm.startswith((".", "/")):
             application["charm"] = str((folder / charm).resolve())
         for key in ("options", "annotations"):
-            for option, value in _map(application.get(key)).items():
+            for option, value in mapping(application.get(key)).items():
                 if isinstance(value, str) and value.startswith(_INCLUDES):
                     application[key][option] = _include(value, folder, f"{name}: {option}")
-        for resource, value in _map(application.get("resources")).items():
+        for resource, value in mapping(application.get("resources")).items():
             if isinstance(value, str) and value.startswith("."):
                 application["resources"][resource] = str((folder / value).resolve())
     return document
-
-
-def _map(value: Any) -> dict[str, Any]:
-    """The value if it is a map; what else it is, verification tells."""
-    return value if isinstance(value, dict) else {}
 
 
 def _include(text: str, folder: Path, where: str) -> str:
@@ -124,32 +120,6 @@ def _include(text: str, folder: Path, where: str) -> str:
         return encoded.decode()
     except UnicodeDecodeError:
         raise EngineError(f"{where}: {name} is no text: use include-base64://") from None
-
-
-def _lay_over(below: dict[str, Any], above: dict[str, Any]) -> None:
-    for section in ("applications", "saas"):
-        for name, entry in _map(above.get(section)).items():
-            entries = below.setdefault(section, {})
-            if entry is None:
-                entries.pop(name, None)
-                below["relations"] = [
-                    relation
-                    for relation in below.get("relations") or []
-                    if all(_application(end) != name for end in relation)
-                ]
-            else:
-                entries[name] = _merge(entries.get(name), entry)
-    below["relations"] = [*(below.get("relations") or []), *(above.get("relations") or [])]
-    for key, value in above.items():
-        if key not in ("applications", "saas", "relations"):
-            below[key] = value
-
-
-def _merge(below: Any, above: Any) -> Any:
-    """Maps by key, everything else replaced; an empty map clears."""
-    if isinstance(below, dict) and isinstance(above, dict) and above:
-        return {**below, **{key: _merge(below.get(key), value) for key, value in above.items()}}
-    return above
 
 
 def _application(end: str) -> str:

@@ -1,13 +1,14 @@
-"""Deploys a part of the bundle, with its overlays' options and relations."""
+"""Deploys a part of the core bundle and its overlays, with their options and relations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jubilant
 import yaml
+
+from installer import bundle as bundles
 
 ROOT = Path(__file__).parents[2]
 _SETTLE_SECONDS = 1800.0
@@ -20,7 +21,7 @@ def deploy_part(
     overlays: Sequence[str],
     is_wanted: Callable[[str], bool],
 ) -> jubilant.Juju:
-    """Deploys some of the bundle's applications with the relations among them, and waits.
+    """Deploys some applications of core and overlays, with the relations among them, and waits.
 
     Args:
         juju: the model to deploy to.
@@ -29,17 +30,9 @@ def deploy_part(
         overlays: names of overlays, such as `tuning`.
         is_wanted: whether an application is deployed.
     """
-    applications: dict[str, Any] = {}
-    relations: list[list[str]] = []
-    for name in ("bundle.yaml", *(f"overlays/{each}.yaml" for each in overlays)):
-        document = yaml.safe_load((ROOT / "bundle" / name).read_text())
-        for application, spec in document["applications"].items():
-            # an overlay may change one that is there: options and resources one by one
-            known = applications.setdefault(application, {})
-            for key, value in spec.items():
-                both = isinstance(value, dict) and isinstance(known.get(key), dict)
-                known[key] = {**known[key], **value} if both else value
-        relations += document.get("relations", [])
+    files = [ROOT / "bundle" / "overlays" / f"{each}.yaml" for each in overlays]
+    document = bundles.document(ROOT / "bundle" / "core.yaml", files)
+    applications, relations = document["applications"], document["relations"]
     chosen = {name: spec for name, spec in applications.items() if is_wanted(name)}
     for name, spec in chosen.items():
         spec["charm"] = str(charms / f"{name}.charm")

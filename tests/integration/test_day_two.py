@@ -17,7 +17,7 @@ from charmed_mlops.errors import CommandFailed
 from charmed_mlops.interfaces.s3 import Bucket
 from charmed_mlops.objects import Objects
 
-BUNDLE = Path(__file__).parents[2] / "bundle" / "bundle.yaml"
+BUNDLE = Path(__file__).parents[2] / "bundle" / "core.yaml"
 SETTLE_SECONDS = 900.0
 
 
@@ -32,7 +32,7 @@ def settle(juju: jubilant.Juju) -> jubilant.Status:
 
 @pytest.fixture(scope="module")
 def stack(juju: jubilant.Juju, charms: Path) -> jubilant.Juju:
-    """The bundle, deployed and settled."""
+    """The core bundle, deployed and settled."""
     juju.deploy(BUNDLE, trust=True)
     settle(juju)
     return juju

@@ -47,7 +47,7 @@ def stack(juju: jubilant.Juju, charms: Path, tmp_path_factory: pytest.TempPathFa
     """The bundle with the door, deployed and settled."""
     applications: dict[str, Any] = {}
     relations: list[list[str]] = []
-    for name in ("bundle.yaml", "overlays/door.yaml", "overlays/notebooks.yaml"):
+    for name in ("core.yaml", "overlays/door.yaml", "overlays/notebooks.yaml"):
         document = yaml.safe_load((ROOT / "bundle" / name).read_text())
         applications |= {
             each: {**spec, "charm": str(charms / f"{each}.charm")}

@@ -19,7 +19,7 @@ from reach import EngineReach, Reach
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "first-model"
-BUNDLE = ROOT / "bundle" / "bundle.yaml"
+BUNDLE = ROOT / "bundle" / "core.yaml"
 APPLICATIONS = set(yaml.safe_load(BUNDLE.read_text())["applications"])
 CLUSTER_KINDS = (
     "customresourcedefinitions",
@@ -65,7 +65,7 @@ def before(reach: Reach, charms: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def stack(before: set[str], juju: jubilant.Juju) -> jubilant.Juju:
-    """The model with the bundle deployed and settled."""
+    """The model with the core bundle deployed and settled."""
     juju.deploy(BUNDLE, trust=True)
     juju.wait(jubilant.all_active, error=jubilant.any_error, timeout=SETTLE_SECONDS)
     juju.wait(jubilant.all_agents_idle, error=jubilant.any_error, timeout=SETTLE_SECONDS)

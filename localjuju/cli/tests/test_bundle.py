@@ -73,6 +73,45 @@ def test_null_in_an_overlay_removes_an_application_with_its_relations(folder: Pa
     assert bundle.relations == ()
 
 
+def test_an_overlay_may_take_away_what_is_not_there(folder: Path):
+    overlay = write(folder, "o.yaml", "applications: {cache: }")
+    bundle = load(write(folder, "bundle.yaml", BASE), [overlay])
+    assert [application.name for application in bundle.applications] == ["web", "store"]
+    assert bundle.relations == (("web:db", "store:db"),)
+
+
+def test_an_overlay_s_empty_map_changes_nothing(folder: Path):
+    overlay = write(folder, "o.yaml", "applications: {web: {}}")
+    assert load(write(folder, "bundle.yaml", BASE), [overlay]) == load(folder / "bundle.yaml", [])
+
+
+def test_an_overlay_adds_again_what_one_before_took_away(folder: Path):
+    gone = write(folder, "gone.yaml", "applications: {store: null}")
+    back = write(
+        folder, "back.yaml",
+        "applications: {store: {charm: ./store.charm, scale: 2}}\nrelations: [[web:db, store:db]]",
+    )  # fmt: skip
+    bundle = load(write(folder, "bundle.yaml", BASE), [gone, back])
+    assert [(each.name, each.scale, each.trust) for each in bundle.applications] == [
+        ("web", 2, False), ("store", 2, False),
+    ]  # fmt: skip
+    assert bundle.relations == (("web:db", "store:db"),)
+
+
+def test_a_relation_with_what_was_taken_away_is_an_error(folder: Path):
+    text = "applications: {store: null}\nrelations: [[web:db, store:db]]"
+    with pytest.raises(EngineError, match='refers to application "store" not defined'):
+        load(write(folder, "bundle.yaml", BASE), [write(folder, "o.yaml", text)])
+
+
+def test_null_takes_an_option_away_and_an_empty_map_all_of_them(folder: Path):
+    base = write(folder, "bundle.yaml", BASE.replace("debug}", "debug, count: 3}"))
+    one = write(folder, "one.yaml", "applications: {web: {options: {level: null}}}")
+    every = write(folder, "every.yaml", "applications: {web: {options: {}}}")
+    assert load(base, [one]).applications[0].options == {"count": 3}
+    assert load(base, [every]).applications[0].options == {}
+
+
 def test_further_documents_of_the_file_are_overlays(folder: Path):
     text = textwrap.dedent(BASE) + "---\napplications: {web: {scale: 5}}\n"
     (folder / "bundle.yaml").write_text(text)
