@@ -73,6 +73,12 @@ def test_a_group_that_is_kubernetes_own_is_not_believed_of_an_issuer(door):
     assert door.get("/app/", user="system:admin").status == 401
 
 
+@pytest.mark.parametrize("path", [f"{NOTEBOOK}lab?", f"{NOTEBOOK}lab?reset"])
+def test_a_query_passes_even_where_it_is_empty(door, path):
+    answer = door.get(path, user="ann")  # JupyterLab's own redirect leads to such a path
+    assert (answer.status, answer.seen["path"]) == (200, path)
+
+
 @pytest.mark.parametrize("path", ["/notebook/2/mine/", NOTEBOOK])
 def test_who_has_no_right_there_is_refused(door, path):
     answer = door.get(path, user="bob")
