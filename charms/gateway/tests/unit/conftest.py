@@ -118,7 +118,7 @@ def reply(handler: Any, status: int, headers: dict[str, str], body: bytes = b"")
 
 def session(handler: Any) -> None:
     """What oauth2-proxy answers."""
-    if handler.path == "/oauth2/auth":
+    if handler.path.partition("?")[0] == "/oauth2/auth":
         cookie = handler.headers.get("cookie", "")
         name = cookie.partition("mlops_session=")[2].partition(";")[0]
         if name not in SESSIONS:
