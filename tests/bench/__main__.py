@@ -1,6 +1,7 @@
 """Deploys the bundle on a fresh local engine and prints what that costs.
 
-`tox -e bench`, or `python -m tests.bench`. What is missing in the cache is built first and not in
+`tox -e bench`, or `python -m tests.bench`; `--full` and `--edge` measure the full bundle and its
+edge overlay in place of the core. What is missing in the cache is built first and not in
 the figures. It fails if the model does not settle; no figure makes it fail.
 """
 
@@ -29,6 +30,15 @@ from localjuju.errors import EngineError
 from localjuju.progress import Progress
 from tests.bench.processes import Sampler
 
+CORE, FULL = ROOT / "bundle" / "core.yaml", ROOT / "bundle" / "bundle.yaml"
+EDGE = ROOT / "bundle" / "overlays" / "edge.yaml"
+# Sums over the rendered manifests of the example of Kubeflow's platform 26.03, where most
+# containers ask for nothing, and the estimate of its README: https://github.com/kubeflow/manifests
+PEERS = {
+    "requests of Kubeflow 26.03's pods": 7162,
+    "limits of them": 12280,
+    "its README's estimate of the need": 12341,
+}
 MODEL = "bench"
 _UPDATE_STATUS_PER_HOUR = 12  # Juju's default interval is 5 minutes
 _QUIET_SECONDS = 30.0
@@ -39,7 +49,10 @@ Rows = list[dict[str, Any]]
 def main() -> int:
     """Runs the bench; returns an exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--bundle", type=Path, default=ROOT / "bundle" / "bundle.yaml")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--bundle", type=Path, default=CORE, help="default: bundle/core.yaml")
+    for name, file in (("--full", FULL), ("--edge", EDGE)):
+        which.add_argument(name, action="store_const", dest="bundle", const=file)
     parser.add_argument("--timeout", type=float, default=900, metavar="SECONDS")
     parser.add_argument(
         "--updates", type=int, default=3, help="update-status hooks to measure on each unit"
@@ -48,11 +61,13 @@ def main() -> int:
     os.environ["CHARMED_MLOPS_STATE"] = str(paths.cache() / "bench-engine")
     os.environ["PYTHONPATH"] = str(ROOT)
     try:
-        bundle = bundles.read(options.bundle.resolve())
+        file = options.bundle.resolve()
+        overlays = [EDGE] if file == EDGE else []
+        bundle = bundles.read(FULL if overlays else file, overlays)
         _prepare(bundle)
         remove_engine()
         try:
-            _measure(bundle, options.timeout, options.updates)
+            _measure(bundle, overlays, options.timeout, options.updates)
         finally:
             remove_engine()
     except EngineError as error:
@@ -75,7 +90,7 @@ def _prepare(bundle: bundles.Bundle) -> None:
         catalogue.ensure(reference, progress)
 
 
-def _measure(bundle: bundles.Bundle, timeout: float, updates: int) -> None:
+def _measure(bundle: bundles.Bundle, overlays: list[Path], timeout: float, updates: int) -> None:
     from localjuju.engine import lifecycle
 
     begin = time.monotonic()
@@ -87,7 +102,7 @@ def _measure(bundle: bundles.Bundle, timeout: float, updates: int) -> None:
     with Sampler(process, bundle.applications) as sampler:
         begin = time.monotonic()
         client.call("add_model", name=MODEL)
-        _deploy(bundle.file)
+        _deploy(bundle.file, overlays)
         _wait(lambda: _waiting(client, bundle), timeout)
         wall = time.monotonic() - begin
         used = sampler.look()
@@ -97,6 +112,7 @@ def _measure(bundle: bundles.Bundle, timeout: float, updates: int) -> None:
         _set_interval(client, "24h")
         quiet = _quiet(sampler)
         idle = {name: group.memory for name, group in sampler.groups.items()}
+        _print_row(bundle, converged, wall, sum(used.values()), sampler)
         _set_interval(client, "5s")
         _wait(lambda: _too_few(client, converged, updates), timeout)
         _wait(lambda: _waiting(client, bundle), timeout)
@@ -105,8 +121,9 @@ def _measure(bundle: bundles.Bundle, timeout: float, updates: int) -> None:
     _print_idle(after, quiet)
 
 
-def _deploy(file: Path) -> None:
+def _deploy(file: Path, overlays: list[Path]) -> None:
     command = [sys.executable, "-m", "localjuju.cli", "deploy", "-m", MODEL, str(file), "--trust"]
+    command += [text for overlay in overlays for text in ("--overlay", str(overlay))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise EngineError(f"juju deploy: {done.stderr.strip()}")
@@ -200,6 +217,25 @@ def _print_converge(rows: Rows, started: float, wall: float, used: float) -> Non
         f"CPU of all processes {used:.1f} s, {used / wall:.2f} of a core; "
         f"of hooks {hooks:.1f} s, {hooks / used:.2f} of that\n"
     )
+
+
+def _print_row(
+    bundle: bundles.Bundle, rows: Rows, wall: float, used: float, sampler: Sampler
+) -> None:
+    """The deployment in one line, beside what others ask of a cluster for theirs."""
+    table = _table("in one line", "what", "apps", "s to active", "hooks", "CPU s",
+                   "programs' peak MiB", "settled MiB")  # fmt: skip
+    settled = sum(sampler.groups[name].memory for name in sampler.programs())
+    table.add_row(
+        "this bundle", f"{len(bundle.applications)}", f"{wall:.0f}",
+        f"{sum(row['runs'] for row in rows):.0f}", f"{used:.0f}",
+        f"{sampler.peak / (1 << 20):.0f}", f"{settled / (1 << 20):.0f}",
+    )  # fmt: skip
+    for what, megabytes in PEERS.items():
+        table.add_row(what, "", "", "", "", "", f"{megabytes}")
+    _show(table)
+    print("programs: what pods' containers run, without charms and Pebble; peak: of all at one "
+          "time\n")  # fmt: skip
 
 
 def _print_processes(sampler: Sampler, idle: Mapping[str, int], used: Mapping[str, float]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from types import TracebackType
 from installer.status import descendants, memory
 
 ENGINE, HOOKS, PEBBLE = "engine", "hooks", "Pebble (all)"
+OTHER_PODS = "other pods"  # notebooks, predictors: what the applications start
 ENDED = "ended: hooks, probes"  # what the engine started and waited for
 _CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -43,11 +45,13 @@ class Sampler:
         root: the engine's outer process.
         applications: names of those whose pods are told apart.
         groups: what was seen.
+        peak: bytes, the most that the applications' programs had together at one time.
     """
 
     root: int
     applications: Collection[str]
     groups: dict[str, Group] = field(default_factory=dict)
+    peak: int = 0
 
     def __post_init__(self) -> None:
         self._ending = threading.Event()
@@ -83,7 +87,12 @@ class Sampler:
                     continue
             for group in self.groups.values():
                 group.peak = max(group.peak, group.memory)
+            self.peak = max(self.peak, sum(self.groups[each].memory for each in self.programs()))
             return {name: group.cpu_seconds for name, group in self.groups.items()}
+
+    def programs(self) -> list[str]:
+        """Groups that pods' containers run: no charm, no Pebble, nothing of the engine."""
+        return [name for name in self.groups if name in (*self.applications, OTHER_PODS)]
 
     def _add(self, process: int) -> None:
         folder = Path(f"/proc/{process}")
@@ -107,7 +116,7 @@ class Sampler:
             return ENGINE
         application = host.rpartition("-")[0]
         if application not in self.applications:
-            return ENGINE
+            return ENGINE if host == socket.gethostname() else OTHER_PODS
         if b"\0JUJU_UNIT_NAME=" in b"\0" + (folder / "environ").read_bytes():
             return HOOKS
         # forked from the engine and not executed anew: only Pebble is
