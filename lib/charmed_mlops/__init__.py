@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from charmed_mlops.manager import ManagerCharm as ManagerCharm
     from charmed_mlops.manager import object_route as object_route
     from charmed_mlops.metrics import Metrics as Metrics
+    from charmed_mlops.network import Reach as Reach
     from charmed_mlops.options import Named as Named
     from charmed_mlops.options import Quantity as Quantity
     from charmed_mlops.options import Where as Where
@@ -66,6 +67,7 @@ _HOME = {
     "OidcProvider": "interfaces.oidc_client",
     "OidcRequirer": "interfaces.oidc_client",
     "Quantity": "options",
+    "Reach": "network",
     "Route": "interfaces.gateway_route",
     "S3Provider": "interfaces.s3",
     "S3Requirer": "interfaces.s3",

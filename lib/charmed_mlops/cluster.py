@@ -27,6 +27,7 @@ from charmed_mlops.interfaces.manifests import (
     pack,
     unpack,
 )
+from charmed_mlops.network import NOBODY, Reach, policy
 
 
 class ClusterResources:
@@ -36,6 +37,8 @@ class ClusterResources:
     `src/manifests/tenants/*.yaml.j2` renders to is applied in the namespace of every tenant,
     where `$(tenant)` becomes the namespace's name. A Secret is written with stringData; its
     content goes through a Juju secret, never through the databag.
+
+    To these comes the application's NetworkPolicy, which follows from its relations.
 
     Rendering is most of a hook's cost. The request in the databag says from what it was rendered,
     so a leader renders again only when the code, the templates or what `apply` is given differ.
@@ -69,11 +72,26 @@ class ClusterResources:
         answer = relation.load(Answer, relation.app)
         return bool(answer.hash) and bool(answer.tenants or not answer.problems)
 
-    def apply(self, **context: Any) -> None:
+    def protect(self, reach: Reach = NOBODY) -> None:
+        """Have the application's NetworkPolicy applied, where there is a broker.
+
+        For an application that needs nothing else of the cluster.
+
+        Raises:
+            Blocked, Waiting: as `apply` does.
+        """
+        if self.related:
+            self.apply(reach)
+
+    def apply(self, reach: Reach = NOBODY, /, **context: Any) -> None:
         """Have the objects applied; returns when the broker says that they are.
 
         The leader insists on an answer to what it declares. Another unit takes any answer: while
         an application is refreshed it may run another revision than the leader does.
+
+        Args:
+            reach: who reaches the application besides the related ones.
+            context: what the templates get.
 
         Raises:
             Blocked: no relation, or the broker refuses an object; the text says why.
@@ -87,7 +105,7 @@ class ClusterResources:
             )
         wanted = None
         if self._charm.unit.is_leader():
-            wanted = self._request(relation, context)
+            wanted = self._request(relation, policy(self._charm, reach), context)
         answer = relation.load(Answer, relation.app)
         if not answer.hash or wanted not in (None, answer.hash):
             raise Waiting(f"waiting for {relation.app.name} to apply the cluster objects")
@@ -98,21 +116,27 @@ class ClusterResources:
             if problem.outcome != "deferred":
                 raise Waiting(f"waiting for {problem.object}: {problem.reason}")
 
-    def _request(self, relation: ops.Relation, context: dict[str, Any]) -> str:
+    def _request(self, relation: ops.Relation, network: Manifest, context: dict[str, Any]) -> str:
         """Have the objects requested; returns the request's hash."""
-        inputs = self._inputs(context)
+        inputs = self._inputs(network, context)
         current = relation.load(Request, self._charm.app)
         if inputs and current.hash and (current.inputs, current.version) == (inputs, VERSION):
             return current.hash
-        manifests, tenants = self.manifests(**context), self.tenant_manifests(**context)
+        manifests = [network, *self._rendered("", context)]
+        tenants = self._rendered("tenants/", context)
         wanted = digest(manifests, tenants)
         self._publish(relation, current, manifests, tenants, wanted, inputs)
         return wanted
 
-    def _inputs(self, context: dict[str, Any]) -> str:
+    def _inputs(self, network: Manifest, context: dict[str, Any]) -> str:
         """A digest of all that rendering depends on; "" when that cannot be told."""
         charm = self._charm
-        given = {"app": charm.app.name, "namespace": charm.model.name, "context": context}
+        given = {
+            "app": charm.app.name,
+            "namespace": charm.model.name,
+            "network": network,
+            "context": context,
+        }
         try:
             text = json.dumps(given, sort_keys=True, default=_plain)
         except TypeError:
@@ -125,14 +149,6 @@ class ClusterResources:
                     found.update(f"{file.relative_to(folder)} {len(content)} ".encode() + content)
         return found.hexdigest()[:32]
 
-    def manifests(self, **context: Any) -> list[Manifest]:
-        """The rendered objects, Secrets with their content."""
-        return self._rendered("", context)
-
-    def tenant_manifests(self, **context: Any) -> list[Manifest]:
-        """The rendered objects for each tenant, Secrets with their content."""
-        return self._rendered("tenants/", context)
-
     def forget(self, secret: str, tenant: str) -> None:
         """Remove the Juju secret of a tenant's Secret that no broker is asked for any more."""
         named = {"kind": "Secret", "metadata": {"name": secret, "namespace": tenant}}
@@ -141,6 +157,7 @@ class ClusterResources:
             self._charm.model.get_secret(label=label).remove_all_revisions()
 
     def _rendered(self, folder: str, context: dict[str, Any]) -> list[Manifest]:
+        """The objects of a folder of templates, Secrets with their content."""
         import yaml  # here: most hooks render nothing
 
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

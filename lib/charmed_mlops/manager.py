@@ -14,6 +14,7 @@ from charmed_mlops.cluster import ClusterResources
 from charmed_mlops.errors import Blocked
 from charmed_mlops.interfaces.gateway_route import GatewayRoute, Route
 from charmed_mlops.metrics import Metrics
+from charmed_mlops.network import NOBODY, Reach
 from charmed_mlops.workload import File
 
 # controller-runtime's defaults
@@ -70,20 +71,23 @@ class ManagerCharm(ServiceCharm):
         """The applications that may reach what the controller runs: what NetworkPolicies need."""
         return [each.app.name for each in self.model.relations["gateway"] if each.active]
 
-    def apply_with_virtual_service(self, declared: bool, **context: Any) -> None:
+    def apply_with_virtual_service(
+        self, declared: bool, reach: Reach = NOBODY, **context: Any
+    ) -> None:
         """Apply the cluster objects, with Istio's kind VirtualService for a program that insists.
 
         Objects of the kind do nothing here.
 
         Args:
             declared: option `virtual-service`, whether this application declares the kind.
+            reach: who reaches the application besides the related ones.
             context: what the templates get besides.
 
         Raises:
             Blocked, Waiting: as `ClusterResources.apply` does.
         """
         try:
-            self.cluster.apply(gateways=self.gateways, virtual_service=declared, **context)
+            self.cluster.apply(reach, gateways=self.gateways, virtual_service=declared, **context)
         except Blocked as reason:
             if "virtualservices." not in str(reason):
                 raise

@@ -49,7 +49,7 @@ class WebAppCharm(ServiceCharm):
             Blocked: no broker, or it refuses an object.
             Waiting: the broker or the container does not answer yet.
         """
-        self.cluster.apply(port=PORT)
+        self.cluster.apply()
         # a Secure cookie never comes back over plain HTTP, and every form would be refused
         secure = (self.gateway.url() or "").startswith("https:")
         self.workload.run(

@@ -88,7 +88,8 @@ def test_the_leader_asks_and_waits(context):
     out = run(context, relation)
     assert out.unit_status == ops.WaitingStatus("waiting for broker to apply the cluster objects")
     request = asked(out, relation)
-    config_map, secret = unpack(request["manifests"])
+    network, config_map, secret = unpack(request["manifests"])
+    assert (network["kind"], network["metadata"]) == ("NetworkPolicy", {"name": "maker"})
     assert config_map["data"] == {"color": "green"}
     assert request["version"] == VERSION
     (kept,) = out.secrets
@@ -272,6 +273,17 @@ def test_what_a_refresh_leaves_equal_is_remembered_for_the_new_code(context, ren
 def test_what_apply_is_given_renders_again_when_it_differs(context, rendered, monkeypatch):
     monkeypatch.setattr(Maker, "color", Counted("red"))
     assert hashes(again(context, rendered)) != hashes(rendered)
+
+
+def test_who_reaches_it_is_asked_for_anew_when_a_client_comes(tmp_path, rendered):
+    meta = {**META, "provides": {"service": {"interface": "service_address"}}}
+    context = testing.Context(Maker, meta=meta, charm_root=tmp_path)
+    client = testing.Relation("service", remote_app_name="ui")
+    out = again(context, dataclasses.replace(rendered, relations=[*rendered.relations, client]))
+    asking = out.get_relation(next(iter(rendered.relations)).id)
+    network = unpack(asked(out, typing.cast(testing.Relation, asking))["manifests"])[0]
+    (rule,) = network["spec"]["ingress"]
+    assert rule == {"from": [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "ui"}}}]}
 
 
 def test_a_request_of_an_older_library_is_rendered_once_and_kept(context, rendered):

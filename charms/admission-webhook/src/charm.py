@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ops
 
-from charmed_mlops import ClusterResources, File, ServiceCharm, Tcp, WebhookCertificate
+from charmed_mlops import ClusterResources, File, Reach, ServiceCharm, Tcp, WebhookCertificate
 
 PORT = 4443
 CHAIN, KEY = "/tmp/webhook/tls.crt", "/tmp/webhook/tls.key"  # its user may not write to /etc
@@ -21,7 +21,7 @@ class AdmissionWebhook(ServiceCharm):
 
     def reconcile(self) -> None:
         certificate = self.certificate.current()
-        self.cluster.apply(ca=certificate.ca, port=PORT)
+        self.cluster.apply(Reach(anyone=(PORT,)), ca=certificate.ca, port=PORT)
         self.workload.require()
         # The program reads new files by itself: a restart would refuse users' pods meanwhile.
         self.workload.push({CHAIN: certificate.chain, KEY: File(certificate.key, mode=0o600)})

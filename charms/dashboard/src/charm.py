@@ -53,7 +53,7 @@ class Dashboard(ServiceCharm):
         options = self.options(Options)
         management = self.management.get()
         # the program reads the menu anew for each page
-        self.cluster.apply(port=PORT, links=json.dumps(menu(self.links.get()), sort_keys=True))
+        self.cluster.apply(links=json.dumps(menu(self.links.get()), sort_keys=True))
         self.workload.run(
             command="npm start",
             working_dir="/usr/src/app",

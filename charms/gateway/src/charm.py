@@ -17,6 +17,7 @@ from charmed_mlops import (
     File,
     Http,
     Metrics,
+    Reach,
     ServiceCharm,
     ServiceRequirer,
 )
@@ -58,7 +59,9 @@ class Gateway(ServiceCharm):
         certificate = self.tls.current(options.hostname)
         self.routes.publish(self._url(options), self._entrance(options, certificate))
         auth = self.auth.get()
-        self.cluster.apply(options=options, https=HTTPS, http=HTTP, metrics=METRICS)
+        self.cluster.apply(
+            Reach(anyone=(HTTPS, HTTP)), options=options, https=HTTPS, http=HTTP, metrics=METRICS
+        )
         self.authorizer.run(
             command=(
                 f"/usr/local/bin/python3 {SCRIPT} --port={AUTHORIZER} "

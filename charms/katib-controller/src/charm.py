@@ -13,6 +13,7 @@ from charmed_mlops import (
     Http,
     Metrics,
     Quantity,
+    Reach,
     ServiceCharm,
     ServiceRequirer,
     WebhookCertificate,
@@ -56,7 +57,7 @@ class KatibController(ServiceCharm):
             cpu=options.suggestion_cpu_limit,
             memory=options.suggestion_memory_limit,
         )
-        self.cluster.apply(ca=certificate.ca, images=images, config=config)
+        self.cluster.apply(Reach(anyone=(8443,)), ca=certificate.ca, images=images, config=config)
         self.workload.run(
             command=f"./katib-controller --katib-config={CONFIG}",
             working_dir="/app",

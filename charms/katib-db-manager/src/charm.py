@@ -5,7 +5,15 @@ from __future__ import annotations
 
 import ops
 
-from charmed_mlops import Address, DatabaseRequirer, ServiceCharm, ServiceProvider, Tcp
+from charmed_mlops import (
+    Address,
+    ClusterResources,
+    DatabaseRequirer,
+    Reach,
+    ServiceCharm,
+    ServiceProvider,
+    Tcp,
+)
 
 PORT = 6789
 
@@ -16,6 +24,7 @@ class KatibDBManager(ServiceCharm):
     def __init__(self, framework: ops.Framework):
         super().__init__(framework, container="katib-db-manager")
         self.database = DatabaseRequirer(self, "database", database="katib")
+        self.cluster = ClusterResources(self, "manifests")
         self.address_provider = ServiceProvider(self, "db-manager")
 
     def reconcile(self) -> None:
@@ -36,6 +45,7 @@ class KatibDBManager(ServiceCharm):
         )
         self.set_ports(PORT)
         self.address_provider.publish(Address(self.address, PORT, "grpc"))
+        self.cluster.protect(Reach(pods=(PORT,)))
 
 
 if __name__ == "__main__":

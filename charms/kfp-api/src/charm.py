@@ -16,6 +16,7 @@ from charmed_mlops import (
     DatabaseRequirer,
     Http,
     Metrics,
+    Reach,
     S3Provider,
     S3Requirer,
     ServiceCharm,
@@ -61,10 +62,11 @@ class KfpApi(ServiceCharm):
         for request in self.artifacts.requests():
             self.artifacts.answer(request, bucket)
         self.cluster.apply(
+            # who may set the identity header may be anybody; runs' pods reach the front, which
+            # takes that header away
+            Reach(tenants=(pipelines.GRPC_PORT,)),
             launcher=pipelines.launcher(bucket, "$(tenant)"),
             metadata=metadata.host,
-            http=pipelines.HTTP_PORT,
-            grpc=pipelines.GRPC_PORT,
         )
         self.workload.run(
             command=server.command(options.log_level, samples=options.samples),

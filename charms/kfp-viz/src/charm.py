@@ -26,8 +26,7 @@ class KfpViz(ServiceCharm):
         self.address_provider = ServiceProvider(self, "visualization")
 
     def reconcile(self) -> None:
-        clients = sorted(each.app.name for each in self.model.relations["visualization"])
-        self.cluster.apply(port=PORT, clients=clients)
+        self.cluster.apply()
         self.workload.run(
             command="python3 server.py",
             working_dir="/src",

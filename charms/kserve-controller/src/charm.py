@@ -14,6 +14,7 @@ from charmed_mlops import (
     File,
     Http,
     Metrics,
+    Reach,
     S3Requirer,
     ServiceCharm,
     Where,
@@ -43,6 +44,7 @@ class KServeController(ServiceCharm):
         bucket = self.object_store.get_or_none()
         certificate = self.certificate.current()
         self.cluster.apply(
+            Reach(anyone=(9443,)),
             images=images,
             resources=resources,
             settings=settings,

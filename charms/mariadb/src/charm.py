@@ -8,7 +8,7 @@ from accounts import Accounts
 from actions import Actions
 from server import PORT, Server, new_password
 
-from charmed_mlops import Blocked, DatabaseProvider, Exec, S3Requirer
+from charmed_mlops import Blocked, ClusterResources, DatabaseProvider, Exec, S3Requirer
 from charmed_mlops.interfaces.mysql import NAME
 
 
@@ -19,6 +19,7 @@ class MariaDB(Actions):
         super().__init__(framework, container="mariadb")
         self.database = DatabaseProvider(self, "database")
         self.object_store = S3Requirer(self, "s3", private=True)
+        self.cluster = ClusterResources(self, "manifests")
         self.server = Server(self.workload)
         self.accounts = Accounts(self.workload, self.server)
 
@@ -44,6 +45,7 @@ class MariaDB(Actions):
         self.unit.set_workload_version(version)
         self._serve_relations(version)
         self.object_store.get_or_none()  # asks for the bucket; the databases do not wait for it
+        self.cluster.protect()
 
     def _serve_relations(self, version: str) -> None:
         for request in self.database.requests(self._shared()):

@@ -7,6 +7,7 @@ import ops
 
 from charmed_mlops import (
     Address,
+    ClusterResources,
     GatewayRoute,
     Metrics,
     Route,
@@ -28,6 +29,7 @@ class MetadataEnvoy(ServiceCharm):
         super().__init__(framework, container="metadata-envoy")
         self.metadata = ServiceRequirer(self, "metadata")
         self.gateway = GatewayRoute(self, "gateway")
+        self.cluster = ClusterResources(self, "manifests")
         self.address_provider = ServiceProvider(self, "metadata-envoy")
         self.metrics = Metrics(self, port=STATS_PORT, path="/stats/prometheus")
 
@@ -54,6 +56,7 @@ class MetadataEnvoy(ServiceCharm):
         # the interface calls the gRPC service's own path, not one below /pipeline/
         self.gateway.publish(Route("metadata", SERVICE, self.address, PORT))
         self.metrics.publish()
+        self.cluster.protect()
 
 
 if __name__ == "__main__":

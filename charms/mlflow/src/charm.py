@@ -14,6 +14,7 @@ from charmed_mlops import (
     Http,
     Link,
     Metrics,
+    Reach,
     Route,
     S3Requirer,
     ServiceCharm,
@@ -76,8 +77,10 @@ class MLflow(ServiceCharm):
         url = f"http://{self.address}:{server.PORT}"
         if entrance:
             url = f"{entrance.url}/{self.app.name}"
+        # with workspaces the gateway names the user: nobody else may
+        named = workspaces and entrance is not None
         self.cluster.apply(
-            port=server.PORT,
+            Reach() if named else Reach(pods=(server.PORT,)),
             workspaces=workspaces,
             entrance=entrance,
             url=url,

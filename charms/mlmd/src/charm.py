@@ -7,7 +7,9 @@ import ops
 
 from charmed_mlops import (
     Address,
+    ClusterResources,
     DatabaseRequirer,
+    Reach,
     ServiceCharm,
     ServiceProvider,
     Tcp,
@@ -30,6 +32,7 @@ class Mlmd(ServiceCharm):
     def __init__(self, framework: ops.Framework):
         super().__init__(framework, container="mlmd")
         self.database = DatabaseRequirer(self, "database", database="metadb")
+        self.cluster = ClusterResources(self, "manifests")
         self.address_provider = ServiceProvider(self, "metadata")
 
     def reconcile(self) -> None:
@@ -55,6 +58,7 @@ class Mlmd(ServiceCharm):
         )
         self.set_ports(pipelines.METADATA_PORT)
         self.address_provider.publish(Address(self.address, pipelines.METADATA_PORT, "grpc"))
+        self.cluster.protect(Reach(pods=(pipelines.METADATA_PORT,)))
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ class OAuth2Proxy(ServiceCharm):
         key = self.app_secret(_SECRET, _new_key)[_KEY]
         self.peers.set("cookie", hashlib.sha256(key.encode()).hexdigest())  # wakes followers
         client = self.issuer.get()
-        self.cluster.apply(port=PORT, metrics=METRICS)
+        self.cluster.apply()
         config = self.render(
             "oauth2-proxy.cfg.j2",
             options=options,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gateway import Gateway, new_keys
+from gateway import PORT, Gateway, new_keys
 from records import Records
 
-from charmed_mlops import ClusterResources, ServiceCharm, pipelines
+from charmed_mlops import ClusterResources, Reach, ServiceCharm, pipelines
 from charmed_mlops.interfaces import _common
 from charmed_mlops.interfaces.s3 import Request
 
@@ -65,7 +65,9 @@ class Tenants:
             Waiting: the broker has not done it yet.
         """
         if self._cluster.related:
-            self._cluster.apply(name=pipelines.ARTIFACT_SECRET, keys=self._keys)
+            self._cluster.apply(
+                Reach(pods=(PORT,)), name=pipelines.ARTIFACT_SECRET, keys=self._keys
+            )
 
 
 def _account(tenant: str) -> str:

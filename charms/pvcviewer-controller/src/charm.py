@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import ops
 
-from charmed_mlops import ManagerCharm, WebhookCertificate, object_route
+from charmed_mlops import ManagerCharm, Reach, WebhookCertificate, object_route
+from charmed_mlops.manager import WEBHOOK_PORT
 
 # A viewer changes files too, so reading the object is not enough.
 ROUTE = object_route(
@@ -27,7 +28,11 @@ class PVCViewerController(ManagerCharm):
 
     def reconcile(self) -> None:
         certificate = self.certificate.current()
-        self.apply_with_virtual_service(bool(self.config["virtual-service"]), ca=certificate.ca)
+        self.apply_with_virtual_service(
+            bool(self.config["virtual-service"]),
+            Reach(anyone=(WEBHOOK_PORT,)),
+            ca=certificate.ca,
+        )
         self.run_manager(
             "--leader-elect",
             environment={"ISTIO_GATEWAY": f"{self.model.name}/none"},

@@ -89,6 +89,11 @@ class Broker:
             and item["metadata"]["name"] not in ("default", self._charm.model.name)
         )
 
+    @property
+    def _fences(self) -> bool:
+        """Whether the applications' own NetworkPolicies are applied."""
+        return bool(self._charm.config["network-policies"])
+
     def look_for_missing(self) -> None:
         """Have the next `serve` restore what someone else has deleted."""
         self._look = True
@@ -307,7 +312,8 @@ class Broker:
     def _checked(self, request: Request, granted: Sequence[policy.Grant], tenants: list[str]):
         """Changes with all that an answer depends on besides the request."""
         known = [grant.model_dump(mode="json") for grant in granted]
-        return digest([{"request": request.hash, "granted": known, "tenants": tenants}])[:16]
+        inputs = {"request": request.hash, "granted": known, "tenants": tenants}
+        return digest([{**inputs, "network-policies": self._fences}])[:16]
 
     def _unpacked(self, request: Request) -> tuple[list[Manifest], list[Manifest]]:
         if request.version != VERSION:
@@ -333,7 +339,11 @@ class Broker:
         ]
         if refused:  # all or nothing: half of an application's objects is of no use to it
             return refused
-        resolved = [self._resolve(manifest, application) for manifest in manifests]
+        resolved = [
+            self._resolve(manifest, application)
+            for manifest in manifests
+            if self._fences or manifest["kind"] != "NetworkPolicy"
+        ]
         for manifest in tenants:
             resolved += self._of_tenants(self._resolve(manifest, application))
         self._applied = True

@@ -13,6 +13,7 @@ from charmed_mlops import (
     Http,
     Metrics,
     Named,
+    Reach,
     ServiceCharm,
     WebhookCertificate,
     Where,
@@ -39,6 +40,7 @@ class Trainer(ServiceCharm):
         level = self.number("log-level", 0, 5)
         certificate = self.certificate.current()
         self.cluster.apply(
+            Reach(anyone=tuple(webhook for webhook, _, _ in PORTS.values())),
             ca=certificate.ca,
             images=self.images(),
             trainer_port=PORTS["trainer"][0],

@@ -12,6 +12,7 @@ from charmed_mlops import (
     File,
     Http,
     Metrics,
+    Reach,
     ServiceCharm,
     WebhookCertificate,
     Where,
@@ -44,6 +45,7 @@ class TrainingOperator(ServiceCharm):
         certificate = self.certificate.current()
         secret = f"{self.app.name}-own-certificate"
         self.cluster.apply(
+            Reach(anyone=(WEBHOOK,)),
             ca=certificate.ca,
             kinds=options.kinds,
             all_kinds=jobs.KINDS,

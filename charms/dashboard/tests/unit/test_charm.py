@@ -94,6 +94,9 @@ def test_it_reads_neither_events_nor_secrets_nor_other_configuration(charm):
     }  # fmt: skip
 
 
-def test_only_pods_of_the_model_can_say_who_the_user_is(charm):
-    (rule,) = charm.manifest(charm.settled(), "NetworkPolicy")["spec"]["ingress"]
-    assert rule["from"] == [{"podSelector": {}}]
+def test_only_the_gateway_can_say_who_the_user_is(charm):
+    out = charm.settled(relation("gateway", "gateway"))
+    (rule,) = charm.manifest(out, "NetworkPolicy")["spec"]["ingress"]
+    assert rule == {
+        "from": [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "gateway"}}}]
+    }

@@ -119,9 +119,11 @@ def test_the_front_takes_the_identity_header_from_what_runs_send(charm):
 
 
 def test_tenants_reach_the_front_only(charm):
-    own, tenants = charm.manifest(charm.settled(), "NetworkPolicy")["spec"]["ingress"]
-    assert own["from"] == [{"podSelector": {}}]
-    assert [each["port"] for each in own["ports"]] == [8888, 8887]
+    out = charm.settled(relation("kfp-api", "kfp-ui"))
+    own, tenants = charm.manifest(out, "NetworkPolicy")["spec"]["ingress"]
+    assert own == {
+        "from": [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "kfp-ui"}}}]
+    }
     assert [each["port"] for each in tenants["ports"]] == [8887]
     assert tenants["from"] == [
         {"namespaceSelector": {"matchLabels": {"app.kubernetes.io/part-of": "kubeflow-profile"}}}

@@ -20,7 +20,6 @@ def test_who_is_related_reaches_it_and_is_told_where(charm):
     assert rule["from"] == [
         {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "kfp-api"}}}
     ]
-    assert [each["port"] for each in rule["ports"]] == [8888]
     assert charm.published(out, "visualization")["port"] == "8888"
 
 

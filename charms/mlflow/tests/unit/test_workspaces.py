@@ -30,7 +30,9 @@ def through_the_door(charm):
 def test_without_the_option_there_is_one_place_for_all(charm):
     out = charm.settled(broker())
     assert "--enable-workspaces" not in charm.service(out).command
-    assert not charm.manifests(out)
+    (found,) = charm.manifests(out)
+    users, tenants = found["spec"]["ingress"][0]["from"]
+    assert (users, list(tenants)) == ({"podSelector": {}}, ["namespaceSelector"])
 
 
 def test_namespaces_of_tenants_are_the_workspaces(charm):
@@ -48,14 +50,16 @@ def test_it_believes_the_gateway_only_and_nobody_else_reaches_it(charm):
     assert environment["MLFLOW_K8S_AUTH_AUTHORIZATION_MODE"] == "subject_access_review"
     assert environment["MLFLOW_K8S_AUTH_REMOTE_USER_HEADER"] == "kubeflow-userid"
     (rule,) = charm.manifest(out, "NetworkPolicy")["spec"]["ingress"]
-    assert rule == {"from": [{"podSelector": {}}], "ports": [{"protocol": "TCP", "port": 5000}]}
+    assert rule == {
+        "from": [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "gateway"}}}]
+    }
 
 
 def test_without_a_gateway_each_request_carries_a_token_and_no_header_is_believed(charm):
     out = charm.settled(broker(), config=ON)
     assert "MLFLOW_K8S_AUTH_AUTHORIZATION_MODE" not in charm.environment(out)
-    kinds = [each["kind"] for each in charm.manifests(out)]
-    assert "NetworkPolicy" not in kinds
+    (rule,) = charm.manifest(out, "NetworkPolicy")["spec"]["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 5000}]
 
 
 def test_it_needs_the_broker_for_its_rights(charm):

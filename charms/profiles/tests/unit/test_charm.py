@@ -8,6 +8,8 @@ import pytest
 import yaml
 from ops import testing
 
+from charmed_mlops.testing import relation
+
 NAMESPACES = "/api/v1/namespaces"
 PROFILES = "/apis/kubeflow.org/v1/profiles"
 RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces"
@@ -101,13 +103,12 @@ def test_the_roles_of_users_collect_each_the_one_below(charm):
         assert given == ({f"{prefix}{above}": "true"} if above else None)
 
 
-def test_only_the_model_reaches_the_program_that_believes_the_header(charm):
-    policy = charm.manifest(charm.settled(), "NetworkPolicy")
-    fenced, metrics = policy["spec"]["ingress"]
-    assert fenced == {
-        "from": [{"podSelector": {}}], "ports": [{"protocol": "TCP", "port": 8081}],
-    }  # fmt: skip
-    assert metrics == {"ports": [{"protocol": "TCP", "port": 8080}]}
+def test_only_related_applications_reach_the_program_that_believes_the_header(charm):
+    out = charm.settled(relation("access-management", "dashboard"))
+    (rule,) = charm.manifest(out, "NetworkPolicy")["spec"]["ingress"]
+    assert rule == {
+        "from": [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "dashboard"}}}]
+    }
 
 
 @pytest.mark.parametrize(

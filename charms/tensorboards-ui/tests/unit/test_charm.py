@@ -27,11 +27,9 @@ def test_what_it_changes_are_tensorboards_only(charm):
     assert changed == {"tensorboards", "subjectaccessreviews"}
 
 
-def test_only_pods_of_the_model_can_say_who_the_user_is(charm):
-    policy = charm.manifest(charm.settled(), "NetworkPolicy")
-    assert policy["spec"]["podSelector"] == {
-        "matchLabels": {"app.kubernetes.io/name": "tensorboards-ui"}
+def test_only_the_gateway_can_say_who_the_user_is(charm):
+    out = charm.settled(relation("gateway", "gateway"))
+    (rule,) = charm.manifest(out, "NetworkPolicy")["spec"]["ingress"]
+    assert rule == {
+        "from": [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "gateway"}}}]
     }
-    assert policy["spec"]["ingress"] == [
-        {"from": [{"podSelector": {}}], "ports": [{"protocol": "TCP", "port": 5000}]}
-    ]
