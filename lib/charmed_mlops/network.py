@@ -90,7 +90,11 @@ def clients(charm: ops.CharmBase) -> tuple[list[str], bool]:
 _OUTSIDE_TENANTS = {
     "namespaceSelector": {
         "matchExpressions": [
-            {"key": TENANT_LABEL[0], "operator": "NotIn", "values": [TENANT_LABEL[1]]}
+            {
+                "key": TENANT_LABEL[0],
+                "operator": "NotIn",  # codespell:ignore
+                "values": [TENANT_LABEL[1]],
+            }  # codespell:ignore
         ]
     }
 }

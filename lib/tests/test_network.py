@@ -86,7 +86,7 @@ def test_a_client_of_another_model_is_let_in_from_all_namespaces_but_tenants():
     (expression,) = source["namespaceSelector"]["matchExpressions"]
     assert expression == {
         "key": "app.kubernetes.io/part-of",
-        "operator": "NotIn",
+        "operator": "NotIn",  # codespell:ignore
         "values": ["kubeflow-profile"],
     }
 

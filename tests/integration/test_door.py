@@ -56,10 +56,7 @@ def stack(juju: jubilant.Juju, charms: Path, tmp_path_factory: pytest.TempPathFa
         }
         relations += document["relations"]
     relations = [
-        pair
-        for pair in relations
-        if all(end.partition(":")[0] in applications for end in pair)
-        and "mlflow:manifests" not in pair  # needs the kind of admission-webhook
+        pair for pair in relations if all(end.partition(":")[0] in applications for end in pair)
     ]
     bundle = tmp_path_factory.mktemp("bundle") / "bundle.yaml"
     bundle.write_text(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 
 from inventory import APPLICATION, KEPT, MANAGED_BY, MODEL, Book, Inventory
 from kube import ApiError, Cluster, Object, Ref
@@ -39,12 +39,7 @@ def rank(api: str, kind: str) -> int:
 def references(cluster: Cluster, manifests: Sequence[Manifest], namespace: str) -> list[Ref]:
     """The objects' names, in the same order; kinds of declared definitions by their scope."""
     scopes = dict.fromkeys(CLUSTER_KINDS, False) | dict.fromkeys(NAMESPACED_KINDS, True)
-    for manifest in manifests:
-        if (manifest["apiVersion"], manifest["kind"]) == CRD:
-            spec = manifest["spec"]
-            for version in spec["versions"]:
-                identity = (f"{spec['group']}/{version['name']}", spec["names"]["kind"])
-                scopes[identity] = spec["scope"] == "Namespaced"
+    scopes |= _defined(manifests)
     found = []
     for manifest in manifests:
         api, kind = manifest["apiVersion"], manifest["kind"]
@@ -58,6 +53,18 @@ def references(cluster: Cluster, manifests: Sequence[Manifest], namespace: str) 
         within = manifest["metadata"].get("namespace") or namespace
         name = manifest["metadata"]["name"]
         found.append(Ref(api, kind, within if scopes[api, kind] else "", name))
+    return found
+
+
+def _defined(manifests: Sequence[Manifest]) -> dict[tuple[str, str], bool]:
+    """Each (apiVersion, kind) that the manifests define, and whether it is in namespaces."""
+    found = {}
+    for manifest in manifests:
+        if (manifest["apiVersion"], manifest["kind"]) == CRD:
+            spec = manifest["spec"]
+            for version in spec["versions"]:
+                identity = (f"{spec['group']}/{version['name']}", spec["names"]["kind"])
+                found[identity] = spec["scope"] == "Namespaced"
     return found
 
 
@@ -110,6 +117,7 @@ def apply(
         book.write(inventory)
 
     definitions = [ref for ref in todo if (ref.api, ref.kind) == CRD]
+    own_kinds = _defined(manifests)
     waited = not definitions
     again: list[Ref] = []
     for ref, manifest in todo.items():
@@ -120,7 +128,7 @@ def apply(
                 if definition in problems:
                     continue
                 cluster.wait_established(definition, _ESTABLISH_SECONDS)
-        problem = _apply_one(cluster, book, inventory, ref, manifest)
+        problem = _apply_one(cluster, book, inventory, ref, manifest, own_kinds)
         if problem is None:
             inventory.objects[ref] = digest([manifest])
         else:
@@ -129,7 +137,7 @@ def apply(
                 again.append(ref)
     for ref in again:  # the API server takes a moment to serve a new kind
         cluster.forget_kinds()
-        problem = _apply_one(cluster, book, inventory, ref, todo[ref])
+        problem = _apply_one(cluster, book, inventory, ref, todo[ref], own_kinds)
         if problem is None:
             inventory.objects[ref] = digest([todo[ref]])
             del problems[ref]
@@ -196,8 +204,18 @@ def instances(cluster: Cluster, definition: Object) -> list[Object]:
 
 
 def _apply_one(
-    cluster: Cluster, book: Book, inventory: Inventory, ref: Ref, manifest: Manifest
+    cluster: Cluster,
+    book: Book,
+    inventory: Inventory,
+    ref: Ref,
+    manifest: Manifest,
+    own_kinds: Container[tuple[str, str]],
 ) -> Problem | None:
+    """Apply an object; what went wrong.
+
+    A custom resource may need its application's webhook, or the kind of an application that is
+    not there: it comes later, and the application does not wait for it.
+    """
     application = inventory.application
     metadata = dict(manifest["metadata"])
     metadata["labels"] = {**(metadata.get("labels") or {}), **book.labels(application)}
@@ -214,7 +232,9 @@ def _apply_one(
             found = cluster.apply(ref, body, manager)
         inventory.fields[ref] = applied_fields(found["metadata"], manager)[1]
     except ApiError as error:
-        deferred = rank(ref.api, ref.kind) == 2 and "failed calling webhook" in str(error)
+        foreign = (ref.api, ref.kind) not in own_kinds
+        later = "failed calling webhook" in str(error) or (foreign and error.code == 404)
+        deferred = rank(ref.api, ref.kind) == 2 and later
         return _problem(ref, "deferred" if deferred else "failed", str(error))
     return None
 

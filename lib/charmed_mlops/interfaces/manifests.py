@@ -69,7 +69,8 @@ class Problem(pydantic.BaseModel):
         object: `Kind/name`.
         reason: one line.
         outcome: refused (a person has to act), failed (tried again), or deferred (accepted; it
-            waits for the application's own webhook, so the application has to start).
+            waits for the application's own webhook, so the application has to start, or for a
+            kind that another application defines).
     """
 
     object: str = ""

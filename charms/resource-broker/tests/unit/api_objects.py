@@ -11,6 +11,7 @@ KINDS = (
     (RBAC, "ClusterRole"),
     (RBAC, "ClusterRoleBinding"),
     ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
     ("v1", "Secret"),
     ("v1", "ConfigMap"),
     ("tea.example.com/v1", "Pot"),

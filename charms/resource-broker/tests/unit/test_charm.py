@@ -134,6 +134,47 @@ def test_a_refused_object_keeps_all_of_them_out(context, cluster):
     assert answer(out, relation)["problems"] == []
 
 
+NETWORK = thing(
+    "networking.k8s.io/v1",
+    "NetworkPolicy",
+    "maker",
+    spec={"podSelector": {"matchLabels": {"app.kubernetes.io/name": "maker"}}},
+)
+
+
+@pytest.mark.engine
+def test_network_policies_can_be_switched_off_and_on_again(context, cluster):
+    relation = relate([ALL[-1], NETWORK])
+    out = run(context, context.on.config_changed(), relation)
+    assert "NetworkPolicy/maker" in names(cluster)
+    (answered,) = out.relations
+    out = run(context, context.on.config_changed(), answered, config={"network-policies": False})
+    assert "NetworkPolicy/maker" not in names(cluster)
+    assert "ConfigMap/maker-settings" in names(cluster)
+    (answered,) = out.relations
+    out = run(context, context.on.config_changed(), answered)
+    assert "NetworkPolicy/maker" in names(cluster)
+    assert out.unit_status == ops.ActiveStatus()
+
+
+@pytest.mark.engine
+def test_an_object_of_a_kind_that_another_application_defines_comes_when_the_kind_is_there(
+    context, cluster
+):
+    allow = {"allow": "maker: [{kind: Pot, group: tea.example.com}]"}
+    maker, potter = relate([POT, NETWORK]), relate([DEFINITION], "potter")
+    out = run(context, context.on.config_changed(), maker, config=allow)
+    (problem,) = answer(out, maker)["problems"]
+    assert (problem["object"], problem["outcome"]) == ("Pot/default", "deferred")
+    assert "NetworkPolicy/maker" in names(cluster)  # the others do not wait for it
+    (waiting,) = out.relations
+    out = run(context, context.on.config_changed(), potter, waiting, config=allow)
+    (waiting,) = [each for each in out.relations if each.id == maker.id]
+    out = run(context, context.on.update_status(), potter, waiting, config=allow)
+    assert answer(out, maker)["problems"] == []
+    assert "Pot/default" in names(cluster)
+
+
 @pytest.mark.engine
 def test_another_application_s_object_is_not_taken(context, cluster):
     first, second = relate([DEFINITION]), relate([DEFINITION], "thief")
