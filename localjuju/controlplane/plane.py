@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
-import os
 import ssl
 import time
 from pathlib import Path
@@ -14,13 +11,13 @@ import yaml
 
 from localjuju.controlplane.pki import Authority, Pair
 from localjuju.errors import EngineError
+from localjuju.supervision import Programs
 
 NODE_IP = "10.1.0.1"
 SERVICE_RANGE = "10.152.183.0/24"
-_KUBERNETES_SERVICE_IP = "10.152.183.1"
+KUBERNETES_SERVICE_IP = "10.152.183.1"
 _PORT = 6443
 _ETCD_PORT = 2379
-_STOP_SECONDS = 10.0
 _ANSWER_SECONDS = 5.0
 _FEATURE_GATES = ",".join(
     [
@@ -32,7 +29,6 @@ _FEATURE_GATES = ",".join(
         "WatchList=false",
     ]
 )
-_log = logging.getLogger(__name__)
 
 
 class ControlPlane:
@@ -49,18 +45,15 @@ class ControlPlane:
             state: the engine's state folder.
             node_ip: the address that pods reach the API server at.
         """
-        self._programs = programs
+        self._programs = Programs(programs, state / "log")
         self._state = state
         self._node_ip = node_ip
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._processes: dict[str, asyncio.subprocess.Process] = {}
         self.kubeconfig = state / "kubeconfig"
 
     async def start(self) -> None:
         """Starts all programs; each waits by itself for those it needs."""
-        (self._state / "log").mkdir(parents=True, exist_ok=True)
         for name, arguments in self._commands(Authority(self._state / "pki")).items():
-            self._tasks[name] = asyncio.create_task(self._keep_running(name, arguments))
+            self._programs.start(name, arguments)
 
     async def wait_ready(self, timeout: float) -> None:
         """Returns when the API server says that it is ready.
@@ -82,49 +75,11 @@ class ControlPlane:
 
     async def stop(self) -> None:
         """Stops all programs, etcd last, so that nothing is written after it has gone."""
-        for name in reversed(self._tasks):
-            self._tasks[name].cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._tasks[name]
-            process = self._processes.get(name)
-            if process is None or process.returncode is not None:
-                continue
-            process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), _STOP_SECONDS)
-            except asyncio.TimeoutError:
-                process.kill()
-                await process.wait()
-        self._tasks.clear()
+        await self._programs.stop()
 
     def pid(self, name: str) -> int:
         """The process id of a program, such as `kube-apiserver`; for tests of faults."""
-        return self._processes[name].pid
-
-    async def _keep_running(self, name: str, arguments: list[str]) -> None:
-        delay = 0.5
-        while True:
-            began = time.monotonic()
-            try:
-                process = await self._start(name, arguments)
-                self._processes[name] = process
-                how = f"ended with {await process.wait()}"
-            except OSError as error:
-                how = f"cannot be started: {error}"
-            delay = 0.5 if time.monotonic() - began > 30 else min(delay * 2, 10.0)
-            _log.warning("%s %s; started again in %.1f s", name, how, delay)
-            await asyncio.sleep(delay)
-
-    async def _start(self, name: str, arguments: list[str]) -> asyncio.subprocess.Process:
-        with (self._state / "log" / f"{name}.log").open("ab") as output:
-            return await asyncio.create_subprocess_exec(
-                str(self._programs / name),
-                *arguments,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={"PATH": os.environ.get("PATH", ""), "GOGC": "50"},
-            )
+        return self._programs.pid(name)
 
     def _commands(self, authority: Authority) -> dict[str, list[str]]:
         """Each program's arguments, in the order of starting."""
@@ -134,7 +89,7 @@ class ControlPlane:
             hosts=(
                 "kubernetes", "kubernetes.default", "kubernetes.default.svc",
                 "kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1",
-                self._node_ip, _KUBERNETES_SERVICE_IP,
+                self._node_ip, KUBERNETES_SERVICE_IP,
             ),
         )  # fmt: skip
         kubelet = authority.issue("kubelet-client", "kube-apiserver-kubelet", "system:masters")

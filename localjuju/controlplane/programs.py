@@ -8,12 +8,14 @@ import os
 import shutil
 from pathlib import Path
 
-from localjuju import builds, golang, paths
+from localjuju import builds, golang, netfilter, paths
 from localjuju.errors import EngineError
 from localjuju.progress import Progress
 
 KUBERNETES_VERSION = "v1.35.4"
-KUBERNETES_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+KUBERNETES_PROGRAMS = (
+    "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubectl",
+)  # fmt: skip
 _TOOLS = Path(__file__).with_name("tools")
 _ENVTEST = "KUBEBUILDER_ASSETS"
 
@@ -21,15 +23,19 @@ _ENVTEST = "KUBEBUILDER_ASSETS"
 def ensure_programs(progress: Progress) -> Path:
     """Returns the folder that holds etcd and the Kubernetes programs, built where they are not.
 
+    The programs that set a packet filter, which kube-proxy runs, are made ready too.
+
     `KUBEBUILDER_ASSETS`, the convention of envtest, names a folder with ready ones.
 
     Raises:
         EngineError: a program lacks in that folder, or cannot be built; names what to do.
     """
+    netfilter.ensure(progress)
     given = os.environ.get(_ENVTEST)
     if given:
         return _given(Path(given), progress)
-    lock = hashlib.sha256((_TOOLS / "go.sum").read_bytes()).hexdigest()[:12]
+    modules = (_TOOLS / "go.mod").read_bytes() + (_TOOLS / "go.sum").read_bytes()
+    lock = hashlib.sha256(modules).hexdigest()[:12]
     folder = paths.cache() / "builds" / f"kubernetes-{KUBERNETES_VERSION}-{lock}"
     return builds.make_once(folder, lambda target: _build(target, progress, KUBERNETES_PROGRAMS))
 
@@ -41,7 +47,7 @@ def _given(given: Path, progress: Progress) -> Path:
     ]
     if missing:
         raise EngineError(f"{_ENVTEST}={given} has no {', '.join(missing)}: unset it, or add them")
-    key = hashlib.sha256(str(given).encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"{given}{KUBERNETES_PROGRAMS}".encode()).hexdigest()[:12]
     lacking = [name for name in KUBERNETES_PROGRAMS if not (given / name).exists()]
 
     def complete(target: Path) -> None:

@@ -15,8 +15,8 @@ from localjuju.engine.pulls import pull
 from localjuju.errors import EngineError
 from localjuju.model.controller import ModelController
 from localjuju.node import Node
+from localjuju.node.network import NODE_IP
 
-DNS_ADDRESS = "10.152.183.10"
 _READY_SECONDS = 120.0
 _log = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ def main(programs: Path, state: Path, images_socket: Path) -> int:
         state: everything the engine keeps; `paths.state()`.
         images_socket: where the outer process answers requests for images.
     """
-    namespaces.use_resolver(DNS_ADDRESS, state)
-    node = Node(state / "kubeconfig", state, partial(pull, images_socket))
+    namespaces.use_resolver(NODE_IP, state)
+    node = Node(state / "kubeconfig", programs, state, partial(pull, images_socket))
     try:
         asyncio.run(_run(programs, state, node))
     except EngineError as error:

@@ -8,7 +8,7 @@ import sys
 from functools import singledispatch
 from pathlib import Path
 
-from localjuju import builds, golang, paths, pythons
+from localjuju import builds, debian, golang, pythons
 from localjuju.errors import EngineError
 from localjuju.images.entries import (
     BuiltinEntry,
@@ -192,37 +192,12 @@ def _add_scripts(scripts: dict[str, str], partial: Path, python: Path) -> None:
 
 @_make.register
 def _(entry: DebianEntry, partial: Path, final: Path, step: Step) -> None:
-    lists = paths.cache() / "builds" / "apt"
-    archives = partial / "archives"
-    for folder in (lists / "lists" / "partial", archives / "partial"):
-        folder.mkdir(parents=True, exist_ok=True)
-    # Folders of our own: no root, and the host's package lists stay as they are.
-    options = [
-        "-o", f"Dir::State::lists={lists / 'lists'}", "-o", f"Dir::Cache={lists}",
-        "-o", f"Dir::Cache::archives={archives}", "-o", "Debug::NoLocking=1",
-        "-o", "APT::Sandbox::User=", "-o", "APT::Install-Recommends=0",
-    ]  # fmt: skip
-    step.update("reading package lists")
-    builds.run(["apt-get", *options, "-q", "update"], "apt-update")
-    step.update("downloading packages")
-    builds.run(
-        [
-            "apt-get", *options, "-q", "-y", "--download-only", "--reinstall", "install",
-            *entry.packages,
-        ],
-        "apt-download",
-    )  # fmt: skip
-    files = sorted(archives.glob("*.deb"))
-    first = [file.name for file in files if file.name.startswith(f"{entry.packages[0]}_")]
-    if not first or entry.version not in first[0]:
+    try:
+        debian.unpack(entry.packages, partial / "rootfs", step, version=entry.version)
+    except debian.OtherVersionError as error:
         raise EngineError(
-            f"image {entry.reference}: this system's {entry.packages[0]} is {first}, not "
-            f"{entry.version}: give one with LOCALJUJU_IMAGES"
-        )
-    for number, file in enumerate(files):
-        step.update(f"unpacking, {number} of {len(files)}")
-        builds.run(["dpkg", "-x", file, partial / "rootfs"], "dpkg", tries=1)
-    shutil.rmtree(archives)
+            f"image {entry.reference}: {error}: give one with LOCALJUJU_IMAGES"
+        ) from None
 
 
 @_make.register

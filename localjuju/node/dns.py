@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from dnslib import QTYPE, RCODE, RR, A, DNSRecord
 from dnslib.dns import DNSError
@@ -12,6 +13,7 @@ from dnslib.dns import DNSError
 ADDRESS = "10.152.183.10"
 _ZONE = "cluster.local"
 _TTL_SECONDS = 5
+_NO_ADDRESS = ("", "None", None)
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,27 @@ def addresses(name: str, find: Find) -> list[str] | None:
     return None
 
 
+def names_of(service: Any, slices: Iterable[Any]) -> ServiceNames:
+    """What the name server says of a Service."""
+    address = service.spec.clusterIP
+    return ServiceNames(
+        cluster_ip=None if address in _NO_ADDRESS else address,
+        endpoints=tuple(sorted({pair for piece in slices for pair in _ready(piece)})),
+        external_name=service.spec.externalName or "",
+    )
+
+
+def _ready(piece: Any) -> list[tuple[str, str]]:
+    """Host name (or the address with dashes) and address of each ready endpoint."""
+    found = []
+    for endpoint in piece.endpoints or []:
+        if endpoint.conditions is not None and endpoint.conditions.ready is False:
+            continue
+        for address in endpoint.addresses:
+            found.append((endpoint.hostname or address.replace(".", "-"), address))
+    return found
+
+
 class NameServer(asyncio.DatagramProtocol):
     """Answers over UDP and TCP."""
 
@@ -68,7 +91,7 @@ class NameServer(asyncio.DatagramProtocol):
         self._udp: asyncio.DatagramTransport | None = None
         self._tcp: asyncio.Server | None = None
 
-    async def start(self, address: str = ADDRESS, port: int = 53) -> None:
+    async def start(self, address: str, port: int = 53) -> None:
         """Listens on an address that this host has."""
         loop = asyncio.get_running_loop()
         self._udp, _ = await loop.create_datagram_endpoint(

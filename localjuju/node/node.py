@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import ipaddress
+import functools
 import logging
 import os
 import shutil
@@ -16,7 +16,8 @@ from typing import Any
 
 from lightkube import ApiError, AsyncClient
 from lightkube.models.coordination_v1 import LeaseSpec
-from lightkube.models.core_v1 import ServicePort, ServiceSpec
+from lightkube.models.core_v1 import NodeSpec, ServicePort, ServiceSpec
+from lightkube.models.discovery_v1 import Endpoint, EndpointPort
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.coordination_v1 import Lease
 from lightkube.resources.core_v1 import ConfigMap, Pod, Secret, Service
@@ -27,7 +28,7 @@ from lightkube.types import PatchType
 from localjuju import paths, pebble
 from localjuju.errors import EngineError
 from localjuju.images import Image
-from localjuju.node import dns, logs, proxy, spawn, volumes
+from localjuju.node import dns, logs, spawn, volumes
 from localjuju.node.cluster import (
     UNREACHABLE,
     Tokens,
@@ -39,7 +40,8 @@ from localjuju.node.cluster import (
 )
 from localjuju.node.hostpaths import HostPaths
 from localjuju.node.kubelet import PORT, Kubelet
-from localjuju.node.network import NODE_IP, Addresses, Network
+from localjuju.node.kubeproxy import KubeProxy
+from localjuju.node.network import BALANCERS, NODE_IP, PODS, Addresses, Network
 from localjuju.node.pod import PodWorker, Services
 from localjuju.node.runtime import ExecResult, Runtime
 from localjuju.node.storage import Provisioner
@@ -52,7 +54,7 @@ _REPORT_SECONDS = 20.0
 _HEARTBEAT_SECONDS = 10.0
 _STATUS_EVERY = 6  # heartbeats
 _PODS = 250
-_BALANCER_RANGE = ipaddress.ip_network("10.152.184.0/24")
+_OWNER = "kubernetes.io/service-name"  # label of an EndpointSlice
 _FINISHED = ("Succeeded", "Failed")
 _log = logging.getLogger(__name__)
 
@@ -67,6 +69,7 @@ class Node:
     def __init__(
         self,
         kubeconfig: Path,
+        programs: Path,
         state: Path,
         pull: Callable[[str], Awaitable[Image]],
         name: str = "localhost",
@@ -75,6 +78,7 @@ class Node:
 
         Args:
             kubeconfig: how to reach the API server; read by `start`.
+            programs: the folder with kube-proxy.
             state: the engine's state folder.
             pull: makes the image for a reference ready; raises EngineError.
             name: the node's name.
@@ -85,7 +89,7 @@ class Node:
         self._pull = pull
         self._name = name
         self._network = Network()
-        self._proxy = proxy.Proxy(self._network)
+        self._proxy = KubeProxy(programs, state, kubeconfig, name)
         self._workers: dict[str, PodWorker] = {}
         self._names: dict[tuple[str, str], dns.ServiceNames] = {}
         self._name_server = dns.NameServer(
@@ -94,7 +98,7 @@ class Node:
         self._services_changed = asyncio.Event()
         self._service_objects: dict[tuple[str, str], Any] = {}
         self._slices: dict[tuple[str, str], Any] = {}
-        self._balancers = Addresses(_BALANCER_RANGE)
+        self._balancers = Addresses(BALANCERS)
         self._balanced: dict[tuple[str, str], str] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._listed = asyncio.Event()
@@ -114,9 +118,10 @@ class Node:
         self._provisioner = Provisioner(self._api, self._state / "volumes", host_paths)
         self._kubelet = Kubelet(self.worker, self._runtime, self._state, NODE_IP)
         await self._kubelet.start()
-        await self._network.add_service_address(dns.ADDRESS)
-        await self._name_server.start()
+        await self._name_server.start(NODE_IP)
         await self._register()
+        await self._serve_names()
+        await self._proxy.start()
         self._pod_services = Services(
             folder=pods,
             logs=self._state / "log" / "pods",
@@ -133,7 +138,7 @@ class Node:
         )
         for work in (
             self._beat(), self._follow_pods(), self._follow_services(), self._follow_slices(),
-            self._serve_services(), self._provisioner.run(), self._reserve_dns(),
+            self._watch_services(), self._provisioner.run(),
         ):  # fmt: skip
             self._tasks.append(asyncio.create_task(work))
         # What the API server says of pods is from before: nobody is to take it for true.
@@ -280,49 +285,58 @@ class Node:
             self._slices = known
             self._services_changed.set()
 
-    async def _serve_services(self) -> None:
+    async def _watch_services(self) -> None:
+        """Tells the name server of Services, and gives load balancers their addresses."""
         while True:
             await self._services_changed.wait()
             self._services_changed.clear()
             slices: dict[tuple[str, str], list[Any]] = {}
             for piece in self._slices.values():
-                owner = (piece.metadata.labels or {}).get("kubernetes.io/service-name", "")
+                owner = (piece.metadata.labels or {}).get(_OWNER, "")
                 slices.setdefault((piece.metadata.namespace, owner), []).append(piece)
-            wanted: dict[str, tuple[proxy.Target, ...]] = {}
-            found: dict[tuple[str, str], dns.ServiceNames] = {}
-            for key, service in self._service_objects.items():
-                own = slices.get(key, [])
-                found[key] = proxy.names(service, own)
-                ports = proxy.targets(service, own)
-                if address := found[key].cluster_ip:
-                    wanted[address] = ports
-                if service.spec.type == "LoadBalancer":
-                    wanted[await self._balance(key, service)] = ports
-            wanted.pop(dns.ADDRESS, None)
-            self._names = found
+            self._names = {
+                key: dns.names_of(service, slices.get(key, []))
+                for key, service in self._service_objects.items()
+            }
             for key in self._balanced.keys() - self._service_objects.keys():
                 self._balancers.give_back(self._balanced.pop(key))
-            await self._proxy.set(wanted)
+            for key, service in self._service_objects.items():
+                if service.spec.type == "LoadBalancer":
+                    await self._balance(key, service)
 
-    async def _balance(self, key: tuple[str, str], service: Any) -> str:
+    async def _balance(self, key: tuple[str, str], service: Any) -> None:
         """Gives a LoadBalancer Service its address, in its status too."""
         if key not in self._balanced:
             address = self._balanced[key] = self._balancers.take()
             status = {"loadBalancer": {"ingress": [{"ip": address}]}}
             await patch_status(self._api, Service, service, status)
-        return self._balanced[key]
 
-    async def _reserve_dns(self) -> None:
-        """A Service object holds the name server's address, as on any cluster."""
-        ports = [
-            ServicePort(name=f"dns-{protocol.lower()}", port=53, protocol=protocol)
-            for protocol in ("UDP", "TCP")
-        ]
+    async def _serve_names(self) -> None:
+        """A Service leads to the name server, as on any cluster."""
+        name, protocols = "kube-dns", ("UDP", "TCP")
         service = Service(
-            metadata=ObjectMeta(name="kube-dns", namespace="kube-system"),
-            spec=ServiceSpec(clusterIP=dns.ADDRESS, ports=ports),
+            metadata=ObjectMeta(name=name, namespace="kube-system"),
+            spec=ServiceSpec(
+                clusterIP=dns.ADDRESS,
+                ports=[
+                    ServicePort(name=f"dns-{protocol.lower()}", port=53, protocol=protocol)
+                    for protocol in protocols
+                ],
+            ),
         )
-        await until_done(lambda: self._api.apply(service, force=True), "Service kube-dns")
+        slice_ = EndpointSlice(
+            metadata=ObjectMeta(name=name, namespace="kube-system", labels={_OWNER: name}),
+            addressType="IPv4",
+            endpoints=[Endpoint(addresses=[NODE_IP])],
+            ports=[
+                EndpointPort(name=f"dns-{protocol.lower()}", port=53, protocol=protocol)
+                for protocol in protocols
+            ],
+        )
+        for item in (service, slice_):
+            await until_done(
+                functools.partial(self._api.apply, item, force=True), "Service kube-dns"
+            )
 
     # The node object -------------------------------------------------------------------------
 
@@ -332,7 +346,10 @@ class Node:
             "kubernetes.io/os": "linux",
             "kubernetes.io/arch": _ARCHITECTURES.get(os.uname().machine, ""),
         }
-        node = NodeObject(metadata=ObjectMeta(name=self._name, labels=labels))
+        node = NodeObject(
+            metadata=ObjectMeta(name=self._name, labels=labels),
+            spec=NodeSpec(podCIDR=str(PODS), podCIDRs=[str(PODS)]),
+        )
         await until_done(lambda: self._api.apply(node, force=True), "node")
         await self._renew()
         await self._report()

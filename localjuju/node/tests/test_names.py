@@ -1,4 +1,4 @@
-"""Addresses, names, and where a Service's connections go."""
+"""Addresses, and the names of Services and pods."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import pytest
 from dnslib import DNSRecord
 from lightkube import codecs
 
-from localjuju.node.dns import NameServer, ServiceNames, addresses
+from localjuju.node.dns import NameServer, ServiceNames, addresses, names_of
 from localjuju.node.network import Addresses
-from localjuju.node.proxy import Target, names, targets
 
 KNOWN = {
     ("m", "web"): ServiceNames("10.152.183.7", (("web-0", "10.1.0.3"),)),
@@ -84,21 +83,13 @@ def endpoint_slice(*endpoints: dict[str, object]):
     )
 
 
-def test_only_ready_endpoints_are_served_at_the_port_of_that_name():
-    made = service(
-        clusterIP="10.152.183.7",
-        ports=[
-            {"name": "http", "port": 80},
-            {"name": "other", "port": 81},
-            {"name": "dns", "port": 53, "protocol": "UDP"},
-        ],
-    )
+def test_only_ready_endpoints_have_names():
+    made = service(clusterIP="10.152.183.7", ports=[{"name": "http", "port": 80}])
     pieces = [
         endpoint_slice(
             {"addresses": ["10.1.0.3"], "conditions": {"ready": True}, "hostname": "web-0"},
             {"addresses": ["10.1.0.4"], "conditions": {"ready": False}},
         )
     ]
-    assert targets(made, pieces) == (Target(80, (("10.1.0.3", 8080),)), Target(81, ()))
-    assert names(made, pieces) == ServiceNames("10.152.183.7", (("web-0", "10.1.0.3"),))
-    assert names(service(clusterIP="None"), pieces).cluster_ip is None
+    assert names_of(made, pieces) == ServiceNames("10.152.183.7", (("web-0", "10.1.0.3"),))
+    assert names_of(service(clusterIP="None"), pieces).cluster_ip is None
