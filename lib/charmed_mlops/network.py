@@ -33,11 +33,13 @@ class Reach:
             policy could name.
         pods: ports for users' pods, which are in the model's namespace or in a tenant's.
         tenants: ports for pods of the tenants' namespaces.
+        namespaces: labels, with their values, of further namespaces of users, for `pods`.
     """
 
     anyone: tuple[int, ...] = ()
     pods: tuple[int, ...] = ()
     tenants: tuple[int, ...] = ()
+    namespaces: tuple[tuple[str, str], ...] = ()
 
 
 NOBODY = Reach()
@@ -47,12 +49,13 @@ NOBODY = Reach()
 def policy(charm: ops.CharmBase, reach: Reach) -> Manifest:
     """The application's NetworkPolicy; nobody reaches it if there is neither client nor port."""
     names, elsewhere = clients(charm)
-    in_tenants = {"namespaceSelector": {"matchLabels": dict([TENANT_LABEL])}}
+    in_tenants = _labelled(*TENANT_LABEL)
     rules = [_rule(_application(name) for name in names)] if names else []
     if elsewhere:
         rules.append(_rule([_OUTSIDE_TENANTS]))
     if reach.pods:
-        rules.append(_rule([{"podSelector": {}}, in_tenants], reach.pods))
+        further = [_labelled(*label) for label in reach.namespaces]
+        rules.append(_rule([{"podSelector": {}}, in_tenants, *further], reach.pods))
     if reach.tenants:
         rules.append(_rule([in_tenants], reach.tenants))
     if reach.anyone:
@@ -109,6 +112,10 @@ def _is_here(charm: ops.CharmBase, relation: ops.Relation) -> bool:
 
 def _application(name: str) -> dict[str, Any]:
     return {"podSelector": {"matchLabels": {NAME_LABEL: name}}}
+
+
+def _labelled(label: str, value: str) -> dict[str, Any]:
+    return {"namespaceSelector": {"matchLabels": {label: value}}}
 
 
 def _rule(sources: Iterable[dict[str, Any]], ports: Iterable[int] = ()) -> dict[str, Any]:

@@ -102,5 +102,10 @@ def test_users_pods_reach_the_ports_that_are_for_them():
     ]
 
 
+def test_further_namespaces_of_users_are_named_by_their_labels():
+    (rule,) = ingress(reach=Reach(pods=(6789,), namespaces=(("collect", "enabled"),)))
+    assert rule["from"][-1] == {"namespaceSelector": {"matchLabels": {"collect": "enabled"}}}
+
+
 def test_a_port_for_anyone_has_no_condition():
     assert ingress(reach=Reach(anyone=(9443,))) == [{"ports": [{"protocol": "TCP", "port": 9443}]}]

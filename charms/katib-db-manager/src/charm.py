@@ -16,6 +16,8 @@ from charmed_mlops import (
 )
 
 PORT = 6789
+COLLECTED = ("katib.kubeflow.org/metrics-collector-injection", "enabled")
+"""The label of namespaces whose pods Katib gives a metrics collector, which writes to here."""
 
 
 class KatibDBManager(ServiceCharm):
@@ -45,7 +47,7 @@ class KatibDBManager(ServiceCharm):
         )
         self.set_ports(PORT)
         self.address_provider.publish(Address(self.address, PORT, "grpc"))
-        self.cluster.protect(Reach(pods=(PORT,)))
+        self.cluster.protect(Reach(pods=(PORT,), namespaces=(COLLECTED,)))
 
 
 if __name__ == "__main__":
