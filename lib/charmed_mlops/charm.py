@@ -47,6 +47,7 @@ class ServiceCharm(ops.CharmBase):
         self.peers = Peers(self)
         self._logs = LogForwarding(self)
         self._workloads: list[Workload] = []
+        self._others_secrets: list[str] = []
         if container is not None:
             self.workload = self.add_workload(container)
         self._outcome: ops.StatusBase | None = None
@@ -70,6 +71,17 @@ class ServiceCharm(ops.CharmBase):
         workload = Workload(self, container, service, self._logs.targets)
         self._workloads.append(workload)
         return workload
+
+    def reconcile_on(self, event: ops.BoundEvent) -> None:
+        """Run `reconcile` on a library's event, too."""
+        self.framework.observe(event, self._on_event)
+
+    def leave_secrets_of(self, library: str) -> None:
+        """Leave old revisions of secrets to the library whose labels begin so.
+
+        Juju takes a revision that is removed twice as an error: juju/juju issue 19036.
+        """
+        self._others_secrets.append(library)
 
     def reconcile(self) -> None:
         """Bring everything to the desired state.
@@ -258,7 +270,8 @@ class ServiceCharm(ops.CharmBase):
         self.converge()
 
     def _on_secret_remove(self, event: ops.SecretRemoveEvent) -> None:
-        event.remove_revision()
+        if not (event.secret.label or "").startswith(tuple(self._others_secrets)):
+            event.remove_revision()
 
     def _on_action(self, event: ops.ActionEvent) -> None:
         name = event.handle.kind.removesuffix("_action")

@@ -244,7 +244,10 @@ class Charm:
         relations, given = self.required()
         endpoints = [each.endpoint for each in more]
         relations = [each for each in relations if each.endpoint not in endpoints]
-        out = self.run(*relations, *more, secrets=[*given, *secrets], **changes)
+        return self.applied(self.run(*relations, *more, secrets=[*given, *secrets], **changes))
+
+    def applied(self, out: testing.State) -> testing.State:
+        """The state once the broker has applied what the charm asked for, if it asked."""
         for each in self._broker_relations(out):
             if asked := each.local_app_data.get("hash"):
                 answer = {**each.remote_app_data, "hash": asked, "problems": json.dumps([])}

@@ -33,7 +33,7 @@ SCRIPT = "/tmp/authorizer.py"
 class Options(pydantic.BaseModel):
     """The charm's options."""
 
-    hostname: str = pydantic.Field(pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9-]+)*)?$")
+    hostname: str = pydantic.Field(pattern=f"^{tls.HOST}$")
     external_port: int = pydantic.Field(ge=1, le=65535)
     service_type: Literal["ClusterIP", "NodePort", "LoadBalancer"]
     node_port: int = pydantic.Field(ge=0, le=65535)

@@ -1,0 +1,130 @@
+"""A certificate by relation, from a CA that is another application's."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+
+from charmlibs.interfaces import tls_certificates as tls
+from ops import testing
+
+from charmed_mlops.testing import relation
+
+ENDPOINT, CA = "certificates", "self-signed-certificates"
+CONFIG = "/tmp/gateway/Caddyfile"
+NAMES = {"gateway.shop.svc.cluster.local"}
+
+
+def authority() -> tuple[tls.Certificate, tls.PrivateKey]:
+    key = tls.PrivateKey.generate()
+    wanted = tls.CertificateRequestAttributes(common_name="a CA", is_ca=True)
+    validity = datetime.timedelta(days=365)
+    return tls.Certificate.generate_self_signed_ca(wanted, key, validity), key
+
+
+def related(charm, **config) -> testing.State:
+    """The state once the gateway has asked."""
+    asking = relation(ENDPOINT, CA)
+    out = charm.settled(asking, config=config)
+    context = charm.context()
+    return context.run(context.on.relation_changed(out.get_relation(asking.id)), out)
+
+
+def request(out: testing.State) -> tls.CertificateSigningRequest:
+    (found,) = out.get_relations(ENDPOINT)
+    (wanted,) = json.loads(found.local_unit_data["certificate_signing_requests"])
+    return tls.CertificateSigningRequest.from_string(wanted["certificate_signing_request"])
+
+
+def answered(charm, out: testing.State, **data: str) -> testing.State:
+    """The state after the provider has written into its databag."""
+    (found,) = out.get_relations(ENDPOINT)
+    changed = dataclasses.replace(found, remote_app_data=data)
+    others = [each for each in out.relations if each.id != found.id]
+    context = charm.context()
+    state = dataclasses.replace(out, relations=[*others, changed])
+    return charm.applied(context.run(context.on.relation_changed(changed), state))
+
+
+def signed(charm, out: testing.State) -> tuple[testing.State, tls.Certificate, tls.Certificate]:
+    """The state with a certificate, the certificate, and its CA's."""
+    ca, key = authority()
+    wanted = request(out)
+    certificate = wanted.sign(ca=ca, ca_private_key=key, validity=datetime.timedelta(days=90))
+    entry = {
+        "certificate_signing_request": str(wanted),
+        "certificate": str(certificate),
+        "ca": str(ca),
+        "chain": [str(certificate), str(ca)],
+    }
+    return answered(charm, out, certificates=json.dumps([entry])), certificate, ca
+
+
+def test_it_asks_for_the_names_that_people_and_pods_use(charm):
+    out = related(charm, hostname="ml.example.com")
+    assert request(out).sans_dns == NAMES | {"ml.example.com"}
+    assert request(out).common_name == "ml.example.com"
+    assert out.unit_status == testing.WaitingStatus(f"waiting for {CA} to give a certificate")
+
+
+def test_a_name_that_is_none_blocks_and_is_not_asked_for(charm):
+    out = related(charm, hostname="-")
+    assert out.unit_status.name == "blocked"
+    assert request(out).sans_dns == NAMES
+
+
+def test_the_given_certificate_is_shown_and_its_ca_told_to_clients(charm):
+    out, certificate, ca = signed(charm, related(charm))
+    assert out.unit_status == testing.ActiveStatus()
+    text = charm.file(out, CONFIG)
+    (name,) = {word.rpartition("/")[2] for word in text.split() if word.endswith(".crt")}
+    chain = charm.file(out, f"/tmp/gateway/{name}")
+    assert chain.split("-----END CERTIFICATE-----\n")[0].strip() in str(certificate)
+    assert chain.count("BEGIN CERTIFICATE") == 2
+    assert charm.act("get-ca", out)["ca"].strip() == str(ca)
+
+
+def test_a_refusal_is_said_with_its_reason(charm):
+    out = related(charm)
+    refusal = {
+        "csr": str(request(out)),
+        "error": {
+            "code": tls.CertificateRequestErrorCode.DOMAIN_NOT_ALLOWED,
+            "name": "domain_not_allowed",
+            "message": "example.com is not ours",
+            "reason": "policy",
+            "provider": CA,
+            "endpoint": "certificates",
+        },
+    }
+    out = answered(charm, out, request_errors=json.dumps([refusal]))
+    assert out.unit_status == testing.BlockedStatus(
+        f"{CA} refuses a certificate: example.com is not ours"
+    )
+
+
+def test_what_is_malformed_in_the_relation_is_no_certificate(charm):
+    out = related(charm)
+    for data in ("{", '"x"', "[1]", '[{"certificate": "x"}]'):
+        assert answered(charm, out, certificates=data).unit_status.name == "waiting"
+        assert answered(charm, out, request_errors=data).unit_status.name == "waiting"
+
+
+def test_when_the_relation_ends_it_makes_its_own_again(charm):
+    out, _, ca = signed(charm, related(charm))
+    (found,) = out.get_relations(ENDPOINT)
+    context = charm.context()
+    out = context.run(context.on.relation_broken(found), out)
+    left = [each for each in out.relations if each.id != found.id]
+    out = charm.again(out, relations=left)
+    assert out.unit_status == testing.ActiveStatus()
+    assert charm.act("get-ca", out)["ca"].strip() != str(ca)
+
+
+def test_old_revisions_of_the_library_s_secrets_are_left_to_it(charm):
+    out, _, _ = signed(charm, related(charm))
+    keys = next(each for each in out.secrets if "private-key" in (each.label or ""))
+    context = charm.context()
+    context.run(context.on.secret_remove(keys, revision=0), out)
+    assert context.removed_secret_revisions == [0]  # once
