@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from localjuju import builds, machine, paths
+from localjuju.errors import EngineError
 from localjuju.trees import remove_tree
 
 _NEEDED = (1, 25)
@@ -71,6 +72,38 @@ def build(
             cwd=module,
             environment=environment(program),
         )  # fmt: skip
+
+
+def download(module: str, checksum: str, log: str) -> Path:
+    """A module's folder in Go's own cache.
+
+    Args:
+        module: `path@version`.
+        checksum: its `h1:` checksum; another content is refused.
+        log: what an error's text begins with.
+
+    Raises:
+        EngineError: it cannot be downloaded, or is another.
+    """
+    program = go()
+    command = [program, "mod", "download", "-json", module]
+
+    def run() -> tuple[int, str, str]:
+        return builds.output(command, cwd=Path("/"), environment=environment(program))
+
+    code, said, errors = run()
+    if code != 0:  # it may have been cut
+        code, said, errors = run()
+    if code != 0:
+        why = " ".join((said + errors).split())[:300]
+        raise EngineError(f"{log}: cannot download {module}: {why}")
+    answer = json.loads(said)
+    if answer["Sum"] != checksum:
+        raise EngineError(
+            f"{module} has checksum {answer['Sum']}, {checksum} was expected: do not use it "
+            "before you know why"
+        )
+    return Path(answer["Dir"])
 
 
 def environment(program: str) -> dict[str, str]:

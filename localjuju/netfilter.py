@@ -9,7 +9,10 @@ from pathlib import Path
 from localjuju import builds, debian, paths
 from localjuju.progress import Progress
 
-_PACKAGES = ("nftables",)
+_PACKAGES = ("nftables", "iptables", "ipset")
+# Debian's alternatives, which only an installation sets.
+_COMMANDS = ("iptables", "iptables-save", "iptables-restore")
+_IPTABLES = "xtables-nft-multi"
 _PROGRAMS = ("usr/sbin", "sbin", "usr/bin", "bin")
 _LIBRARIES = ("usr/lib", "lib")
 
@@ -32,6 +35,8 @@ def ensure(progress: Progress) -> Path:
         (target / "root").mkdir()
         with progress.step("Programs of the packet filter") as step:
             debian.unpack(_PACKAGES, target / "root", step)
+        for name in _COMMANDS:
+            (target / "root" / "usr" / "sbin" / name).symlink_to(_IPTABLES)
 
     return builds.make_once(folder(), make)
 
@@ -43,5 +48,6 @@ def environment() -> dict[str, str]:
     programs = [str(root / part) for part in _PROGRAMS]
     return {
         "PATH": os.pathsep.join([*programs, os.environ.get("PATH", "")]),
+        "XTABLES_LIBDIR": str(root / "usr" / "lib" / triplet / "xtables"),
         "LD_LIBRARY_PATH": os.pathsep.join(str(root / part / triplet) for part in _LIBRARIES),
     }

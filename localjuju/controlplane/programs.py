@@ -8,7 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
-from localjuju import builds, golang, netfilter, paths
+from localjuju import builds, golang, netfilter, paths, policies
 from localjuju.errors import EngineError
 from localjuju.progress import Progress
 
@@ -31,6 +31,7 @@ def ensure_programs(progress: Progress) -> Path:
         EngineError: a program lacks in that folder, or cannot be built; names what to do.
     """
     netfilter.ensure(progress)
+    policies.ensure(progress)
     given = os.environ.get(_ENVTEST)
     if given:
         return _given(Path(given), progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from functools import singledispatch
@@ -87,7 +86,9 @@ def _make(entry: Entry, partial: Path, final: Path, step: Step) -> None:
 def _(entry: GoEntry, partial: Path, final: Path, step: Step) -> None:
     log = entry.module.rpartition("/")[2]
     step.update("downloading the module")
-    module = _with_links(_download_module(entry, log), entry.links, partial / "module")
+    module = _with_links(
+        golang.download(entry.module, entry.sum, log), entry.links, partial / "module"
+    )
     built = partial / "built"
     for package, path in entry.programs.items():
         step.update(f"building {path}")
@@ -112,30 +113,6 @@ def _with_links(module: Path, links: dict[str, str], copy: Path) -> Path:
         link.parent.chmod(0o755)  # Go makes the folders of its cache read-only
         link.symlink_to(target)
     return copy
-
-
-def _download_module(entry: GoEntry, log: str) -> Path:
-    """The module's folder in Go's own cache."""
-    program = golang.go()
-    command = [program, "mod", "download", "-json", entry.module]
-    environment = golang.environment(program)
-
-    def download() -> tuple[int, str, str]:
-        return builds.output(command, cwd=Path("/"), environment=environment)
-
-    code, said, errors = download()
-    if code != 0:  # it may have been cut
-        code, said, errors = download()
-    if code != 0:
-        why = " ".join((said + errors).split())[:300]
-        raise EngineError(f"{log}: cannot download {entry.module}: {why}")
-    answer = json.loads(said)
-    if answer["Sum"] != entry.sum:
-        raise EngineError(
-            f"{entry.module} has checksum {answer['Sum']}, the catalogue says {entry.sum}: "
-            "do not use it before you know why"
-        )
-    return Path(answer["Dir"])
 
 
 @_make.register

@@ -45,6 +45,7 @@ from localjuju.node.network import BALANCERS, NODE_IP, PODS, Addresses, Network
 from localjuju.node.pod import PodWorker, Services
 from localjuju.node.runtime import ExecResult, Runtime
 from localjuju.node.storage import Provisioner
+from localjuju.policies import Policies
 from localjuju.trees import remove_tree
 
 _PEBBLE, _PAUSE = "/charm/bin/pebble", "/charm/bin/pause"
@@ -90,6 +91,7 @@ class Node:
         self._name = name
         self._network = Network()
         self._proxy = KubeProxy(programs, state, kubeconfig, name)
+        self._policies = Policies(state, kubeconfig, name)
         self._workers: dict[str, PodWorker] = {}
         self._names: dict[tuple[str, str], dns.ServiceNames] = {}
         self._name_server = dns.NameServer(
@@ -121,6 +123,7 @@ class Node:
         await self._name_server.start(NODE_IP)
         await self._register()
         await self._serve_names()
+        self._policies.start()
         await self._proxy.start()
         self._pod_services = Services(
             folder=pods,
@@ -158,6 +161,7 @@ class Node:
         await asyncio.gather(*workers, return_exceptions=True)
         await self._kubelet.stop()
         await self._name_server.stop()
+        await self._policies.stop()
         await self._proxy.stop()
         await self._api.close()
         self._runtime.stop()

@@ -77,10 +77,14 @@ class Cluster:
         """A pod, labelled `app: NAME`, that answers on 8080 (TCP, UDP) and 8081; its address."""
         await until(lambda: self._make(name, namespace))
         await self.api.wait(Pod, name, for_conditions=["Ready"], namespace=namespace)
-        pod = await self.api.get(Pod, name, namespace=namespace)
+        pod = await self.pod(name, namespace)
         assert pod.status is not None
         assert pod.status.podIP is not None
         return pod.status.podIP
+
+    async def pod(self, name: str, namespace: str = "default") -> Any:
+        """The pod as the API server knows it now."""
+        return await self.api.get(Pod, name, namespace=namespace)
 
     async def _make(self, name: str, namespace: str) -> Any:
         container = {

@@ -2,48 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from localjuju.controlplane import ensure_programs
-from localjuju.progress import Progress
-
-_INSIDE = Path(__file__).with_name("cluster_inside.py")
-_FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
-
-
-def _host() -> list[str]:
-    """Interfaces, routes and the setting that the node changes in its own network."""
-    links = sorted(path.name for path in Path("/sys/class/net").iterdir())
-    return [*links, Path("/proc/net/route").read_text(), _FORWARDING.read_text()]
-
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the functions of `services_inside` saw."""
-    if os.geteuid() != 0:
-        pytest.skip("the node runs as root only so far")
-    state = tmp_path_factory.mktemp("state")
-    before = _host()
-    done = subprocess.run(
-        [sys.executable, _INSIDE, ensure_programs(Progress()), state, "services_inside"],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert _host() == before, "the host's own network was changed"
-    return json.loads(done.stdout)
-
-
-@pytest.fixture(scope="module")
-def answers(seen: dict[str, Any]) -> dict[str, str]:
+def answers(in_a_cluster: Callable[[str], dict[str, Any]]) -> dict[str, str]:
     """What the askers were answered, addresses replaced by whose they are."""
-    found = seen["services"]
+    found = in_a_cluster("services_inside")["services"]
     assert isinstance(found, dict), found
     owners = {address: owner for owner, address in found.pop("addresses").items()}
     replaced = {}
