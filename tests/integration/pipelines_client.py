@@ -117,7 +117,12 @@ def recurring(client, given, seconds):
         runs = client.list_runs(namespace=given["namespace"]).runs or []
         started = [each.run_id for each in runs if each.recurring_run_id == made]
     client.disable_recurring_run(made)
-    return {"started": len(started) > 0, "status": client.get_recurring_run(made).status}
+    # a report of the schedule as it was may still be under way, and be written last
+    deadline, status = time.monotonic() + 60, ""
+    while status != "DISABLED" and time.monotonic() < deadline:
+        status = client.get_recurring_run(made).status
+        time.sleep(1)
+    return {"started": len(started) > 0, "status": status}
 
 
 def main():

@@ -25,6 +25,8 @@ from charmed_mlops.interfaces.gateway_route import Entrance, GatewayRouteProvide
 
 VERSION = "2.11.7"
 HTTPS, HTTP, METRICS, AUTHORIZER = 8443, 8080, 2020, 9001
+LEAVING, GRACE = 5, 30
+"""Seconds that a stopping Caddy takes new requests, and that it gives those under way."""
 FOLDER = "/tmp/gateway"
 CONFIG = f"{FOLDER}/Caddyfile"
 SCRIPT = "/tmp/authorizer.py"
@@ -83,6 +85,8 @@ class Gateway(ServiceCharm):
             http=HTTP,
             metrics=METRICS,
             external=options.external_port,
+            leaving=LEAVING,
+            grace=GRACE,
         )
         self._push(certificate, config)
         self.workload.run(
@@ -91,6 +95,7 @@ class Gateway(ServiceCharm):
             check=Http(METRICS, "/healthz"),
             alive=Http(METRICS, "/healthz"),
             version=VERSION,
+            kill_delay=LEAVING + GRACE + 5,
         )
         self.set_ports(HTTP, HTTPS, METRICS)
         self.metrics.publish()

@@ -12,13 +12,12 @@ import http.server
 import importlib.util
 import json
 import shutil
-import socket
 import ssl
 import subprocess
 import sysconfig
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ import pytest
 from ops import testing
 
 from charmed_mlops.testing import Charm, relation
+from charms.gateway.tests.unit.small_servers import http_server, ports, reply
 from charms.kubernetes_double import Api, served
 
 NB = "notebooks.kubeflow.org"
@@ -81,39 +81,6 @@ class Reviews(Api):
         kind = f"{asked['resource']}.{asked['group']}"
         key = (spec["user"], asked["namespace"], kind, asked["verb"])
         return 201, {"status": {"allowed": key in self.rights}}
-
-
-@contextlib.contextmanager
-def http_server(answer: Callable[[Any], None], host: str = "127.0.0.1") -> Iterator[int]:
-    """A server whose every request is answered by `answer(handler)`."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _do(self) -> None:
-            answer(self)
-
-        do_GET = do_POST = do_PUT = do_HEAD = _do  # noqa: N815
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Says nothing."""
-
-    found = http.server.ThreadingHTTPServer((host, 0), Handler)
-    found.daemon_threads = True
-    thread = threading.Thread(target=found.serve_forever, args=(0.02,))
-    thread.start()
-    yield found.server_port
-    found.shutdown()
-    thread.join()
-    found.server_close()
-
-
-def reply(handler: Any, status: int, headers: dict[str, str], body: bytes = b"") -> None:
-    handler.send_response(status)
-    for name, value in {**headers, "content-length": str(len(body))}.items():
-        handler.send_header(name, value)
-    handler.end_headers()
-    handler.wfile.write(body)
 
 
 def session(handler: Any) -> None:
@@ -180,17 +147,6 @@ def caddy() -> str | None:
     return str(wheel) if wheel.exists() else shutil.which("caddy")
 
 
-def ports(count: int) -> list[int]:
-    """Free ports."""
-    held = [socket.socket() for _ in range(count)]
-    for each in held:
-        each.bind(("127.0.0.1", 0))
-    found = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return found
-
-
 @pytest.fixture
 def door(charm: Charm, tmp_path: Path) -> Iterator[Door]:
     """Everything, running."""
@@ -235,7 +191,7 @@ def door(charm: Charm, tmp_path: Path) -> Iterator[Door]:
             stdout=log, stderr=log,
         )  # fmt: skip
         stack.callback(process.wait)
-        stack.callback(process.terminate)
+        stack.callback(process.kill)  # asked to stop, it goes on for some seconds
         wait(metrics, process, tmp_path / "caddy.log")
         ca = (folder / "ca.pem").read_text()
         yield Door(https, config, folder, reviews, process, seen, ca)

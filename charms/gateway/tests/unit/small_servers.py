@@ -1,0 +1,56 @@
+"""Small HTTP servers, which play what is around the gateway."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def http_server(
+    answer: Callable[[Any], None], host: str = "127.0.0.1", port: int = 0
+) -> Iterator[int]:
+    """A server whose every request is answered by `answer(handler)`."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _do(self) -> None:
+            answer(self)
+
+        do_GET = do_POST = do_PUT = do_HEAD = _do  # noqa: N815
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Says nothing."""
+
+    found = http.server.ThreadingHTTPServer((host, port), Handler)
+    found.daemon_threads = True
+    thread = threading.Thread(target=found.serve_forever, args=(0.02,))
+    thread.start()
+    yield found.server_port
+    found.shutdown()
+    thread.join()
+    found.server_close()
+
+
+def reply(handler: Any, status: int, headers: dict[str, str], body: bytes = b"") -> None:
+    handler.send_response(status)
+    for name, value in {**headers, "content-length": str(len(body))}.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def ports(count: int) -> list[int]:
+    """Free ports."""
+    held = [socket.socket() for _ in range(count)]
+    for each in held:
+        each.bind(("127.0.0.1", 0))
+    found = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return found
