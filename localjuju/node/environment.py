@@ -11,7 +11,7 @@ from localjuju.node.values import field_value, resource_value
 Lookup = Callable[[str, str], Awaitable[Mapping[str, str] | None]]
 """`lookup("ConfigMap" or "Secret", name)`: the data as text, None where there is no object."""
 
-_REFERENCE = re.compile(r"\$(\$|\(([-._a-zA-Z0-9]+)\))")
+_REFERENCE = re.compile(r"\$(\$|\(([^)]*)\))")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -20,7 +20,7 @@ class ConfigError(Exception):
 
 
 def expand(text: str, known: Mapping[str, str]) -> str:
-    """Replaces $(NAME) by the variable's value, $$ by $; an unknown name stays as it is.
+    """Replaces $(NAME) by the variable's value, $$ by $; what is no name stays as it is.
 
     Source: the Kubernetes documentation, "Define Dependent Environment Variables".
     """

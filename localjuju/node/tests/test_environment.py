@@ -46,7 +46,15 @@ async def built(*variables: dict[str, object], **container: object) -> dict[str,
 
 @pytest.mark.parametrize(
     ("text", "result"),
-    [("$(A)/x", "1/x"), ("$$(A)", "$(A)"), ("$(B)", "$(B)"), ("$A", "$A"), ("$$", "$")],
+    [
+        ("$(A)/x", "1/x"),
+        ("$$(A)", "$(A)"),
+        ("$(B)", "$(B)"),
+        ("$A", "$A"),
+        ("$$", "$"),
+        ("$(head $$.pid) $$$$", "$(head $$.pid) $$"),  # a command of a shell is left alone
+        ("$(A", "$(A"),
+    ],
 )
 def test_references_are_expanded_as_kubernetes_does(text: str, result: str):
     assert expand(text, {"A": "1"}) == result
