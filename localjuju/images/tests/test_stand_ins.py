@@ -6,6 +6,7 @@ import base64
 import datetime
 import importlib
 import json
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -601,3 +602,38 @@ def test_an_object_is_changed_only_as_it_was_read(monkeypatch: pytest.MonkeyPatc
     present["metadata"]["ownerReferences"] = []
     with pytest.raises(load(monkeypatch, "stand_in").ApiError, match="somebody else's"):
         viewers.Objects(Api()).put(made)
+
+
+# Early stopping ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def medianstop(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Katib's early stopping; gRPC is in its image only."""
+    monkeypatch.setitem(sys.modules, "grpc", ModuleType("grpc"))
+    return load(monkeypatch, "katib_medianstop")
+
+
+def test_a_trial_is_measured_by_the_median_of_what_others_had_at_that_step(
+    medianstop: ModuleType,
+):
+    histories = ([0.1, 0.3, 0.9], [0.5, 0.5], [0.9, 0.9, 0.1])
+    averages = [medianstop.average(each, 2) for each in histories]
+    assert averages == pytest.approx([0.2, 0.5, 0.9])
+    assert medianstop.threshold(averages, 3) == pytest.approx(0.5)
+    assert medianstop.threshold(averages, 4) is None
+    assert medianstop.average([], 2) is None
+
+
+def test_the_numbers_of_the_median_rule_are_checked(medianstop: ModuleType):
+    assert medianstop.settings([("start_step", "2")]) == {
+        "min_trials_required": 3,
+        "start_step": 2,
+    }
+    for name, value, reason in (
+        ("start_step", "0", "start_step is a whole number from 1, not '0'"),
+        ("min_trials_required", "two", "min_trials_required is a whole number"),
+        ("patience", "3", "medianstop has no setting patience"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            medianstop.settings([(name, value)])
