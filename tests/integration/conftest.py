@@ -8,7 +8,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
+import jubilant
 import pytest
+from browsers import NewClient, browsers, login
+from bundles import deploy_part
+from models import lasting_model
+from people import Account, Accounts, add_accounts, profile
 from reach import ClusterReach, EngineReach, Reach
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +34,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out the engine's own tests on a real Juju."""
+    """Leaves out the engine's own tests on a real Juju; those of the shared model come last.
+
+    So the others do not have it beside their own, and those that kill the engine do not touch it.
+    """
+    items.sort(key=lambda item: "shared_model" in getattr(item, "fixturenames", ()))
     if config.getoption("--juju"):
         skip = pytest.mark.skip(reason="needs the local engine")
         for item in items:
@@ -74,3 +84,71 @@ def reach(request: pytest.FixtureRequest) -> Iterator[Reach]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def shared_model(
+    request: pytest.FixtureRequest, _model_prefix: str, reach: Reach
+) -> Iterator[jubilant.Juju]:
+    """One model for every file that takes `stack` from here; its name is not `kubeflow`."""
+    with lasting_model(request.config, _model_prefix, "stack") as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def stack(
+    shared_model: jubilant.Juju, charms: Path, tmp_path_factory: pytest.TempPathFactory
+) -> jubilant.Juju:
+    """The core with the door, notebooks and workspaces, deployed once and settled.
+
+    Who changes it changes it back.
+    """
+    folder = tmp_path_factory.mktemp("bundle")
+    overlays = ("door", "notebooks", "workspaces")
+    return deploy_part(shared_model, charms, folder, overlays, lambda _: True)
+
+
+@pytest.fixture(scope="session")
+def new_client(stack: jubilant.Juju, reach: Reach) -> Iterator[NewClient]:
+    """Makes browsers without a screen, which trust only the gateway's CA."""
+    with browsers(stack, reach) as make:
+        yield make
+
+
+@pytest.fixture(scope="session")
+def accounts(stack: jubilant.Juju) -> Accounts:
+    """Ann's and Bob's."""
+    return add_accounts(stack)
+
+
+def _logged_in(new_client: NewClient, account: Account) -> httpx2.Client:
+    client = new_client()
+    answer = login(client, account.email, account.password, "/mlflow/")
+    assert answer.status_code == 200, answer.text
+    return client
+
+
+@pytest.fixture(scope="session")
+def ann(new_client: NewClient, accounts: Accounts) -> httpx2.Client:
+    """A browser in which Ann is logged in."""
+    return _logged_in(new_client, accounts.ann)
+
+
+@pytest.fixture(scope="session")
+def bob(new_client: NewClient, accounts: Accounts) -> httpx2.Client:
+    """A browser in which Bob is logged in."""
+    return _logged_in(new_client, accounts.bob)
+
+
+@pytest.fixture(scope="module")
+def team(stack: jubilant.Juju, reach: Reach, accounts: Accounts) -> Iterator[str]:
+    """Ann's namespace, one for each file."""
+    with profile(stack, reach, accounts.ann.email) as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def other(stack: jubilant.Juju, reach: Reach, accounts: Accounts) -> Iterator[str]:
+    """Bob's namespace, one for each file."""
+    with profile(stack, reach, accounts.bob.email) as name:
+        yield name

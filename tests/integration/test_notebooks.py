@@ -1,28 +1,21 @@
-"""From a profile to a notebook that answers: namespace, PodDefaults, JupyterLab, stop, start.
-
-The tests of this file run in order on one model.
-"""
+"""From a profile to a notebook that answers: namespace, PodDefaults, JupyterLab, stop, start."""
 
 from __future__ import annotations
 
 import json
-import secrets
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jubilant
 import pytest
 import yaml
-from bundles import deploy_part
+from people import Accounts
 from reach import Reach
 
 ROOT = Path(__file__).parents[2]
-WANTED = ("resource-broker", "profiles", "admission-webhook", "notebook-controller")
-OWNER = "ann@example.com"
 ANSWER_SECONDS = 300.0
 # An image that is there already: of the charms.
 POD = {
@@ -35,26 +28,6 @@ POD = {
         }
     ]
 }
-
-
-@pytest.fixture(scope="module")
-def stack(juju: jubilant.Juju, charms: Path, tmp_path_factory: pytest.TempPathFactory):
-    """Four of the bundle's applications with the options of the overlays, deployed and settled."""
-    folder = tmp_path_factory.mktemp("bundle")
-    return deploy_part(juju, charms, folder, ("door", "notebooks"), WANTED.__contains__)
-
-
-@pytest.fixture(scope="module")
-def team(stack: jubilant.Juju, reach: Reach) -> Iterator[str]:
-    """The namespace of a profile."""
-    name = f"team-{secrets.token_hex(3)}"
-    stack.run("profiles/0", "create-profile", {"name": name, "owner": OWNER})
-    reach.kubectl("wait", f"namespace/{name}", "--for=create", "--timeout=300s")
-    for each in ("serviceaccount/default-editor", "rolebinding/namespaceAdmin"):
-        reach.kubectl("-n", name, "wait", each, "--for=create", "--timeout=300s")
-    yield name
-    stack.run("profiles/0", "delete-profile", {"name": name, "confirm": True})
-    reach.kubectl("wait", f"namespace/{name}", "--for=delete", "--timeout=300s")
 
 
 def get(reach: Reach, team: str, what: str) -> dict[str, Any]:
@@ -73,29 +46,30 @@ def make(reach: Reach, team: str, version: str, kind: str, name: str, spec: Any,
     reach.kubectl("-n", team, "apply", "-f", "-", stdin=json.dumps(made))
 
 
-def test_a_profile_becomes_a_namespace_of_its_owner(team: str, reach: Reach):
+def test_a_profile_becomes_a_namespace_of_its_owner(team: str, accounts: Accounts, reach: Reach):
     namespace = json.loads(reach.kubectl("get", "namespace", team, "-o", "json"))
     labels = namespace["metadata"]["labels"]
     assert labels["app.kubernetes.io/part-of"] == "kubeflow-profile"
     assert labels["pod-security.kubernetes.io/enforce"] == "baseline"
-    assert namespace["metadata"]["annotations"]["owner"] == OWNER
+    assert namespace["metadata"]["annotations"]["owner"] == accounts.ann.email
     binding = get(reach, team, "rolebinding/namespaceAdmin")
     assert binding["roleRef"]["name"] == "kubeflow-admin"
-    assert [each["name"] for each in binding["subjects"]] == [OWNER]
+    assert [each["name"] for each in binding["subjects"]] == [accounts.ann.email]
 
 
 @pytest.mark.parametrize(
     ("user", "verb", "what", "answer"),
     [
-        (OWNER, "update", "notebooks.kubeflow.org", "yes"),
-        (OWNER, "create", "poddefaults.kubeflow.org", "yes"),
-        ("bob@example.com", "get", "notebooks.kubeflow.org", "no"),
+        ("ann", "update", "notebooks.kubeflow.org", "yes"),
+        ("ann", "create", "poddefaults.kubeflow.org", "yes"),
+        ("bob", "get", "notebooks.kubeflow.org", "no"),
     ],
 )
 def test_the_owner_may_use_notebooks_and_nobody_else(
-    team: str, reach: Reach, user: str, verb: str, what: str, answer: str
+    team: str, accounts: Accounts, reach: Reach, user: str, verb: str, what: str, answer: str
 ):
-    asked = ("auth", "can-i", verb, what, "-n", team, f"--as={user}")
+    email = getattr(accounts, user).email
+    asked = ("auth", "can-i", verb, what, "-n", team, f"--as={email}")
     said = reach.kubectl(*asked) if answer == "yes" else _refused(reach, *asked)
     assert said.strip().endswith(answer)
 

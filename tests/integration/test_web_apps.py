@@ -1,83 +1,17 @@
 """From the login to a notebook, a TensorBoard and a volume's files, as the web apps' pages do it.
 
-All of it goes through the gateway. The tests of this file run in order on one model.
+All of it goes through the gateway.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
-import jubilant
 import pytest
-from browsers import NewClient, browsers, login, settle
-from bundles import deploy_part
 from pages import NOTEBOOK, get, notebook_state, send, spawn, wait_for
+from people import Accounts
 from reach import Reach
-
-WANTED = {
-    "resource-broker", "profiles", "dex", "oauth2-proxy", "gateway", "dashboard",
-    "admission-webhook", "notebook-controller", "jupyter-ui", "volumes-ui",
-    "pvcviewer-controller", "tensorboard-controller", "tensorboards-ui",
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def stack(juju: jubilant.Juju, charms: Path, tmp_path_factory: pytest.TempPathFactory):
-    """The door and the notebooks, deployed and settled."""
-    folder = tmp_path_factory.mktemp("bundle")
-    return deploy_part(juju, charms, folder, ("door", "notebooks"), WANTED.__contains__)
-
-
-@pytest.fixture(scope="module")
-def new_client(stack: jubilant.Juju, reach: Reach) -> Iterator[NewClient]:
-    """Makes browsers."""
-    with browsers(stack, reach) as make:
-        yield make
-
-
-@pytest.fixture(scope="module")
-def passwords(stack: jubilant.Juju) -> dict[str, str]:
-    """Ann's and Bob's."""
-    names = ("ann@example.com", "bob@example.com")
-    tasks = {name: stack.run("dex/0", "add-user", {"email": name}) for name in names}
-    settle(stack)
-    return {name: task.results["password"] for name, task in tasks.items()}
-
-
-def logged_in(new_client: NewClient, passwords: dict[str, str], name: str) -> httpx2.Client:
-    client = new_client()
-    answer = login(client, name, passwords[name], "/")
-    assert answer.status_code == 200, answer.text
-    return client
-
-
-@pytest.fixture(scope="module")
-def ann(new_client: NewClient, passwords: dict[str, str]) -> httpx2.Client:
-    """A browser in which Ann is logged in."""
-    return logged_in(new_client, passwords, "ann@example.com")
-
-
-@pytest.fixture(scope="module")
-def bob(new_client: NewClient, passwords: dict[str, str]) -> httpx2.Client:
-    """A browser in which Bob is logged in."""
-    return logged_in(new_client, passwords, "bob@example.com")
-
-
-@pytest.fixture(scope="module")
-def team(stack: jubilant.Juju, reach: Reach) -> Iterator[str]:
-    """Ann's namespace."""
-    name = f"ann-{secrets.token_hex(3)}"
-    stack.run("profiles/0", "create-profile", {"name": name, "owner": "ann@example.com"})
-    reach.kubectl("wait", f"namespace/{name}", "--for=create", "--timeout=300s")
-    for each in ("serviceaccount/default-editor", "rolebinding/namespaceAdmin"):
-        reach.kubectl("-n", name, "wait", each, "--for=create", "--timeout=300s")
-    yield name
-    stack.run("profiles/0", "delete-profile", {"name": name, "confirm": True})
-    reach.kubectl("wait", f"namespace/{name}", "--for=delete", "--timeout=300s")
 
 
 def wait_until_it_says(client: httpx2.Client, team: str, name: str, text: str) -> dict[str, str]:
@@ -200,13 +134,14 @@ def test_a_tensorboard_reads_a_volume(ann: httpx2.Client, team: str, lab: str):
     ],
 )
 def test_another_user_is_refused(
-    bob: httpx2.Client, team: str, lab: str, method: str, path: str, body: Any
+    bob: httpx2.Client, accounts: Accounts, team: str, lab: str, method: str, path: str, body: Any
 ):
     place = path.format(team=team)
-    forged = {"kubeflow-userid": "ann@example.com"}
+    forged = {"kubeflow-userid": accounts.ann.email}
     if "/api/namespaces/" in place:
         answer = send(bob, method, place, body)
-        assert answer.json()["log"].startswith("User 'bob@example.com' is not authorized to ")
+        refusal = f"User '{accounts.bob.email}' is not authorized to "
+        assert answer.json()["log"].startswith(refusal)
         assert answer.status_code == 403
     else:
         assert bob.get(place).status_code == 403

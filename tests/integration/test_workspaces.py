@@ -1,31 +1,20 @@
 """MLflow by tenants: a cell of a notebook logs a metric, and only who may see it does.
 
-MLflow with Kubeflow's plugins, JupyterLab, Caddy and oauth2-proxy are the real programs. The tests
-of this file run in order on one model.
+MLflow with Kubeflow's plugins, JupyterLab, Caddy and oauth2-proxy are the real programs.
 """
 
 from __future__ import annotations
 
-import secrets
 import ssl
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import jubilant
 import pytest
-from browsers import NewClient, browsers, login, settle
-from bundles import deploy_part
 from kernels import run_cell
 from pages import get, notebook_state, spawn, wait_for
-from reach import Reach
+from people import Accounts
 
-WANTED = {
-    "resource-broker", "mariadb", "object-store", "mlflow", "profiles", "dex", "oauth2-proxy",
-    "gateway", "dashboard", "admission-webhook", "notebook-controller", "jupyter-ui",
-}  # fmt: skip
-ANN, BOB = "ann@example.com", "bob@example.com"
 API = "/mlflow/api/2.0/mlflow"
 CELL = """
 import mlflow
@@ -37,57 +26,6 @@ print(run.info.run_id)
 """
 
 
-@pytest.fixture(scope="module")
-def stack(juju: jubilant.Juju, charms: Path, tmp_path_factory: pytest.TempPathFactory):
-    """MLflow with workspaces behind the door, and notebooks."""
-    folder = tmp_path_factory.mktemp("bundle")
-    overlays = ("door", "notebooks", "workspaces")
-    return deploy_part(juju, charms, folder, overlays, WANTED.__contains__)
-
-
-@pytest.fixture(scope="module")
-def new_client(stack: jubilant.Juju, reach: Reach) -> Iterator[NewClient]:
-    """Makes browsers."""
-    with browsers(stack, reach) as make:
-        yield make
-
-
-@pytest.fixture(scope="module")
-def people(stack: jubilant.Juju, new_client: NewClient) -> dict[str, httpx2.Client]:
-    """Browsers in which Ann and Bob are logged in."""
-    tasks = {name: stack.run("dex/0", "add-user", {"email": name}) for name in (ANN, BOB)}
-    settle(stack)
-    found = {}
-    for name, task in tasks.items():
-        found[name] = new_client()
-        assert login(found[name], name, task.results["password"], "/").status_code == 200
-    return found
-
-
-def profile(stack: jubilant.Juju, reach: Reach, owner: str) -> Iterator[str]:
-    """A namespace of somebody's, with what a notebook needs."""
-    name = f"{owner.partition('@')[0]}-{secrets.token_hex(3)}"
-    stack.run("profiles/0", "create-profile", {"name": name, "owner": owner})
-    reach.kubectl("wait", f"namespace/{name}", "--for=create", "--timeout=300s")
-    for each in ("rolebinding/default-editor", "rolebinding/namespaceAdmin", "poddefault/mlflow"):
-        reach.kubectl("-n", name, "wait", each, "--for=create", "--timeout=300s")
-    yield name
-    stack.run("profiles/0", "delete-profile", {"name": name, "confirm": True})
-    reach.kubectl("wait", f"namespace/{name}", "--for=delete", "--timeout=300s")
-
-
-@pytest.fixture(scope="module")
-def team(stack: jubilant.Juju, reach: Reach) -> Iterator[str]:
-    """Ann's namespace."""
-    yield from profile(stack, reach, ANN)
-
-
-@pytest.fixture(scope="module")
-def other(stack: jubilant.Juju, reach: Reach) -> Iterator[str]:
-    """Bob's namespace."""
-    yield from profile(stack, reach, BOB)
-
-
 def asked(client: httpx2.Client, workspace: str, path: str, body: Any = None) -> httpx2.Response:
     """What MLflow's API answers in a workspace."""
     headers = {"X-MLFLOW-WORKSPACE": workspace, "Accept": "application/json"}
@@ -97,9 +35,8 @@ def asked(client: httpx2.Client, workspace: str, path: str, body: Any = None) ->
 
 
 @pytest.fixture(scope="module")
-def run(stack: jubilant.Juju, people: dict[str, httpx2.Client], team: str) -> str:
+def run(stack: jubilant.Juju, ann: httpx2.Client, team: str) -> str:
     """The run that the first cell of Ann's new notebook logs."""
-    ann = people[ANN]
     answer = spawn(ann, team, "lab", configurations=["mlflow"])
     assert answer.status_code == 200, answer.text
     wait_for(lambda: notebook_state(ann, team, "lab")["phase"] == "ready")
@@ -110,31 +47,29 @@ def run(stack: jubilant.Juju, people: dict[str, httpx2.Client], team: str) -> st
 
 
 def test_the_first_cell_of_a_notebook_logs_to_the_tenant_s_workspace(
-    people: dict[str, httpx2.Client], team: str, run: str
+    ann: httpx2.Client, team: str, run: str
 ):
-    found = asked(people[ANN], team, f"runs/get?run_id={run}").json()["run"]
+    found = asked(ann, team, f"runs/get?run_id={run}").json()["run"]
     (metric,) = found["data"]["metrics"]
     assert (metric["key"], metric["value"]) == ("accuracy", 0.75)
-    artifacts = asked(people[ANN], team, f"artifacts/list?run_id={run}").json()["files"]
+    artifacts = asked(ann, team, f"artifacts/list?run_id={run}").json()["files"]
     assert [each["path"] for each in artifacts] == ["note.txt"]
 
 
-def test_the_run_s_owner_is_the_pod_s_service_account(
-    people: dict[str, httpx2.Client], team: str, run: str
-):
-    info = asked(people[ANN], team, f"runs/get?run_id={run}").json()["run"]["info"]
+def test_the_run_s_owner_is_the_pod_s_service_account(ann: httpx2.Client, team: str, run: str):
+    info = asked(ann, team, f"runs/get?run_id={run}").json()["run"]["info"]
     assert info["user_id"] == f"system:serviceaccount:{team}:default-editor"
 
 
 def test_everybody_s_list_of_workspaces_has_her_own_only(
-    people: dict[str, httpx2.Client], team: str, other: str, run: str
+    ann: httpx2.Client, bob: httpx2.Client, team: str, other: str, run: str
 ):
     def names(client: httpx2.Client) -> set[str]:
         found = get(client, "/mlflow/api/3.0/mlflow/workspaces")["workspaces"]
         return {each["name"] for each in found}
 
-    assert names(people[ANN]) == {team}
-    assert names(people[BOB]) == {other}
+    assert names(ann) == {team}
+    assert names(bob) == {other}
 
 
 CALLS: list[tuple[str, Any]] = [
@@ -155,11 +90,11 @@ OF_HER_RUN = [(path, body) for path, body in CALLS if "{run}" in f"{path}{body}"
     [(False, *call) for call in CALLS] + [(True, *call) for call in OF_HER_RUN],
 )
 def test_another_tenant_reaches_no_run_by_any_workspace(
-    people: dict[str, httpx2.Client], team: str, other: str, run: str, own: bool, path: str,
+    bob: httpx2.Client, team: str, other: str, run: str, own: bool, path: str,
     body: Any,
 ):  # fmt: skip
     filled = {k: run if v == "{run}" else v for k, v in body.items()} if body else None
-    answer = asked(people[BOB], other if own else team, path.format(run=run), filled)
+    answer = asked(bob, other if own else team, path.format(run=run), filled)
     assert answer.status_code in (403, 404), answer.text
 
 
@@ -168,10 +103,10 @@ def test_another_tenant_reaches_no_run_by_any_workspace(
     [("experiments/search?max_results=5", False, "experiments"), ("runs/search", True, "runs")],
 )
 def test_another_tenant_s_lists_have_nothing_of_hers(
-    people: dict[str, httpx2.Client], team: str, other: str, run: str, path: str,
+    ann: httpx2.Client, bob: httpx2.Client, team: str, other: str, run: str, path: str,
     by_experiment: bool, key: str,
 ):  # fmt: skip
-    info = asked(people[ANN], team, f"runs/get?run_id={run}").json()["run"]["info"]
+    info = asked(ann, team, f"runs/get?run_id={run}").json()["run"]["info"]
     experiment = info["experiment_id"]
     filled = {"experiment_ids": [experiment]} if by_experiment else None
 
@@ -182,28 +117,28 @@ def test_another_tenant_s_lists_have_nothing_of_hers(
         found = answer.json().get(key, [])
         return [each.get("info", each)["experiment_id"] for each in found]
 
-    assert experiment in experiments(asked(people[ANN], team, path, filled))
-    assert experiments(asked(people[BOB], team, path, filled)) == []
-    assert experiment not in experiments(asked(people[BOB], other, path, filled))
+    assert experiment in experiments(asked(ann, team, path, filled))
+    assert experiments(asked(bob, team, path, filled)) == []
+    assert experiment not in experiments(asked(bob, other, path, filled))
 
 
-def test_a_forged_name_is_no_way_in(people: dict[str, httpx2.Client], team: str, run: str):
+def test_a_forged_name_is_no_way_in(bob: httpx2.Client, accounts: Accounts, team: str, run: str):
+    name = accounts.ann.email
     headers = {
-        "X-MLFLOW-WORKSPACE": team, "Kubeflow-Userid": ANN, "kubeflow_userid": ANN,
-        "X-Remote-User": ANN, "Accept": "application/json",
+        "X-MLFLOW-WORKSPACE": team, "Kubeflow-Userid": name, "kubeflow_userid": name,
+        "X-Remote-User": name, "Accept": "application/json",
     }  # fmt: skip
-    answer = people[BOB].get(f"{API}/runs/get?run_id={run}", headers=headers)
+    answer = bob.get(f"{API}/runs/get?run_id={run}", headers=headers)
     assert answer.status_code == 403, answer.text
 
 
 def test_a_contributor_who_may_view_reads_and_does_not_write(
-    stack: jubilant.Juju, people: dict[str, httpx2.Client], team: str, run: str
+    stack: jubilant.Juju, bob: httpx2.Client, accounts: Accounts, team: str, run: str
 ):
-    contributor = {"profile": team, "user": BOB, "role": "view"}
+    contributor = {"profile": team, "user": accounts.bob.email, "role": "view"}
     stack.run("profiles/0", "add-contributor", contributor)
-    bob = people[BOB]
     wait_for(lambda: asked(bob, team, f"runs/get?run_id={run}").status_code == 200)
     denied = asked(bob, team, "experiments/create", {"name": "mine"})
     assert denied.status_code == 403, denied.text
-    stack.run("profiles/0", "remove-contributor", {"profile": team, "user": BOB})
+    stack.run("profiles/0", "remove-contributor", {"profile": team, "user": accounts.bob.email})
     wait_for(lambda: asked(bob, team, f"runs/get?run_id={run}").status_code == 403)

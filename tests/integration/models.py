@@ -1,0 +1,35 @@
+"""A model that lasts for all files; pytest-jubilant's own fixture makes one for each file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jubilant
+import pytest
+from pytest_jubilant._main import _JujuFactory
+
+
+@contextmanager
+def lasting_model(config: pytest.Config, prefix: str, suffix: str) -> Iterator[jubilant.Juju]:
+    """A model PREFIX-SUFFIX that is made and torn down as pytest-jubilant's options say.
+
+    The factory is what its fixtures use; the plugin has them for one module only.
+    """
+    option = config.getoption
+    factory = _JujuFactory(
+        model_prefix=prefix,
+        allow_existing_model=bool(option("--juju-model")),
+        log_path=option("--juju-dump-logs"),
+        add_model=not option("--no-juju-setup"),
+        controller=option("--juju-controller"),
+        cloud=option("--juju-cloud"),
+    )
+    juju = factory.get_juju(suffix)
+    if option("--juju-switch"):
+        assert juju.model is not None
+        juju.cli("switch", juju.model, include_model=False)
+    yield juju
+    factory._dump_all_logs()
+    if not option("--no-juju-teardown"):
+        factory._teardown(force=True)
