@@ -28,7 +28,9 @@ def usage() -> str:
     """The text of `./mlops help`."""
     lines = ["usage: ./mlops COMMAND [OPTIONS]", ""]
     lines += [f"  {name:<8} {text}" for name, text in COMMANDS.items()]
-    return "\n".join([*lines, "", "./mlops COMMAND --help tells a command's options."])
+    return "\n".join(
+        [*lines, "", "./mlops COMMAND --help tells a command's options; version, the version."]
+    )
 
 
 def main(arguments: list[str]) -> int:
@@ -64,6 +66,8 @@ def _run(arguments: list[str]) -> int:
         print(usage(), flush=True)
         return 0
     name = arguments[0]
+    if name in ("version", "--version"):
+        return _version()
     if name not in COMMANDS:
         print(f"ERROR no command {name}: ./mlops help lists them", file=sys.stderr)
         return 2
@@ -71,6 +75,15 @@ def _run(arguments: list[str]) -> int:
     code = module.main(arguments[1:])
     sys.stdout.flush()  # here, where a closed pipe is met
     return code
+
+
+def _version() -> int:
+    """Prints the project's version."""
+    from pathlib import Path  # here: every command pays for what is imported above
+
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    print(text.partition('version = "')[2].partition('"')[0], flush=True)
+    return 0
 
 
 def _unexpected(error: Exception) -> int:

@@ -11,20 +11,37 @@ from localjuju import pythons
 from localjuju.errors import EngineError
 
 _TIERS = ["lint", "unit", "integration"]
+_HELP = """usage: ./mlops test [-e TIER[,TIER…]] [TOX'S OPTIONS] [-- PYTEST'S]
+
+Without -e: lint, unit, python312 and integration.
+
+  lint         style, spelling and types
+  unit         charms, library, engine and installer; no cluster
+  python312    agents, model and Pebble of the engine on Python 3.12
+  integration  the bundle, deployed; on a real Juju with -- --juju
+  bench        what a deploy costs; with -- --full, -- --edge
+  pack         the quick packer's tree against charmcraft's; as root
+
+examples:
+  ./mlops test -e unit -- -k gateway
+  ./mlops test -e integration -- tests/integration/test_first_light.py"""
 
 
 def main(arguments: list[str]) -> int:
-    """Becomes tox; does not return.
+    """Becomes tox, and does not return but for `--help`.
 
     Args:
         arguments: tox's own; without `-e` the tiers lint, unit, python312 and integration run,
             and what follows `--` goes to pytest.
     """
+    if arguments[:1] in (["-h"], ["--help"]):
+        print(_HELP)
+        return 0
     tox = Path(sys.prefix) / "bin" / "tox"
     if not tox.exists():
         raise EngineError("tox is not in .venv: remove the .venv folder and run the command again")
     before = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    named = any(text.startswith("-e") or text == "--help" for text in before)
+    named = any(text.startswith("-e") for text in before)
     tiers = [] if named else ["-e", ",".join(_tiers())]
     argv = [str(tox), "run", "-c", str(ROOT / "tox.ini"), *tiers, *arguments]
     settings = {

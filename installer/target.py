@@ -149,11 +149,24 @@ def choose(engine: str | None, model: str | None) -> Target:
     return Target(engine, model or MODEL)
 
 
+def controller() -> str:
+    """The name of the controller that this user's juju talks to, for messages."""
+    known = _known_controllers()
+    name = known.get("current-controller")
+    cloud = ((known.get("controllers") or {}).get(name) or {}).get("cloud")
+    return f"controller {name} (cloud {cloud})" if name and cloud else "the current controller"
+
+
 def controllers() -> list[str]:
     """The real Juju controllers that this user's juju knows; empty without juju."""
+    known = _known_controllers().get("controllers") or {}
+    return sorted(name for name in known if name != _LOCAL_CONTROLLER)
+
+
+def _known_controllers() -> dict[str, Any]:
     program = shutil.which("juju")
     if program is None:
-        return []
+        return {}
     try:
         result = subprocess.run(
             [program, "controllers", "--format", "json"],
@@ -162,7 +175,7 @@ def controllers() -> list[str]:
             text=True,
             timeout=30,
         )
-        known = (json.loads(result.stdout or "{}") or {}).get("controllers") or {}
-    except (OSError, ValueError, AttributeError, subprocess.TimeoutExpired):
-        return []
-    return sorted(name for name in known if name != _LOCAL_CONTROLLER)
+        found = json.loads(result.stdout or "{}")
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -37,7 +37,6 @@ def main(arguments: list[str]) -> int:
     chosen = target.choose(options.engine, options.model)
     file, *overlays = files(options, remembered().get(chosen.model) or [])
     bundle = bundles.read(file, overlays)
-    print(summary(bundle, overlays), flush=True)
     with alone():
         return _up(options, chosen, bundle, overlays)
 
@@ -118,6 +117,11 @@ def _up(
 ) -> int:
     progress = Progress()
     _check(chosen)
+    print(summary(bundle, overlays), flush=True)
+    if not chosen.is_local:
+        print(
+            f"to model {chosen.model} of {target.controller()}; --engine local has one of its own"
+        )
     remember(chosen.model, [bundle.file, *overlays])
     charms = bundle.charms(ROOT / "build")
     pack(charms, full=not chosen.is_local, progress=progress)

@@ -27,6 +27,10 @@ _running: set[subprocess.Popen[bytes]] = set()
 _ended = threading.Event()
 
 
+_LEAST = 256 * 2**20
+"""Bytes free to begin with: on a full disk some programs, such as apt-get, wait for ever."""
+
+
 def make_once(folder: Path, make: Callable[[Path], None]) -> Path:
     """Returns `folder`, made by `make` in a folder beside it where it is not there yet.
 
@@ -46,6 +50,8 @@ def make_once(folder: Path, make: Callable[[Path], None]) -> Path:
     with _locked(folder.with_name(f".{folder.name}.lock")):
         if folder.exists():
             return folder
+        if shutil.disk_usage(folder.parent).free < _LEAST:
+            raise _no_space(folder)
         partial = folder.with_name(f".{folder.name}.partial")
         remove_tree(partial)
         partial.mkdir()
@@ -54,13 +60,17 @@ def make_once(folder: Path, make: Callable[[Path], None]) -> Path:
         except OSError as error:
             remove_tree(partial)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise EngineError(
-                    f"no space left for {folder}: free some, or set CHARMED_MLOPS_CACHE to a "
-                    "folder on a larger disk"
-                ) from None
+                raise _no_space(folder) from None
             raise
         partial.rename(folder)
     return folder
+
+
+def _no_space(folder: Path) -> EngineError:
+    return EngineError(
+        f"no space left for {folder}: free some, or set CHARMED_MLOPS_CACHE to a "
+        "folder on a larger disk"
+    )
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from installer import bootstrap
+from installer import bootstrap, run_tests
 from installer.pack import ROOT
 
 
@@ -73,6 +73,20 @@ def test_unknown_command(copy: Path):
     result = _run(copy, "nothing")
     assert result.returncode == 2
     assert result.stderr == "ERROR no command nothing: ./mlops help lists them\n"
+
+
+@pytest.mark.parametrize("word", ["version", "--version"])
+def test_it_tells_its_version(copy: Path, word: str):
+    result = _run(copy, word)
+    assert f'\nversion = "{result.stdout.strip()}"\n' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_help_of_the_tests_names_every_tier(capsys: pytest.CaptureFixture[str]):
+    assert run_tests.main(["--help"]) == 0
+    said = capsys.readouterr().out
+    tiers = re.findall(r"^\[testenv:(\w+)\]", (ROOT / "tox.ini").read_text(), re.MULTILINE)
+    assert len(tiers) >= 6
+    assert [each for each in tiers if f"\n  {each} " not in said] == []
 
 
 def test_works_through_a_link(copy: Path, tmp_path: Path):
