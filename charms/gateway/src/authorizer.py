@@ -7,7 +7,8 @@ Caddy asks for each request that is not public, with the request's own headers a
 
 A bearer token is a service account's: Kubernetes reviews it (TokenReview), for our audience only.
 Rights are Kubernetes' to know (SubjectAccessReview). 200 names the user in Kubeflow-Userid and
-Kubeflow-Groups; 401, 403 and, while Kubernetes does not answer, 503 let nothing pass.
+Kubeflow-Groups; 401, 403 and, while Kubernetes does not answer, 503 let nothing pass. Why not is
+a page for a browser that opens one, and one line of plain text for programs.
 
 Standard library only: it runs in a plain Python image.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import html
 import http.client
 import http.server
 import json
@@ -33,6 +35,20 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TIMEOUT_SECONDS = 5
 CACHE_SIZE = 10_000
 LONGEST = 8192  # of a token
+# it has all it needs: a browser loads nothing else for it
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width"><style>body{{font:16px sans-serif;
+margin:4em auto;max-width:36em;padding:0 1em;overflow-wrap:anywhere}}small{{color:#666}}</style>
+</head><body><h1>{title}</h1><p>{reason}</p><p><a href="/">To the start page</a></p>
+<p><small>{status}</small></p></body></html>
+"""
+ALWAYS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "X-Content-Type-Options": "nosniff",
+}
+TITLES = {400: "This request is not clear", 401: "You are not logged in",
+          403: "You may not open this", 503: "Not now"}  # fmt: skip
 
 
 class User(NamedTuple):
@@ -187,6 +203,18 @@ class Authorizer:
             raise Refused(403, f"{user.name} has no right in {namespace}")
 
 
+def wants_page(headers: Message) -> bool:
+    """Whether a person's browser opens a page: what its scripts load names no HTML."""
+    method = headers.get("X-Forwarded-Method") or "GET"
+    return method in ("GET", "HEAD") and "text/html" in (headers.get("Accept") or "")
+
+
+def page(status: int, reason: str) -> str:
+    """Why a request does not pass, for a person; the reason has names that others gave."""
+    title = TITLES.get(status, "This did not work")
+    return PAGE.format(title=title, reason=html.escape(reason), status=status)
+
+
 def server(authorizer: Authorizer, port: int) -> http.server.ThreadingHTTPServer:
     """The HTTP server, on loopback: only what is in the same pod reaches it."""
 
@@ -212,9 +240,13 @@ def server(authorizer: Authorizer, port: int) -> http.server.ThreadingHTTPServer
             return self._answer(200, "", names)
 
         def _answer(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+            kind = "text/plain"
+            if status >= 400 and wants_page(self.headers):
+                kind, text = "text/html", page(status, text)
             body = text.encode()
             self.send_response(status)
-            for name, value in (headers or {}).items():
+            own = {"Content-Type": f"{kind}; charset=utf-8", **ALWAYS} if body else {}
+            for name, value in {**own, **(headers or {})}.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

@@ -34,7 +34,7 @@ EDITOR = "system:serviceaccount:1:default-editor"
 CHARM = Path(__file__).parents[2]
 RIGHTS = {("ann", "1", NB, "get"), (EDITOR, "1", NB, "get")}
 TOKENS = {"good": (EDITOR, "charmed-mlops"), "foreign": (EDITOR, "vault")}
-SESSIONS = {"ann": "team,system:masters", "bob": "", "system:admin": ""}
+SESSIONS = {"ann": "team,system:masters", "bob": "", "system:admin": "", "<b>eve</b>": ""}
 ROUTES = [
     {"name": "app", "prefix": "/app/", "host": "127.0.0.1", "port": 1, "rewrite": "/"},
     {"name": "open", "prefix": "/open/", "host": "127.0.0.1", "port": 1, "access": "public"},

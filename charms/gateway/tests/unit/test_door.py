@@ -86,6 +86,27 @@ def test_who_has_no_right_there_is_refused(door, path):
     assert "bob has no right in" in answer.text
 
 
+PAGES = "text/html,application/xhtml+xml,*/*;q=0.8"
+
+
+def test_a_browser_gets_a_page_that_says_why_not(door):
+    answer = door.get("/notebook/2/mine/", ("Accept", PAGES), user="<b>eve</b>")
+    assert (answer.status, answer.seen) == (403, None)
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert "<h1>You may not open this</h1>" in answer.text
+    assert "&lt;b&gt;eve&lt;/b&gt; has no right in 2" in answer.text
+    assert "<b>" not in answer.text
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json"])
+def test_a_program_gets_one_line_of_plain_text(door, accept):
+    answer = door.get("/notebook/2/mine/", ("Accept", accept), user="<b>eve</b>")
+    assert (answer.status, answer.text) == (403, "<b>eve</b> has no right in 2")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
 @pytest.mark.parametrize(
     "path",
     [
