@@ -46,7 +46,7 @@ async function chooseNamespace() {
   await podDefaults();
   for (const label of config.configurations.value)
     for (const each of document.querySelectorAll("[name=configurations]"))
-      if (each.value === label) each.checked = true;
+      if (each.value === label) each.checked = each.defaultChecked = true;
 }
 function workspace(name) {
   const [kind, claim] = field("workspace").value.split(" ");

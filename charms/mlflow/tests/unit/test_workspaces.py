@@ -105,6 +105,7 @@ def test_a_notebook_logs_through_the_gateway_with_a_token_for_it(charm):
     assert environment == {
         "MLFLOW_TRACKING_URI": "https://gateway.shop.svc.cluster.local:8443/mlflow",
         "MLFLOW_WORKSPACE": {"fieldRef": {"fieldPath": "metadata.namespace"}},
+        "MLFLOW_EXPERIMENT_NAME": "Default",  # experiment 0 is in no tenant's workspace
         "MLFLOW_TRACKING_AUTH": "service-account",
         "PYTHONPATH": "/opt/charmed-mlops/mlflow",
         "MLFLOW_TRACKING_SERVER_CERT_PATH": "/opt/charmed-mlops/mlflow/ca.crt",
