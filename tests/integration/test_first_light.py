@@ -16,6 +16,7 @@ import jubilant
 import pytest
 import yaml
 from reach import EngineReach, Reach
+from serving import artifact_in_bucket, serve
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "first-model"
@@ -104,30 +105,8 @@ def training_python() -> str:
 def served(stack: jubilant.Juju, reach: Reach, namespace: str, trained: dict) -> str:
     """The name of an InferenceService made from the registry's artifact, ready to answer."""
     document = yaml.safe_load((EXAMPLE / "inference-service.yaml").read_text())
-    document["spec"]["predictor"]["model"]["storageUri"] = artifact_in_bucket(stack, trained)
-    reach.kubectl("-n", namespace, "apply", "-f", "-", stdin=yaml.safe_dump(document))
-    name = document["metadata"]["name"]
-    wait_ready(reach, namespace, name)
-    return name
-
-
-def artifact_in_bucket(juju: jubilant.Juju, trained: dict) -> str:
-    """Where the model lies in the object store: the registry's path below MLflow's bucket."""
-    path = trained["artifact_uri"].removeprefix("mlflow-artifacts:/").lstrip("/")
-    location = juju.run("mlflow/0", "get-artifact-location").results["uri"]
-    return f"{location.rstrip('/')}/{path}"
-
-
-def wait_ready(reach: Reach, namespace: str, name: str) -> None:
-    """Returns when the InferenceService is ready; fails with what its pods say."""
-    try:
-        reach.kubectl(
-            "-n", namespace, "wait", "--for=condition=Ready", f"inferenceservice/{name}",
-            "--timeout=300s",
-        )  # fmt: skip
-    except subprocess.CalledProcessError as error:
-        pods = reach.kubectl("-n", namespace, "get", "pods,events,inferenceservice", "-o", "wide")
-        pytest.fail(f"{error.stderr}\n{pods}")
+    uri = artifact_in_bucket(stack, trained["artifact_uri"])
+    return serve(reach, namespace, document, uri)
 
 
 def answers(reach: Reach, namespace: str, name: str, trained: dict) -> list[int]:
