@@ -85,7 +85,8 @@ def test_images_have_a_tag_and_the_bundle_names_the_same(folder):
     for name, spec in (meta.get("resources") or {}).items():
         image = spec["upstream-source"]
         assert re.search(r":[\w.-]*\d[\w.-]*$|@sha256:", image), f"{image} has no version"
-        for bundle in (ROOT / "bundle").rglob("*.yaml"):
+        written = set((ROOT / "bundle").rglob("*.yaml")) - {ROOT / "bundle" / "bundle.yaml"}
+        for bundle in sorted(written):  # that one is made of the others
             entry = (yaml.safe_load(bundle.read_text()).get("applications") or {}).get(folder.name)
             # an overlay that changes an application may do so by another image
             if entry and "charm" in entry and name in entry.get("resources", {}):

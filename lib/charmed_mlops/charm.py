@@ -224,6 +224,8 @@ class ServiceCharm(ops.CharmBase):
             self.reconcile()
             for workload in self._workloads:
                 workload.require_healthy()
+            for workload in self._workloads:
+                workload.admit()
             self._outcome = ops.ActiveStatus()
         except Waiting as reason:
             self._outcome = ops.WaitingStatus(str(reason))
@@ -234,6 +236,18 @@ class ServiceCharm(ops.CharmBase):
             self._outcome = ops.WaitingStatus(f"will try again: {reason}")
         except ops.pebble.ConnectionError:
             self._outcome = ops.WaitingStatus("waiting for the workload's container")
+        if not isinstance(self._outcome, ops.ActiveStatus):
+            self._hold_back()
+
+    def _hold_back(self) -> None:
+        """A unit that joins others gets no traffic before it serves.
+
+        A pod is ready as long as no check says otherwise, also before there is one.
+        """
+        starting = [each for each in self._workloads if each.is_to_start]
+        if starting and self.app.planned_units() > 1:
+            for workload in starting:
+                workload.hold_back()
 
     # events
 

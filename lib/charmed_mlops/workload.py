@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,6 +84,7 @@ class Workload:
         self.name = service or container
         self._log_targets = log_targets or (lambda: {})
         self._managed = False
+        self._aside: ops.pebble.Check | None = None
 
     @property
     def can_connect(self) -> bool:
@@ -129,13 +131,17 @@ class Workload:
             restart_on: any text; when it changes, the service restarts.
 
         Raises:
-            Waiting: the container's Pebble does not answer yet.
+            Waiting: the container's Pebble does not answer yet, or a new unit does not know its
+                relations yet.
             Blocked: the service does not start, or a file cannot be written.
         """
         self.require()
         self._managed = True
         plan = self.container.get_plan()
         before = plan.services.get(self.name)
+        if before is None and _relations_are_coming():
+            raise Waiting("waiting for the unit's relations")
+        self._aside = plan.checks.get(f"{self.name}-aside")
         service: dict[str, Any] = {
             "override": "replace",
             "summary": self.name,
@@ -305,14 +311,39 @@ class Workload:
 
     def stand_aside(self) -> None:
         """Have this unit's pod get no traffic: a unit that runs nothing must not be asked."""
-        if not self.can_connect:
+        if self.can_connect:
+            self._stand_aside("1m0s")
+
+    @property
+    def is_to_start(self) -> bool:
+        """Whether Pebble answers and `run` has not declared the service yet."""
+        return self.can_connect and self.name not in self.container.get_plan().services
+
+    def hold_back(self) -> None:
+        """Have this unit's pod get no traffic until `admit`."""
+        self._stand_aside("1s")
+
+    def admit(self) -> None:
+        """Have the pod get traffic, if it was held back."""
+        if not self._managed and self.can_connect:
+            self._aside = self.container.get_plan().checks.get(f"{self.name}-aside")
+        if self._aside is None or self._aside.level is ops.pebble.CheckLevel.UNSET:
             return
+        # a check cannot be taken out of a plan, but one without a level tells nobody anything
+        off = {**self._aside.to_dict(), "override": "replace", "startup": "disabled", "level": ""}
+        name = f"{self.name}-aside"
+        layer = ops.pebble.Layer({"checks": {name: off}})  # type: ignore[arg-type]
+        self.container.add_layer(name, layer, combine=True)
+        self.container.replan()
+        self.container.stop_checks(name)
+
+    def _stand_aside(self, period: str) -> None:
         never = {
             "override": "replace",
             "level": "ready",
             "startup": "enabled",
-            "period": "1m0s",
-            "timeout": "1s",
+            "period": period,
+            "timeout": "900ms",
             "threshold": 1,
             "exec": {"command": "/nothing-runs-here"},
         }
@@ -376,3 +407,13 @@ class Workload:
                 **alive.layer(),
             }
         return checks
+
+
+def _relations_are_coming() -> bool:
+    """Whether this hook is one of a new unit's first, in which it learns of its relations.
+
+    A service that starts with some of them only would serve wrongly. They come before
+    leader-elected, config-changed and start: protocol.md, "deploy".
+    """
+    hook = os.environ.get("JUJU_DISPATCH_PATH", "").rpartition("/")[2]
+    return hook == "install" or hook.endswith("-relation-created")

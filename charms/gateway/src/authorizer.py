@@ -22,6 +22,7 @@ import http.client
 import http.server
 import json
 import os
+import signal
 import ssl
 import threading
 import time
@@ -265,11 +266,16 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--audience", required=True)
     parser.add_argument("--ttl", type=float, required=True)
+    parser.add_argument("--leaving", type=float, required=True, help="seconds after SIGTERM")
     args = parser.parse_args()
     kubernetes = Kubernetes(
         os.environ["KUBERNETES_SERVICE_HOST"], int(os.environ["KUBERNETES_SERVICE_PORT"])
     )
-    server(Authorizer(kubernetes, args.audience, args.ttl), args.port).serve_forever()
+    serving = server(Authorizer(kubernetes, args.audience, args.ttl), args.port)
+    # the gateway beside it takes requests for some time when their pod is to go
+    leave = threading.Timer(args.leaving, serving.shutdown)
+    signal.signal(signal.SIGTERM, lambda *_: leave.is_alive() or leave.start())
+    serving.serve_forever()
 
 
 if __name__ == "__main__":

@@ -67,11 +67,13 @@ class Gateway(ServiceCharm):
         self.authorizer.run(
             command=(
                 f"/usr/local/bin/python3 {SCRIPT} --port={AUTHORIZER} "
-                f"--audience={options.token_audience} --ttl={options.decision_ttl}"
+                f"--audience={options.token_audience} --ttl={options.decision_ttl} "
+                f"--leaving={LEAVING + 1}"
             ),
             files={SCRIPT: (self.charm_dir / "src" / "authorizer.py").read_text()},
             check=Http(AUTHORIZER, "/healthz"),
             alive=Http(AUTHORIZER, "/healthz"),
+            kill_delay=LEAVING + 5,
         )
         config = self.render(
             "Caddyfile.j2",

@@ -56,7 +56,7 @@ def test_caddy_watches_its_file_so_that_a_change_restarts_nothing(charm):
 def test_the_authorizer_runs_beside_it_with_the_options(charm):
     out = charm.settled(config={"token-audience": "ours", "decision-ttl": 9})
     assert charm.service(out, "authorizer").command == (
-        "/usr/local/bin/python3 /tmp/authorizer.py --port=9001 --audience=ours --ttl=9"
+        "/usr/local/bin/python3 /tmp/authorizer.py --port=9001 --audience=ours --ttl=9 --leaving=6"
     )
     text = charm.file(out, "/tmp/authorizer.py", "authorizer")
     assert text == (charm.folder / "src" / "authorizer.py").read_text()

@@ -20,7 +20,7 @@ KINDS = (
 
 def objects(cluster: Any) -> list[dict]:
     """Objects of the kinds under test, but the cluster's own."""
-    deadline = time.monotonic() + 10  # the API server deletes a definition after its resources
+    deadline = time.monotonic() + 60  # the API server deletes a definition after its resources
     while time.monotonic() < deadline and any(
         item["metadata"].get("deletionTimestamp") for item in cluster.list(*KINDS[0])
     ):

@@ -1,0 +1,85 @@
+"""A unit that joins others gets no traffic before it serves, and starts when it knows all."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import ops
+import pytest
+from ops import testing
+
+from charmed_mlops import Http, ServiceCharm, Waiting
+
+META = {
+    "name": "tea",
+    "containers": {"tea": {"resource": "image"}},
+    "resources": {"image": {"type": "oci-image"}},
+    "requires": {"water": {"interface": "service_address"}},
+}
+WATER = testing.Relation("water", remote_app_name="water")
+READY, UNSET = ops.pebble.CheckLevel.READY, ops.pebble.CheckLevel.UNSET
+
+
+class Tea(ServiceCharm):
+    """Needs water."""
+
+    def __init__(self, framework: ops.Framework):
+        super().__init__(framework, container="tea")
+
+    def reconcile(self) -> None:
+        if not self.model.relations["water"]:
+            raise Waiting("waiting for water")
+        self.workload.run("/bin/tea", check=Http(80))
+
+
+@pytest.fixture
+def context() -> testing.Context[Tea]:
+    return testing.Context(Tea, meta=META, unit_id=1)
+
+
+def state(*relations: testing.Relation, units: int = 3) -> testing.State:
+    containers = [testing.Container("tea", can_connect=True)]
+    return testing.State(relations=relations, containers=containers, planned_units=units)
+
+
+def held(out: testing.State) -> bool:
+    """Whether a check keeps the pod from getting traffic."""
+    check = out.get_container("tea").plan.checks.get("tea-aside")
+    return check is not None and check.level is READY
+
+
+def test_a_unit_beside_others_is_held_back_until_it_serves(context):
+    out = context.run(context.on.config_changed(), state())
+    assert held(out)
+    out = context.run(context.on.config_changed(), dataclasses.replace(out, relations=[WATER]))
+    assert out.unit_status == testing.ActiveStatus()
+    assert not held(out)
+    assert out.get_container("tea").plan.checks["tea"].level is READY
+
+
+def test_one_that_serves_is_not_held_back_when_something_goes_missing(context):
+    out = context.run(context.on.config_changed(), state(WATER))
+    assert out.unit_status == testing.ActiveStatus()
+    out = context.run(context.on.config_changed(), dataclasses.replace(out, relations=[]))
+    assert out.unit_status.name == "waiting"
+    assert not held(out)
+
+
+def test_a_unit_that_is_alone_is_not_held_back(context):
+    assert not held(context.run(context.on.config_changed(), state(units=1)))
+
+
+def test_a_new_unit_does_not_start_while_it_learns_of_its_relations(context):
+    before = state(WATER)
+    for event in (context.on.install(), context.on.relation_created(WATER)):
+        out = context.run(event, before)
+        assert out.unit_status == testing.WaitingStatus("waiting for the unit's relations")
+        assert not out.get_container("tea").plan.services
+    out = context.run(context.on.start(), before)
+    assert out.get_container("tea").plan.services
+
+
+def test_a_unit_that_runs_goes_on_when_a_relation_is_made(context):
+    out = context.run(context.on.start(), state(WATER))
+    out = context.run(context.on.relation_created(WATER), out)
+    assert out.unit_status == testing.ActiveStatus()
