@@ -175,8 +175,11 @@ def test_the_store_tells_its_buckets_and_what_they_take(stack: jubilant.Juju):
 def test_the_broker_knows_what_it_applied_and_has_no_leftovers(stack: jubilant.Juju):
     inventory = stack.run("resource-broker/leader", "inventory").results
     applied = json.loads(inventory["objects"])
-    assert set(applied) == {"kserve-controller"}
-    assert int(inventory["count"]) == len(applied["kserve-controller"]) > 20
+    assert set(applied) == {"kserve-controller", "mariadb", "mlflow", "object-store"}
+    namespace = stack.show_model().short_name
+    assert applied["mariadb"] == [f"NetworkPolicy/mariadb in {namespace}"]
+    assert int(inventory["count"]) == sum(map(len, applied.values()))
+    assert len(applied["kserve-controller"]) > 20
     assert stack.run("resource-broker/leader", "leftovers").results["count"] == "0"
 
 
