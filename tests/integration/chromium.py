@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from reach import Reach
 from selenium.common.exceptions import WebDriverException
-from selenium.webdriver import ChromeOptions, Remote
+from selenium.webdriver import ActionChains, ChromeOptions, Remote
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
@@ -109,6 +109,20 @@ class Window:
         field = self.find(css)
         field.clear()
         field.send_keys(text)
+
+    def type(self, text: str, *chord: str) -> None:
+        """Types where the cursor is; then presses keys together."""
+        keys = ActionChains(self.driver).send_keys(text)
+        for each in chord[:-1]:
+            keys = keys.key_down(each)
+        keys = keys.send_keys(*chord[-1:])
+        for each in chord[:-1]:
+            keys = keys.key_up(each)
+        keys.perform()
+
+    def agree(self) -> None:
+        """Says yes to the question that the page asks."""
+        self.until(lambda: self.driver.switch_to.alert).accept()
 
     def to_new_tab(self) -> None:
         """Goes to the tab that the last click opened."""
