@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable
@@ -237,7 +238,8 @@ class ServiceCharm(ops.CharmBase):
         except ops.pebble.ConnectionError:
             self._outcome = ops.WaitingStatus("waiting for the workload's container")
         if not isinstance(self._outcome, ops.ActiveStatus):
-            self._hold_back()
+            with contextlib.suppress(ops.pebble.ConnectionError):  # Pebble may have gone meanwhile
+                self._hold_back()
 
     def _hold_back(self) -> None:
         """A unit that joins others gets no traffic before it serves.

@@ -320,8 +320,10 @@ class Workload:
         return self.can_connect and self.name not in self.container.get_plan().services
 
     def hold_back(self) -> None:
-        """Have this unit's pod get no traffic until `admit`."""
-        self._stand_aside("1s")
+        """Have this pod get no traffic until `admit`; one that stands aside gets none already."""
+        aside = self.container.get_plan().checks.get(f"{self.name}-aside")
+        if aside is None or aside.level is ops.pebble.CheckLevel.UNSET:
+            self._stand_aside("1s")
 
     def admit(self) -> None:
         """Have the pod get traffic, if it was held back."""

@@ -65,6 +65,16 @@ def test_one_that_serves_is_not_held_back_when_something_goes_missing(context):
     assert not held(out)
 
 
+def test_a_unit_that_stands_aside_is_asked_no_oftener_for_it(context, monkeypatch):
+    monkeypatch.setattr(Tea, "reconcile", lambda self: self.require_single_unit("use more tea"))
+    out = context.run(context.on.config_changed(), state())
+    assert held(out)
+    check = out.get_container("tea").plan.checks["tea-aside"]
+    assert check.period == "1m0s"
+    again = context.run(context.on.config_changed(), out)
+    assert again.get_container("tea").layers == out.get_container("tea").layers
+
+
 def test_a_unit_that_is_alone_is_not_held_back(context):
     assert not held(context.run(context.on.config_changed(), state(units=1)))
 
