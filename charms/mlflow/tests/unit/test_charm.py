@@ -129,11 +129,11 @@ def test_reads_the_plain_keys_of_older_providers(context):
             ),
         ),
         (
-            (testing.Relation("database", remote_app_name="mariadb"), STORE),
+            (testing.Relation("database", id=21, remote_app_name="mariadb"), STORE),
             testing.WaitingStatus("waiting for mariadb to give a database"),
         ),
         (
-            (DATABASE, testing.Relation("object-store", remote_app_name="minio")),
+            (DATABASE, testing.Relation("object-store", id=22, remote_app_name="minio")),
             testing.WaitingStatus("waiting for minio to give a bucket"),
         ),
     ],
