@@ -283,7 +283,19 @@ class ServiceCharm(ops.CharmBase):
         return events
 
     def _on_event(self, event: ops.EventBase) -> None:
-        self.converge()
+        if not self._is_leaving(event):
+            self.converge()
+
+    def _is_leaving(self, event: ops.EventBase) -> bool:
+        """Whether a relation ends because this unit is scaled away, others stay.
+
+        Juju breaks a leaving unit's relations one by one, while its program still answers
+        requests. Without them it would do that wrongly. Kubernetes takes the highest numbers
+        first.
+        """
+        if not isinstance(event, (ops.RelationDepartedEvent, ops.RelationBrokenEvent)):
+            return False
+        return 0 < self.app.planned_units() <= int(self.unit.name.rpartition("/")[2])
 
     def _on_secret_remove(self, event: ops.SecretRemoveEvent) -> None:
         if not (event.secret.label or "").startswith(tuple(self._others_secrets)):

@@ -1,4 +1,4 @@
-"""A unit that joins others gets no traffic before it serves, and starts when it knows all."""
+"""A unit joins others: no traffic before it serves. It leaves: it serves until it is gone."""
 
 from __future__ import annotations
 
@@ -93,3 +93,29 @@ def test_a_unit_that_runs_goes_on_when_a_relation_is_made(context):
     out = context.run(context.on.start(), state(WATER))
     out = context.run(context.on.relation_created(WATER), out)
     assert out.unit_status == testing.ActiveStatus()
+
+
+@pytest.mark.parametrize(
+    ("planned", "command", "status"),
+    [
+        pytest.param(1, "/bin/tea", "active", id="it is scaled away: it serves to its end"),
+        pytest.param(2, "/bin/tea --cold", "waiting", id="the relation ends: it follows"),
+        pytest.param(0, "/bin/tea --cold", "waiting", id="the application ends: it follows"),
+    ],
+)
+def test_a_unit_keeps_its_program_as_it_is_only_when_its_relations_end_with_it(
+    context, monkeypatch, planned, command, status
+):
+    def reconcile(self: Tea) -> None:
+        water = self.model.get_relation("water")
+        there = water is not None and water.active
+        self.workload.run("/bin/tea" if there else "/bin/tea --cold", check=Http(80))
+        if not there:
+            raise Waiting("waiting for water")
+
+    monkeypatch.setattr(Tea, "reconcile", reconcile)
+    serves = context.run(context.on.config_changed(), state(WATER))
+    leaving = dataclasses.replace(serves, planned_units=planned)
+    out = context.run(context.on.relation_broken(WATER), leaving)
+    assert out.get_container("tea").plan.services["tea"].command == command
+    assert out.unit_status.name == status
