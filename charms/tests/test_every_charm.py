@@ -80,6 +80,11 @@ def test_every_action_is_described_in_a_short_sentence_and_takes_nothing_unknown
         assert spec["additionalProperties"] is False, action
 
 
+def test_a_charm_with_a_certificate_can_renew_it(folder):
+    has = "Certificate(" in sources(folder)
+    assert ("renew-certificate" in (merged(folder).get("actions") or {})) is has
+
+
 def test_images_have_a_tag_and_the_bundle_names_the_same(folder):
     meta = merged(folder)
     for name, spec in (meta.get("resources") or {}).items():

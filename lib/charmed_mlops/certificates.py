@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import ops
 
-from charmed_mlops.errors import Waiting
+from charmed_mlops.errors import ActionFailed, Waiting
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -58,6 +58,27 @@ class WebhookCertificate:
         self._charm = charm
         self._service = service or charm.app.name
         self._label = f"webhook-certificate-{self._service}"
+        charm.certificates.append(self)
+
+    def renew(self) -> datetime.datetime:
+        """Make a new key and certificate now, by the same CA; the other units are woken.
+
+        Returns:
+            When it expires.
+
+        Raises:
+            ActionFailed: there is none yet.
+        """
+        from cryptography import x509
+
+        try:
+            secret = self._charm.model.get_secret(label=self._label)
+        except ops.SecretNotFoundError:
+            raise ActionFailed("there is no certificate yet") from None
+        content = self._issue(secret.get_content(refresh=True))
+        secret.set_content(content)
+        leaf = x509.load_pem_x509_certificate(content["server-cert"].encode())
+        return leaf.not_valid_after_utc
 
     def current(self) -> Certificate:
         """The certificate in use; the leader renews it at two thirds of its life.

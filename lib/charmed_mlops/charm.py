@@ -7,7 +7,7 @@ import functools
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import ops
 
@@ -15,6 +15,9 @@ from charmed_mlops.errors import ActionFailed, Blocked, CommandFailed, Waiting
 from charmed_mlops.logs import LogForwarding
 from charmed_mlops.peers import Peers
 from charmed_mlops.workload import Workload
+
+if TYPE_CHECKING:
+    from charmed_mlops.certificates import WebhookCertificate
 
 logger = logging.getLogger(__name__)
 Model = TypeVar("Model")
@@ -36,6 +39,7 @@ class ServiceCharm(ops.CharmBase):
     Attributes:
         workload: the service of the first container; not there if the charm has no container.
         peers: values that the leader shares with the other units.
+        certificates: those that the leader makes and renews.
     """
 
     def __init__(self, framework: ops.Framework, container: str | None):
@@ -46,6 +50,7 @@ class ServiceCharm(ops.CharmBase):
         """
         super().__init__(framework)
         self.peers = Peers(self)
+        self.certificates: list[WebhookCertificate] = []
         self._logs = LogForwarding(self)
         self._workloads: list[Workload] = []
         self._others_secrets: list[str] = []
@@ -218,6 +223,13 @@ class ServiceCharm(ops.CharmBase):
         """Raises ActionFailed unless this unit leads, as application secrets need it."""
         if not self.unit.is_leader():
             raise ActionFailed(f"run this on the leader: {self.app.name}/leader")
+
+    def action_renew_certificate(self, parameters: dict[str, Any]) -> dict[str, str]:
+        """For charms with a certificate, which declare the action `renew-certificate`."""
+        self.require_leader()
+        ends = [each.renew() for each in self.certificates]
+        self.converge()
+        return {"expires": min(ends).isoformat()} if ends else {}
 
     def converge(self) -> None:
         """Reconcile now, and keep what came of it as the unit's status."""

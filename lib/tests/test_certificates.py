@@ -13,6 +13,7 @@ from ops import testing
 from charmed_mlops import ServiceCharm, WebhookCertificate, certificates
 
 META = {"name": "hook"}
+ACTIONS = {"renew-certificate": {}}
 START = datetime.datetime(2030, 1, 1, tzinfo=datetime.timezone.utc)
 
 
@@ -43,6 +44,13 @@ def at(monkeypatch: pytest.MonkeyPatch):
 def run(state: testing.State) -> testing.State:
     context = testing.Context(Hook, meta=META)
     return context.run(context.on.update_status(), state)
+
+
+def renew(state: testing.State) -> tuple[testing.State, dict[str, str]]:
+    context = testing.Context(Hook, meta=META, actions=ACTIONS)
+    out = context.run(context.on.action("renew-certificate"), state)
+    assert context.action_results is not None
+    return out, context.action_results
 
 
 def state(**changes) -> testing.State:
@@ -87,3 +95,25 @@ def test_a_follower_does_not_renew(at):
     at(300)
     run(testing.State(leader=False, model=testing.Model("shop"), secrets=made.secrets))
     assert Hook.seen == before
+
+
+def test_the_action_makes_a_new_key_by_the_same_ca_and_units_take_it(at):
+    made = run(state())
+    before = Hook.seen
+    at(1)
+    out, results = renew(state(secrets=made.secrets))
+    assert results == {"expires": "2031-01-02T00:00:00+00:00"}
+    renewed = Hook.seen
+    assert (renewed.key != before.key, renewed.ca) == (True, before.ca)
+    run(testing.State(leader=False, model=testing.Model("shop"), secrets=out.secrets))
+    assert Hook.seen == renewed
+
+
+def test_the_action_needs_the_leader_and_a_certificate(at):
+    made = run(state())
+    for leader, secrets, reason in (
+        (False, made.secrets, "run this on the leader: hook/leader"),
+        (True, [], "there is no certificate yet"),
+    ):
+        with pytest.raises(testing.ActionFailed, match=reason):
+            renew(testing.State(leader=leader, model=testing.Model("shop"), secrets=secrets))

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Any, Literal
 
 import ops
 import pydantic
@@ -133,6 +133,11 @@ class Gateway(ServiceCharm):
     def action_get_ca(self, _: dict) -> dict[str, str]:
         options = self.options(Options)
         return {"url": self._url(options), "ca": self.tls.current(options.hostname).ca}
+
+    def action_renew_certificate(self, parameters: dict[str, Any]) -> dict[str, str]:
+        if ca := self.tls.renew_elsewhere():
+            return {"asked": ca}
+        return super().action_renew_certificate(parameters)
 
     def action_list_routes(self, _: dict) -> dict[str, str]:
         found = routes.collected(self.routes.requests())

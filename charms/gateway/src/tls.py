@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import ops
 
-from charmed_mlops import Blocked, ServiceCharm, ServingCertificate, Waiting
+from charmed_mlops import ActionFailed, Blocked, ServiceCharm, ServingCertificate, Waiting
 from charmed_mlops.certificates import now
 from charmed_mlops.interfaces import _common
 
@@ -60,6 +60,23 @@ class Tls:
             return self._signed(self._related, relation.app.name)
         found = self._own.current([hostname] if hostname else [])
         return Pair(found.ca, found.chain, found.key)
+
+    def renew_elsewhere(self) -> str:
+        """Have a related CA give this unit a certificate for a new key.
+
+        Returns:
+            The CA's application; empty when the certificate in use is the application's own.
+
+        Raises:
+            ActionFailed: it is the administrator's.
+        """
+        if self._charm.config.get("tls-secret"):
+            raise ActionFailed("the certificate is config tls-secret's: juju update-secret")
+        relation = _common.find(self._charm, ENDPOINT)
+        if not relation or not self._related:
+            return ""
+        self._related.regenerate_private_key()
+        return relation.app.name
 
     def _requirer(self) -> TLSCertificatesRequiresV4:
         """Each unit has a key and a certificate of its own, and asks for it with its names."""

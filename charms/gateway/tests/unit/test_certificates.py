@@ -61,6 +61,13 @@ def signed(charm, out: testing.State) -> tuple[testing.State, tls.Certificate, t
     return answered(charm, out, certificates=json.dumps([entry])), certificate, ca
 
 
+def served(charm, out: testing.State) -> str:
+    """The chain that Caddy is told to serve."""
+    text = charm.file(out, CONFIG)
+    (name,) = {word.rpartition("/")[2] for word in text.split() if word.endswith(".crt")}
+    return charm.file(out, f"/tmp/gateway/{name}")
+
+
 def test_it_asks_for_the_names_that_people_and_pods_use(charm):
     out = related(charm, hostname="ml.example.com")
     assert request(out).sans_dns == NAMES | {"ml.example.com"}
@@ -77,9 +84,7 @@ def test_a_name_that_is_none_blocks_and_is_not_asked_for(charm):
 def test_the_given_certificate_is_shown_and_its_ca_told_to_clients(charm):
     out, certificate, ca = signed(charm, related(charm))
     assert out.unit_status == testing.ActiveStatus()
-    text = charm.file(out, CONFIG)
-    (name,) = {word.rpartition("/")[2] for word in text.split() if word.endswith(".crt")}
-    chain = charm.file(out, f"/tmp/gateway/{name}")
+    chain = served(charm, out)
     assert chain.split("-----END CERTIFICATE-----\n")[0].strip() in str(certificate)
     assert chain.count("BEGIN CERTIFICATE") == 2
     assert charm.act("get-ca", out)["ca"].strip() == str(ca)
@@ -128,3 +133,21 @@ def test_old_revisions_of_the_library_s_secrets_are_left_to_it(charm):
     context = charm.context()
     context.run(context.on.secret_remove(keys, revision=0), out)
     assert context.removed_secret_revisions == [0]  # once
+
+
+def test_renewed_by_hand_a_unit_asks_with_another_key(charm):
+    out, _, _ = signed(charm, related(charm))
+    context = charm.context()
+    renewed = context.run(context.on.action("renew-certificate"), out)
+    assert context.action_results == {"asked": CA}
+    assert str(request(renewed)) != str(request(out))
+
+
+def test_renewed_by_hand_its_own_certificate_is_another_by_the_same_ca(charm):
+    out = charm.settled()
+    chain = served(charm, out)
+    ca = charm.act("get-ca", out)["ca"]
+    context = charm.context()
+    renewed = context.run(context.on.action("renew-certificate"), out)
+    assert served(charm, renewed) != chain
+    assert charm.act("get-ca", renewed)["ca"] == ca

@@ -112,6 +112,8 @@ def test_the_administrators_certificate_is_used(charm):
     assert out.unit_status == testing.ActiveStatus()
     line = next(each for each in charm.file(out, CONFIG).splitlines() if "\ttls " in each)
     assert charm.file(out, line.split()[1]) == secret.tracked_content["certificate"]
+    with pytest.raises(testing.ActionFailed, match="juju update-secret"):
+        charm.act("renew-certificate", out)
 
 
 @pytest.mark.parametrize(
