@@ -30,6 +30,7 @@ def object_route(
     service: str = "{name}",
     rewrite: str | None = None,
     verb: str = "get",
+    annotations: str = "",
 ) -> Route:
     """The route /PATH/NAMESPACE/NAME/ to the Service that a controller makes of an object.
 
@@ -40,6 +41,7 @@ def object_route(
         service: the Service's name in the object's namespace.
         rewrite: what the Service gets in place of the prefix.
         verb: what one must be allowed to do with objects of the kind to open one.
+        annotations: domain of the objects' annotations that say what the Service gets.
     """
     return Route(
         name=plural,
@@ -51,6 +53,7 @@ def object_route(
         group=group,
         resource=plural,
         verb=verb,
+        annotations=annotations,
     )
 
 

@@ -3,12 +3,14 @@
 Caddy asks for each request that is not public, with the request's own headers and, from itself:
 
 - X-Gateway-User, X-Gateway-Groups: who is logged in, as oauth2-proxy says;
-- X-Gateway-Namespace, -Group, -Resource, -Verb: what the route needs; no namespace, no rights.
+- X-Gateway-Namespace, -Group, -Resource, -Verb: what the route needs; no namespace, no rights;
+- X-Gateway-Object, -Annotations: an object, and the domain of its annotations on requests.
 
 A bearer token is a service account's: Kubernetes reviews it (TokenReview), for our audience only.
 Rights are Kubernetes' to know (SubjectAccessReview). 200 names the user in Kubeflow-Userid and
-Kubeflow-Groups; 401, 403 and, while Kubernetes does not answer, 503 let nothing pass. Why not is
-a page for a browser that opens one, and one line of plain text for programs.
+Kubeflow-Groups; X-Gateway-Rewrite and X-RStudio-Root-Path say what the object's pod gets. 401, 403
+and, while Kubernetes does not answer, 503 let nothing pass. Why not is a page for a browser that
+opens one, and one line of plain text for programs.
 
 Standard library only: it runs in a plain Python image.
 """
@@ -22,6 +24,7 @@ import http.client
 import http.server
 import json
 import os
+import re
 import signal
 import ssl
 import threading
@@ -36,6 +39,12 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TIMEOUT_SECONDS = 5
 CACHE_SIZE = 10_000
 LONGEST = 8192  # of a token
+OWN = ("Authorization", "X-Gateway-User", "X-Gateway-Groups", "X-Gateway-Namespace",
+       "X-Gateway-Group", "X-Gateway-Resource", "X-Gateway-Verb", "X-Gateway-Object",
+       "X-Gateway-Annotations")  # fmt: skip
+# The one header that an annotation may set: a notebook's owner writes it.
+ROOT_PATH = "X-RStudio-Root-Path"
+PATH = re.compile(r"(/[\w.~-]+)*/")
 # it has all it needs: a browser loads nothing else for it
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width"><style>body{{font:16px sans-serif;
@@ -115,16 +124,31 @@ class Kubernetes:
         status = self._review("authorization.k8s.io", "SubjectAccessReview", spec)
         return status.get("allowed") is True and not status.get("denied")
 
+    def annotations(self, path: str) -> dict[str, str]:
+        """An object's, none if it is not there."""
+        try:
+            status, text = self._ask("GET", path)
+            if status == 404:
+                return {}
+            if status != 200:
+                raise ValueError(f"status {status}")
+            return dict(json.loads(text)["metadata"].get("annotations") or {})
+        except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+            print(f"{path}: {error!r}", flush=True)
+            raise Refused(503, "Kubernetes does not answer: try again") from None
+
     def _review(self, group: str, kind: str, spec: dict[str, Any]) -> dict[str, Any]:
         body = json.dumps({"apiVersion": f"{group}/v1", "kind": kind, "spec": spec})
-        path = f"/apis/{group}/v1/{kind.lower()}s"
         try:
-            return self._post(path, body)
+            status, text = self._ask("POST", f"/apis/{group}/v1/{kind.lower()}s", body)
+            if status != 201:
+                raise ValueError(f"status {status}")
+            return json.loads(text)["status"]
         except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
             print(f"{kind}: {error!r}", flush=True)
             raise Refused(503, "Kubernetes does not answer: try again") from None
 
-    def _post(self, path: str, body: str) -> dict[str, Any]:
+    def _ask(self, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
         # read each time: the kubelet renews it
         token = (self._account / "token").read_text().strip()
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -135,18 +159,15 @@ class Kubernetes:
             )
             self._local.connection = connection
             try:
-                connection.request("POST", path, body, headers)
+                connection.request(method, path, body, headers)
                 answer = connection.getresponse()
-                text = answer.read()
+                return answer.status, answer.read()
             except (OSError, http.client.HTTPException):
                 connection.close()
                 self._local.connection = None
                 if kept is None or attempt == 2:
                     raise
-                continue  # the server closed a connection that was idle
-            if answer.status != 201:
-                raise ValueError(f"status {answer.status}")
-            return json.loads(text)["status"]
+                # else the server closed a connection that was idle
         raise ValueError("no answer")
 
 
@@ -155,16 +176,15 @@ class Authorizer:
 
     def __init__(self, kubernetes: Kubernetes, audience: str, ttl: float):
         self._kubernetes, self._audience = kubernetes, audience
-        self._users, self._decisions = Cache(ttl), Cache(ttl)
+        self._users, self._decisions, self._objects = Cache(ttl), Cache(ttl), Cache(ttl)
 
-    def check(self, headers: Message) -> User:
-        """Who may pass.
+    def check(self, headers: Message) -> dict[str, str]:
+        """Who may pass, and what the pod gets, as headers.
 
         Raises:
             Refused: nobody, or not this one.
         """
-        for name in ("Authorization", "X-Gateway-User", "X-Gateway-Groups", "X-Gateway-Namespace",
-                     "X-Gateway-Group", "X-Gateway-Resource", "X-Gateway-Verb"):  # fmt: skip
+        for name in OWN:
             if len(headers.get_all(name) or ()) > 1:
                 raise Refused(400, f"{name} is there twice")
         scheme, _, token = (headers.get("Authorization") or "").strip().partition(" ")
@@ -173,7 +193,26 @@ class Authorizer:
         namespace = headers.get("X-Gateway-Namespace")
         if namespace is not None:
             self._require(user, namespace, headers)
-        return user
+        names = {"Kubeflow-Userid": user.name, "Kubeflow-Groups": ",".join(user.groups)}
+        return {**names, **self._wanted(headers)}
+
+    def _wanted(self, headers: Message) -> dict[str, str]:
+        """What the object's annotations say of its pod's requests."""
+        path, domain = headers.get("X-Gateway-Object"), headers.get("X-Gateway-Annotations")
+        if not path or not domain:
+            return {}
+        found = self._objects.get(path, lambda: self._kubernetes.annotations(path))
+        wanted = {}
+        if found.get(f"{domain}/http-rewrite-uri") == "/":
+            wanted["X-Gateway-Rewrite"] = "/"
+        try:
+            given = json.loads(found.get(f"{domain}/http-headers-request-set") or "{}")
+            root = given.get(ROOT_PATH) if isinstance(given, dict) else None
+        except (ValueError, RecursionError):
+            root = None  # its owner's mistake: her pod does without
+        if isinstance(root, str) and PATH.fullmatch(root):
+            wanted[ROOT_PATH] = root
+        return wanted
 
     def _machine(self, token: str) -> User:
         if not token or len(token) > LONGEST:
@@ -231,14 +270,13 @@ def server(authorizer: Authorizer, port: int) -> http.server.ThreadingHTTPServer
             if self.path not in ("/check", "/check?"):
                 return self._answer(404, "there is nothing here")
             try:
-                user = authorizer.check(self.headers)
+                headers = authorizer.check(self.headers)
             except Refused as refused:
                 return self._answer(refused.status, str(refused))
             except Exception as error:
                 print(f"refused for an error: {error!r}", flush=True)
                 return self._answer(500, "this did not work")
-            names = {"Kubeflow-Userid": user.name, "Kubeflow-Groups": ",".join(user.groups)}
-            return self._answer(200, "", names)
+            return self._answer(200, "", headers)
 
         def _answer(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
             kind = "text/plain"

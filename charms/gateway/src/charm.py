@@ -62,7 +62,12 @@ class Gateway(ServiceCharm):
         self.routes.publish(self._url(options), self._entrance(options, certificate))
         auth = self.auth.get()
         self.cluster.apply(
-            Reach(anyone=(HTTPS, HTTP)), options=options, https=HTTPS, http=HTTP, metrics=METRICS
+            Reach(anyone=(HTTPS, HTTP)),
+            options=options,
+            https=HTTPS,
+            http=HTTP,
+            metrics=METRICS,
+            annotated=routes.ANNOTATED,
         )
         self.authorizer.run(
             command=(

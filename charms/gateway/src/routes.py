@@ -11,6 +11,8 @@ _PLACE = re.compile(r"\{(namespace|name)\}")
 _SEGMENT = "[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?"
 _NAMESPACE = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"  # RFC 1123 label
 _RESERVED = ("/oauth2/",)
+ANNOTATED = {("kubeflow.org", "notebooks"): "v1"}
+"""Kinds whose objects the gateway may read, by group and plural, with the version to ask for."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Entry:
     @property
     def strip(self) -> str:
         """What is taken from the path, empty for nothing."""
-        return "" if self.route.rewrite is None else self._placed(self.route.prefix.rstrip("/"))
+        return "" if self.route.rewrite is None else self.before_rest
 
     @property
     def add(self) -> str:
@@ -59,6 +61,21 @@ class Entry:
     def namespace(self) -> str:
         """The namespace of a request, as a placeholder; empty where rights are not asked for."""
         return f"{{re.{self.key}.namespace}}" if self.route.access == "namespace" else ""
+
+    @property
+    def object(self) -> str:
+        """The path of its object in Kubernetes' API, with placeholders; empty for none."""
+        route = self.route
+        if not route.annotations:
+            return ""
+        version = ANNOTATED[route.group, route.resource]
+        where = self._placed("namespaces/{namespace}")
+        return f"/apis/{route.group}/{version}/{where}/{route.resource}/{self._placed('{name}')}"
+
+    @property
+    def before_rest(self) -> str:
+        """What the path has before what the object itself serves."""
+        return self._placed(self.route.prefix.rstrip("/"))
 
     def _placed(self, text: str) -> str:
         return _PLACE.sub(lambda found: f"{{re.{self.key}.{found[1]}}}", text)
@@ -114,6 +131,12 @@ def _wrong(route: Route) -> str:
         return "a host with placeholders needs access namespace"
     if "namespace" not in used and used:
         return "its host needs {namespace} too"
+    if route.annotations and (
+        route.access != "namespace"
+        or set(places) != {"namespace", "name"}
+        or (route.group, route.resource) not in ANNOTATED
+    ):
+        return f"the gateway does not read {route.resource} for annotations"
     if route.prefix.startswith(_RESERVED):
         return f"{route.prefix} is the gateway's own"
     return ""

@@ -10,7 +10,10 @@ import pydantic
 from charmed_mlops import ManagerCharm, Named, Where, object_route
 
 # What people open runs code with the notebook's rights, so reading the object is not enough.
-ROUTE = object_route("notebook", "kubeflow.org", "notebooks", verb="update")
+# Images of VS Code and RStudio serve `/`, which the spawner says by the notebook's annotations.
+ROUTE = object_route(
+    "notebook", "kubeflow.org", "notebooks", verb="update", annotations="notebooks.kubeflow.org"
+)
 
 
 class Options(pydantic.BaseModel):

@@ -29,6 +29,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _PREFIX = re.compile(r"/(([\w.~-]+|\{namespace\}|\{name\})/)*")
 _HOST = re.compile(r"[a-z0-9{]([a-z0-9.{}-]*[a-z0-9}])?")
 ACCESS = ("public", "user", "namespace")
+_LATER = ("annotations",)
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Route:
         group: API group of the resource; empty for the core group.
         resource: plural of the resource.
         verb: the verb, which every HTTP method needs.
+        annotations: domain of the annotations `http-rewrite-uri` and `http-headers-request-set`
+            of the object `{name}`, which say what its pod gets; empty where objects have none.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Route:
     group: str = ""
     resource: str = ""
     verb: str = "get"
+    annotations: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class GatewayRoute:
         """Write what differs; only the leader does."""
         if not self._charm.unit.is_leader():
             return
-        text = json.dumps([asdict(each) for each in routes], sort_keys=True)
+        text = json.dumps([_given(each) for each in routes], sort_keys=True)
         for relation in _common.live(self._charm, self._endpoint):
             mine = relation.data[self._charm.app]
             _common.write(mine, "version", VERSION)
@@ -153,6 +157,11 @@ class GatewayRouteProvider:
                 _common.write(mine, "token-audience", entrance.audience)
 
 
+def _given(route: Route) -> dict[str, object]:
+    """Its fields; one that came later only where it says something, for a gateway of before."""
+    return {name: value for name, value in asdict(route).items() if value or name not in _LATER}
+
+
 def _routes(text: str) -> Iterator[Route]:
     try:
         entries = json.loads(text or "[]")
@@ -172,7 +181,8 @@ def _routes(text: str) -> Iterator[Route]:
 
 def _wrong(route: Route) -> str:
     """What is wrong with a route, empty when nothing is: all of it goes into a configuration."""
-    texts = (route.name, route.prefix, route.host, route.group, route.resource, route.verb)
+    texts = (route.name, route.prefix, route.host, route.group, route.resource, route.verb,
+             route.annotations)  # fmt: skip
     if not all(isinstance(each, str) for each in texts):
         return "a route's fields have wrong types"
     if not _NAME.fullmatch(route.name):
@@ -197,4 +207,6 @@ def _wrong(route: Route) -> str:
         return f"route {route.name}: group is not an API group"
     if not re.fullmatch(r"[a-z]+", route.verb):
         return f"route {route.name}: verb is not a verb"
+    if not re.fullmatch(r"[a-z0-9.-]*", route.annotations):
+        return f"route {route.name}: annotations is not a domain"
     return ""

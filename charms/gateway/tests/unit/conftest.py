@@ -41,7 +41,7 @@ ROUTES = [
     {"name": "long", "prefix": "/app/sub/", "host": "127.0.0.1", "port": 1},
     {"name": "notebooks", "prefix": "/notebook/{namespace}/{name}/",
      "host": "127.0.0.{namespace}", "port": 1, "access": "namespace", "group": "kubeflow.org",
-     "resource": "notebooks"},
+     "resource": "notebooks", "annotations": "notebooks.kubeflow.org"},
 ]  # fmt: skip
 
 
@@ -56,18 +56,22 @@ def authorizer() -> Any:
 
 
 class Reviews(Api):
-    """Kubernetes' reviews; `down` makes it fail, `rights` and `tokens` are what it knows."""
+    """Kubernetes' reviews and objects' annotations; `down` makes it fail."""
 
     def __init__(self) -> None:
         super().__init__()
         self.down = False
         self.rights = set(RIGHTS)
         self.groups: list[list[str]] = []
+        self.annotations: dict[str, dict[str, str]] = {}
 
     def answer(self, method: str, path: str, body: dict) -> tuple[int, dict]:
         self.calls.append(f"{method} {path}")
         if self.down:
             return 500, {}
+        if method == "GET":
+            found = self.annotations.get(path)
+            return (404, {}) if found is None else (200, {"metadata": {"annotations": found}})
         spec = body["spec"]
         if path == "/apis/authentication.k8s.io/v1/tokenreviews":
             name, audience = TOKENS.get(spec["token"], ("", ""))

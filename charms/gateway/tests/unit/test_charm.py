@@ -62,11 +62,12 @@ def test_the_authorizer_runs_beside_it_with_the_options(charm):
     assert text == (charm.folder / "src" / "authorizer.py").read_text()
 
 
-def test_it_may_ask_for_reviews_and_nothing_else(charm):
+def test_it_may_ask_for_reviews_and_read_notebooks_and_nothing_else(charm):
     rules = charm.manifest(charm.settled(), "ClusterRole")["rules"]
     assert [(rule["resources"], rule["verbs"]) for rule in rules] == [
         (["tokenreviews"], ["create"]),
         (["subjectaccessreviews"], ["create"]),
+        (["notebooks"], ["get"]),
     ]
 
 
@@ -160,6 +161,17 @@ def test_a_service_makes_it_reachable_from_outside_when_asked(charm, given, port
         ({"prefix": "/{name}/", "host": "{name}.shop"}, "a host with placeholders needs access"),
         ({"prefix": "/a/../b/"}, "its prefix has a dot segment"),
         ({"host": "{env}.shop"}, "its host has an unknown placeholder"),
+        ({"annotations": "kubeflow.org"}, "the gateway does not read"),
+        (
+            {
+                "prefix": "/{namespace}/{name}/",
+                "access": "namespace",
+                "group": "",
+                "resource": "secrets",
+                "annotations": "kubeflow.org",
+            },
+            "the gateway does not read secrets for annotations",
+        ),
     ],
 )
 def test_a_route_that_would_open_too_much_is_left_out_and_named(charm, route, message):

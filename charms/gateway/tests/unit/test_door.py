@@ -141,6 +141,63 @@ def test_the_longer_prefix_is_the_one_that_counts(door):
     assert door.get("/app/sub/x", user="ann").seen["path"] == "/app/sub/x"
 
 
+# notebooks whose programs serve `/`
+
+OBJECT = "/apis/kubeflow.org/v1/namespaces/1/notebooks/mine"
+REWRITE = {"notebooks.kubeflow.org/http-rewrite-uri": "/"}
+HEADERS = "notebooks.kubeflow.org/http-headers-request-set"
+
+
+@pytest.mark.parametrize(
+    ("sent", "served"),
+    [
+        ("", "/"),
+        ("lab?x=%2F", "/lab?x=%2F"),
+        ("a/b/", "/a/b/"),
+        ("?folder=/home", "/?folder=/home"),
+    ],
+)
+def test_a_notebook_that_serves_the_root_gets_the_rest_of_the_path(door, sent, served):
+    door.reviews.annotations[OBJECT] = REWRITE
+    answer = door.get(f"{NOTEBOOK}{sent}", user="ann")
+    assert (answer.status, answer.seen["path"]) == (200, served)
+
+
+def test_rstudio_is_told_where_it_is(door):
+    door.reviews.annotations[OBJECT] = {
+        **REWRITE, HEADERS: f'{{"X-RStudio-Root-Path": "{NOTEBOOK}"}}'
+    }  # fmt: skip
+    answer = door.get(NOTEBOOK, ("X-RStudio-Root-Path", "/elsewhere/"), user="ann")
+    assert values(answer, "x-rstudio-root-path") == [NOTEBOOK]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "{", "[]", "[" * 5000, '{"X-RStudio-Root-Path": 1}', '{"Kubeflow-Userid": "bob"}',
+        r'{"X-RStudio-Root-Path": "/x/\r\nKubeflow-Userid: bob"}',
+        '{"X-RStudio-Root-Path": "/x/ y/"}',
+    ],
+)  # fmt: skip
+def test_a_notebook_s_owner_sets_no_other_header(door, given):
+    door.reviews.annotations[OBJECT] = {HEADERS: given}
+    answer = door.get(NOTEBOOK, user="ann")
+    assert (answer.status, answer.seen["path"]) == (200, NOTEBOOK)
+    assert values(answer, "kubeflow-userid") == ["ann"]
+    assert values(answer, "x-rstudio-root-path") == []
+
+
+def test_what_the_path_becomes_is_not_the_client_s_to_say(door):
+    answer = door.get(NOTEBOOK, ("X-Gateway-Rewrite", "/"), user="ann")
+    assert answer.seen["path"] == NOTEBOOK
+
+
+def test_who_has_no_right_learns_nothing_of_the_notebook(door):
+    door.reviews.annotations[OBJECT] = REWRITE
+    assert door.get(NOTEBOOK, user="bob").status == 403
+    assert f"GET {OBJECT}" not in door.reviews.calls
+
+
 # machine clients
 
 

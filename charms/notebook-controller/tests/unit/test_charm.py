@@ -83,6 +83,7 @@ def test_only_who_may_change_notebooks_of_the_namespace_opens_one(charm):
     assert route["prefix"] == "/notebook/{namespace}/{name}/"
     assert (route["host"], route["port"]) == ("{name}.{namespace}.svc.cluster.local", 80)
     assert route["rewrite"] is None
+    assert route["annotations"] == "notebooks.kubeflow.org"
     assert [route[key] for key in ("access", "verb", "resource", "group")] == [
         "namespace",
         "update",
