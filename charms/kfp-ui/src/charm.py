@@ -51,7 +51,13 @@ class KfpUi(ServiceCharm):
         api, metadata = self.api.get(), self.metadata.get()
         bucket = self.store.get()
         at = pipelines.endpoint(bucket)
-        self.cluster.apply(secret=pipelines.ARTIFACT_SECRET)
+        self.cluster.apply(
+            secret=pipelines.ARTIFACT_SECRET,
+            pod_defaults=bool(self.config["pod-defaults"]),
+            entrance=self.gateway.entrance(),
+            bucket=bucket,
+            folder=pipelines.folder(bucket, "$(tenant)"),
+        )
         self.workload.run(
             command=f"node dist/server.js ../client/ {PORT}",
             working_dir="/server",

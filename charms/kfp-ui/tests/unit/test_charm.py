@@ -99,7 +99,7 @@ def test_it_reads_one_secret_of_tenants_and_no_other(charm):
     for each in charm.manifests(out):
         for rule in each.get("rules", ()):
             assert "secrets" not in rule["resources"]
-    role, binding = charm.tenant_manifests(out)
+    role, binding, *_ = charm.tenant_manifests(out)
     assert role["rules"] == [
         {
             "apiGroups": [""],
@@ -116,3 +116,49 @@ def test_it_reads_one_secret_of_tenants_and_no_other(charm):
 def test_users_who_may_view_may_see_artifacts(charm):
     view = charm.manifest(charm.settled(), "ClusterRole", "kfp-ui-kubeflow-view")
     assert view["rules"][0]["resources"] == ["viewers"]
+
+
+ENTRANCE = {
+    "url": "https://ml.example.com", "cluster-url": "https://gateway.shop.svc:8443",
+    "ca": "PEM", "token-audience": "ours",
+}  # fmt: skip
+
+
+def pod_defaults(charm, *relations, **config):
+    out = charm.settled(*relations, config=config)
+    found = [each for each in charm.tenant_manifests(out) if each["kind"] == "PodDefault"]
+    return {each["metadata"]["name"]: each["spec"] for each in found}
+
+
+def variables(spec):
+    return {each["name"]: each.get("value") for each in spec["env"]}
+
+
+def test_a_notebook_gets_the_gateway_s_address_and_a_token_for_it(charm):
+    spec = pod_defaults(charm, relation("gateway", "gateway", **ENTRANCE))["pipelines"]
+    assert spec["selector"]["matchLabels"] == {"pipelines": "true"}
+    token = spec["volumes"][0]["projected"]["sources"][0]["serviceAccountToken"]
+    assert (token["audience"], token["path"]) == ("ours", "token")
+    folder = spec["volumeMounts"][0]["mountPath"]
+    assert variables(spec) == {
+        "KF_PIPELINES_ENDPOINT": "https://gateway.shop.svc:8443/pipeline",
+        "KF_PIPELINES_SA_TOKEN_PATH": f"{folder}/token",
+        "KF_PIPELINES_CA": f"{spec['volumeMounts'][1]['mountPath']}/ca.crt",
+    }
+
+
+def test_a_notebook_gets_the_tenant_s_own_key_of_the_store_and_her_folder(charm):
+    found = pod_defaults(charm)
+    assert found.keys() == {"object-store"}  # without a gateway nobody may name users
+    spec = found["object-store"]
+    keys = [each["valueFrom"]["secretKeyRef"] for each in spec["env"][:2]]
+    assert [each["key"] for each in keys] == ["accesskey", "secretkey"]
+    assert {each["name"] for each in keys} == {"mlpipeline-minio-artifact"}
+    assert variables(spec)["S3_FOLDER"] == "s3://b/private-artifacts/$(tenant)"
+    assert variables(spec)["AWS_ENDPOINT_URL"] == "http://object-store:7070"
+    assert KEYS["secret-key"] not in str(spec)
+
+
+def test_without_the_kind_there_are_none(charm):
+    relations = [relation("gateway", "gateway", **ENTRANCE)]
+    assert pod_defaults(charm, *relations, **{"pod-defaults": False}) == {}
