@@ -376,7 +376,7 @@ class Api:
         if name := body.get("service-context"):
             planned = self._daemon.plan.get("services", {})
             if name not in planned:
-                raise ApiError(f'context service "{name}" not found', 404)
+                raise ApiError(f'context service "{name}" not found')
             context = planned[name]
         execution = Execution(body, context, self._daemon.reaper)
         summary = f'Execute command "{body["command"][0]}"'
@@ -391,7 +391,12 @@ class Api:
                 del self._executions[task.id]
 
         self._daemon.keep(asyncio.create_task(run()))
-        return _accepted(change, {"task-id": task.id, "environment": {}, "working-dir": ""})
+        result = {
+            "task-id": task.id,
+            "environment": execution.environment,
+            "working-dir": execution.folder,
+        }
+        return _accepted(change, result)
 
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
         execution = self._executions.get(request.match_info["task"])

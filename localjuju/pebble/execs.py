@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import json
 import os
+import pwd
 import shutil
 import signal
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -18,7 +20,40 @@ from localjuju.pebble.errors import ApiError
 
 _CONNECT_SECONDS = 5.0
 _CHUNK = 1 << 15
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _END = json.dumps({"command": "end"})
+
+
+def _environment(extra: Mapping[str, Any], uid: int) -> dict[str, str]:
+    """The daemon's environment and what the request adds; HOME and USER are the user's own."""
+    found = dict(os.environ)
+    if uid != os.getuid():
+        found.pop("HOME", None)
+        found.pop("USER", None)
+    found |= {key: str(value) for key, value in extra.items()}
+    found.setdefault("PATH", _PATH)
+    with contextlib.suppress(KeyError):
+        entry = pwd.getpwuid(uid)
+        found["HOME"] = found.get("HOME") or entry.pw_dir
+        found["USER"] = found.get("USER") or entry.pw_name
+    found.setdefault("LANG", "C.UTF-8")
+    return found
+
+
+def _folder(given: str, home: str) -> str:
+    """Where a program starts: the folder asked for, else the user's home, else `/`.
+
+    Raises:
+        ApiError: it is not there, or is no folder.
+    """
+    path, name = (given, "working directory") if given else (home, "home directory")
+    if not path:
+        return "/"
+    if not os.path.exists(path):  # noqa: PTH110
+        raise ApiError(f'cannot call exec: {name} "{path}" does not exist', 500)
+    if not os.path.isdir(path):  # noqa: PTH112
+        raise ApiError(f'cannot call exec: {name} "{path}" not a directory', 500)
+    return path
 
 
 class Execution:
@@ -32,7 +67,7 @@ class Execution:
             context: the configuration of the service that `service-context` names.
 
         Raises:
-            ApiError: no such program, user, folder.
+            ApiError: no such program, user or folder.
         """
         self._reaper = reaper
         self._argv = request.get("command") or []
@@ -40,7 +75,9 @@ class Execution:
             raise ApiError("must specify command")
         if request.get("terminal"):
             raise ApiError("a terminal is not supported by localjuju")
-        extra = {**(context.get("environment") or {}), **(request.get("environment") or {})}
+        program = shutil.which(self._argv[0])
+        if program is None:
+            raise ApiError(f'cannot find executable "{self._argv[0]}"')
 
         def chosen(key: str) -> Any:
             value = request.get(key)
@@ -49,20 +86,14 @@ class Execution:
         options = processes.identity(
             chosen("user-id"), chosen("user"), chosen("group-id"), chosen("group")
         )
-        entry = options.pop("entry", None)
-        self._env = processes.environment(os.environ, extra, entry)
-        self._options = options
-        self._folder = (
-            request.get("working-dir")
-            or context.get("working-dir")
-            or (entry.pw_dir if entry and options else "/")
+        options.pop("entry", None)
+        self._options = {"executable": program, **options}
+        extra = {**(context.get("environment") or {}), **(request.get("environment") or {})}
+        self.environment = _environment(extra, options.get("user", os.getuid()))
+        self.folder = _folder(
+            request.get("working-dir") or context.get("working-dir") or "",
+            self.environment.get("HOME", ""),
         )
-        if not os.path.isdir(self._folder):  # noqa: PTH112
-            if request.get("working-dir"):
-                raise ApiError(f'cannot find working directory "{self._folder}"', 404)
-            self._folder = "/"
-        if not shutil.which(self._argv[0], path=self._env.get("PATH")):
-            raise ApiError(f'cannot find executable "{self._argv[0]}"', 404)
         self._timeout = units.seconds(request.get("timeout") or "0") or None
         self._split = bool(request.get("split-stderr"))
         names = ["control", "stdio", *(["stderr"] if self._split else [])]
@@ -123,8 +154,8 @@ class Execution:
         err_read, err_write = os.pipe() if self._split else (-1, out_write)
         try:
             pid, ending = self._reaper.spawn(
-                self._argv, stdin=stdin_read, stdout=out_write, stderr=err_write, env=self._env,
-                cwd=self._folder, **self._options,
+                self._argv, stdin=stdin_read, stdout=out_write, stderr=err_write, env=self.environment, cwd=self.folder,
+                **self._options,
             )  # fmt: skip
         finally:
             for descriptor in {stdin_read, out_write, err_write}:
@@ -141,16 +172,15 @@ class Execution:
         try:
             try:
                 code = await asyncio.wait_for(asyncio.shield(ending), self._timeout)
-                # Late is late, also where both were only seen afterwards.
-                if deadline is not None and clock() >= deadline:
-                    raise self._late()
             except asyncio.TimeoutError:
-                processes.kill_group(pid, signal.SIGKILL)
-                await ending
-                raise self._late() from None
-            finally:
-                # A child that keeps the output open must not keep the client waiting.
-                await asyncio.wait(sending, timeout=1.0)
+                processes.kill(pid, signal.SIGKILL)
+                code = await ending
+            # Late is late, also where both were only seen afterwards.
+            late = deadline is not None and clock() >= deadline
+            # A child that keeps the output open keeps the client waiting, as upstream.
+            await asyncio.wait(sending)
+            if late:
+                raise self._late()
             return code
         finally:
             for work in (*sending, *receiving):
@@ -167,8 +197,8 @@ async def _send(descriptor: int, socket: web.WebSocketResponse) -> None:
     file = os.fdopen(descriptor, "rb", buffering=0)
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
     try:
-        while data := await reader.read(_CHUNK):
-            with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(_CHUNK):
                 await socket.send_bytes(data)
     finally:
         transport.close()
@@ -207,7 +237,7 @@ async def _control(socket: web.WebSocketResponse, pid: int) -> None:
         with contextlib.suppress(ValueError, KeyError, AttributeError):
             command = json.loads(message.data)
             if command.get("command") == "signal":
-                processes.kill_group(pid, getattr(signal, command["signal"]["name"]))
+                processes.kill(pid, getattr(signal, command["signal"]["name"]))
 
 
 async def _ignore(socket: web.WebSocketResponse) -> None:

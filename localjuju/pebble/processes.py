@@ -57,6 +57,12 @@ class Reaper:
         return process.pid, future
 
 
+def kill(pid: int, number: int) -> None:
+    """Sends a signal to one process."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
 def kill_group(pid: int, number: int) -> None:
     """Sends a signal to a process and what it started."""
     with contextlib.suppress(ProcessLookupError):

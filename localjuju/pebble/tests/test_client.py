@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -241,19 +242,50 @@ def test_what_is_not_there_is_told_as_the_system_tells_it(client: pebble.Client,
     client.remove_path(str(tmp_path / "no"), recursive=True)
 
 
-@pytest.mark.parametrize(
-    "command", [["sleep", "100"], ["sh", "-c", "echo begun; sleep 100 & wait"]]
-)
 def test_exec_that_is_late_is_killed_and_told(
-    client: pebble.Client, daemon: subprocess.Popen[bytes], command: list[str]
+    client: pebble.Client, daemon: subprocess.Popen[bytes]
 ):
     with pytest.raises(pebble.ChangeError) as late:
-        client.exec(command, timeout=0.1).wait_output()
+        client.exec(["sleep", "100"], timeout=0.1).wait_output()
     words = "timed out after 100ms: context deadline exceeded"
-    assert f'Execute command "{command[0]}" ({words})' in late.value.err
+    assert f'Execute command "sleep" ({words})' in late.value.err
     assert late.value.change.tasks[0].data["exit-code"] == -1
     children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children")
     assert children.read_text() == ""
+
+
+def test_exec_goes_on_while_a_child_keeps_its_output_open(client: pebble.Client):
+    """Also when the program itself was killed for being late."""
+    process = client.exec(["sh", "-c", "setsid sleep 2 & sleep 2"], timeout=0.1)
+    change = process._change_id
+    with pytest.raises(pebble.TimeoutError):
+        process.wait_output()
+    assert client.get_change(change).ready is False
+    _until(lambda: client.get_change(change).ready)
+    process = client.exec(["sh", "-c", "(sleep 1; echo late) & echo soon"])
+    assert process.wait_output()[0] == "soon\nlate\n"
+
+
+def test_exec_starts_in_the_home_of_its_user_with_a_default_language(client: pebble.Client):
+    home = pwd.getpwuid(os.getuid()).pw_dir
+    script = 'echo "$PWD $HOME $USER $LANG"'
+    output, _ = client.exec(["sh", "-c", script], environment={"LANG": "C"}).wait_output()
+    assert output.split()[:2] == [os.environ["HOME"]] * 2
+    assert output.split()[3] == "C"
+    process = client.exec(["sh", "-c", script], environment={"HOME": "", "USER": ""})
+    assert process.wait_output()[0].split()[:3] == [home, home, pwd.getpwuid(os.getuid()).pw_name]
+
+
+def test_exec_in_a_folder_that_is_not_there_is_the_daemons_error(client: pebble.Client):
+    with pytest.raises(pebble.APIError) as missing:
+        client.exec(["true"], working_dir="/nope")
+    assert missing.value.code == 500
+    assert missing.value.message == 'cannot call exec: working directory "/nope" does not exist'
+    with pytest.raises(pebble.APIError, match='"/etc/passwd" not a directory'):
+        client.exec(["true"], working_dir="/etc/passwd")
+    with pytest.raises(pebble.APIError) as context:
+        client.exec(["true"], service_context="nope")
+    assert (context.value.code, context.value.message) == (400, 'context service "nope" not found')
 
 
 def test_exec_that_ended_too_late_to_be_seen_in_time_is_late(
@@ -290,7 +322,7 @@ def test_exec_streams_takes_signals_and_times_out(client: pebble.Client):
         client.exec(["sleep", "100"], timeout=0.2).wait()
     with pytest.raises(pebble.APIError, match='cannot find executable "no-such"') as missing:
         client.exec(["no-such"])
-    assert missing.value.code == 404
+    assert missing.value.code == 400
 
 
 def test_exec_in_the_context_of_a_service(client: pebble.Client):
