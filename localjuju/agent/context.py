@@ -10,7 +10,7 @@ from typing import Any
 from localjuju.agent.hooks import Hook
 from localjuju.agent.state import AgentState
 from localjuju.agent.view import pod_name
-from localjuju.model import applications, models, relations
+from localjuju.model import applications, models, ports, relations
 from localjuju.model.charm import Charm
 from localjuju.model.db import Database, Row
 from localjuju.model.logs import ModelLog, enabled
@@ -70,6 +70,7 @@ class Context:
         self.unit_state: dict[str, str] | None = None
         self.secrets: dict[str, PendingSecret] = {}
         self.action: ActionResult | None = None
+        self._ports: list[Callable[[ports.Opened], dict[str, set[str]]]] = []
         self._later: list[Callable[[], None]] = []
         self._cache: dict[tuple[int, str], dict[str, str]] = {}
 
@@ -158,6 +159,17 @@ class Context:
 
     # What they write -------------------------------------------------------------------------
 
+    def ports(self) -> dict[str, set[str]]:
+        """What the unit has open, with what this hook changed."""
+        opened = ports.of(self.row)
+        for change in self._ports:
+            opened = change(opened)
+        return opened
+
+    def change_ports(self, change: Callable[[ports.Opened], dict[str, set[str]]]) -> None:
+        """Opens or closes ports when the hook commits."""
+        self._ports.append(change)
+
     def later(self, effect: Callable[[], None]) -> None:
         """`effect` runs in the transaction that commits the hook."""
         self._later.append(effect)
@@ -189,6 +201,9 @@ class Context:
         if self.unit_state is not None:
             self.db.run("UPDATE units SET state = ? WHERE model = ? AND name = ?",
                         self.unit_state, self.model, self.unit)  # fmt: skip
+        if self._ports:
+            self.db.run("UPDATE units SET ports = ? WHERE model = ? AND name = ?",
+                        ports.stored(self.ports()), self.model, self.unit)  # fmt: skip
         for effect in self._later:
             effect()
 

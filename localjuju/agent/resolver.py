@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from localjuju.agent.hooks import Hook
 from localjuju.agent.view import RelationView, View
-from localjuju.model import clock
+from localjuju.model import clock, storage
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _storage(view: View) -> Iterator[Hook]:
     if view.state.queued and not view.state.started:
         return
     for row in view.storage:
-        if not view.dying and not row["attached"]:
+        if not view.dying and not row["attached"] and not storage.pending(row):
             yield Hook("storage-attached", storage=row["id"])
         elif view.dying and row["attached"]:
             yield Hook("storage-detaching", storage=row["id"])

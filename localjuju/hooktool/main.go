@@ -21,6 +21,8 @@ import (
 
 const (
 	defaultSocket = "/run/juju/agent.sock"
+	// What Kubernetes gives each pod to reach it by.
+	account = "/var/run/secrets/kubernetes.io/serviceaccount"
 	// A container whose agent cannot be reached must not hold up its pod's end.
 	stopTimeout = 25 * time.Second
 )
@@ -68,6 +70,29 @@ func inline(argv []string) error {
 		argv[i] = key + "=" + string(content)
 	}
 	return nil
+}
+
+// credentials gives the agent what only the pod has: its ServiceAccount's token.
+func credentials() *string {
+	token, err := os.ReadFile(filepath.Join(account, "token"))
+	if err != nil {
+		return nil
+	}
+	certificate, err := os.ReadFile(filepath.Join(account, "ca.crt"))
+	if err != nil {
+		return nil
+	}
+	host, port := os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")
+	text, err := json.Marshal(map[string]string{
+		"token":       string(token),
+		"certificate": string(certificate),
+		"endpoint":    "https://" + net.JoinHostPort(host, port),
+	})
+	if err != nil {
+		return nil
+	}
+	found := string(text)
+	return &found
 }
 
 func call(message request) (answer, error) {
@@ -143,6 +168,9 @@ func main() {
 		}
 		stdin := string(text)
 		message.Stdin = &stdin
+	}
+	if name == "credential-get" {
+		message.Stdin = credentials()
 	}
 	reply, err := call(message)
 	if err != nil {

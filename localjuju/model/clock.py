@@ -46,6 +46,11 @@ def parse(value: str) -> datetime.datetime:
     return time if time.tzinfo else time.replace(tzinfo=datetime.timezone.utc)
 
 
+def seconds_text(value: str) -> str:
+    """A stored time in RFC 3339 to the second, as Juju prints those of secrets."""
+    return parse(value).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def status_text(value: str) -> str:
     """A stored time as `juju status --format json` prints it: `24 Nov 2026 10:00:00Z`."""
     return parse(value).strftime("%d %b %Y %H:%M:%SZ")

@@ -11,9 +11,10 @@ from localjuju.model import clock
 from localjuju.model.db import Database, Row
 from localjuju.model.errors import ModelError, NotFound
 
-AGENT_VERSION = "3.6.9"
+AGENT_VERSION = "3.6.10"
 CONTROLLER = "localjuju"
 CLOUD = "local"
+REGION = "localhost"
 CONTROLLER_UUID = str(uuid.uuid5(uuid.NAMESPACE_DNS, "localjuju"))
 
 # Name: default value. Juju's names and defaults, those that mean something here.
@@ -56,7 +57,7 @@ def listing(db: Database) -> list[dict[str, Any]]:
             "is-controller": False,
             "owner": "admin",
             "cloud": CLOUD,
-            "region": "localhost",
+            "region": REGION,
             "type": "kubernetes",
             "life": row["life"],
             "status": {

@@ -294,8 +294,9 @@ def show(
     described = _described(db, row)
     if revisions:
         described["revisions"] = [
-            {"revision": r["revision"], "created-at": r["created"], "backend": "internal",
-             "created": r["created"], "updated": r["created"]}
+            {"revision": r["revision"], "created-at": _time(r["created"]),
+             "backend": "internal", "created": _time(r["created"]),
+             "updated": _time(r["created"])}
             for r in db.all("SELECT * FROM secret_revisions WHERE secret = ? ORDER BY revision",
                             row["id"])
         ]  # fmt: skip
@@ -324,13 +325,17 @@ def _described(db: Database, row: Row) -> dict[str, Any]:
     owner = {"model": "<model>"}.get(row["owner_kind"], row["owner"])
     described: dict[str, Any] = {"revision": row["latest"], "owner": owner}
     if row["rotate"] != "never":
-        described |= {"rotation": row["rotate"], "rotates": row["next_rotate"]}
+        described |= {"rotation": row["rotate"], "rotates": _time(row["next_rotate"])}
     latest = db.one("SELECT expire FROM secret_revisions WHERE secret = ? AND revision = ?",
                     row["id"], row["latest"])  # fmt: skip
     if latest and latest["expire"]:
-        described["expires"] = latest["expire"]
+        described["expires"] = _time(latest["expire"])
     if row["description"]:
         described["description"] = row["description"]
     if row["label"]:
         described["name" if row["owner_kind"] == "model" else "label"] = row["label"]
-    return described | {"created": row["created"], "updated": row["updated"]}
+    return described | {"created": _time(row["created"]), "updated": _time(row["updated"])}
+
+
+def _time(stored: str) -> str:
+    return clock.seconds_text(stored)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from localjuju.model import applications, clock, models, relations, statuses
+from localjuju.model import applications, clock, models, ports, relations, statuses
 from localjuju.model.db import Database, Row
 from localjuju.model.substrate import Cluster
 
@@ -20,7 +20,7 @@ def status(db: Database, cluster: Cluster, model: str) -> dict[str, Any]:
             "type": "caas",
             "controller": models.CONTROLLER,
             "cloud": models.CLOUD,
-            "region": "localhost",
+            "region": models.REGION,
             "version": models.AGENT_VERSION,
             "model-status": {
                 "current": "available" if alive else "destroying",
@@ -91,8 +91,8 @@ def _unit(cluster: Cluster, model: str, application: Row, row: Row) -> dict[str,
         shown["juju-status"]["life"] = row["life"]
     if application["leader"] == row["name"]:
         shown["leader"] = True
-    if row["ports"]:
-        shown["open-ports"] = row["ports"]
+    if opened := ports.plain(ports.of(row)):
+        shown["open-ports"] = opened
     name = row["name"].replace("/", "-")
     pod = cluster.pod(model, name)
     if pod and pod.ip:
@@ -154,7 +154,7 @@ def show_unit(db: Database, cluster: Cluster, model: str, name: str) -> dict[str
     charm = applications.charm_of(db, application)
     pod = cluster.pod(model, name.replace("/", "-"))
     shown: dict[str, Any] = {
-        "opened-ports": row["ports"],
+        "opened-ports": ports.plain(ports.of(row)),
         "charm": f"local:{charm.name}-{application['charm_rev']}",
         "leader": application["leader"] == name,
         "life": row["life"],

@@ -82,11 +82,12 @@ def attach(db: Database, model: str, unit: str, charm: Charm, planned: Mapping[s
     """Gives a new unit its instances."""
     for name, spec in sorted(planned.items()):
         for index in range(spec["count"]):
-            add(db, model, unit, charm, name, index, spec["size_mib"])
+            location = charm.storage_location(name, index)
+            _add(db, model, unit, charm, name, location, spec["size_mib"])
 
 
-def add(
-    db: Database, model: str, unit: str, charm: Charm, name: str, index: int, size: int
+def _add(
+    db: Database, model: str, unit: str, charm: Charm, name: str, location: str, size: int
 ) -> None:
     row = db.one("SELECT next_storage FROM models WHERE name = ?", model)
     assert row is not None
@@ -95,8 +96,32 @@ def add(
     db.insert(
         "storage", model=model, id=f"{name}/{number}", name=name, unit=unit, life="alive",
         attached=0, kind=charm.storage[name].get("type", "filesystem"),
-        location=charm.storage_location(name, index), size_mib=size, since=clock.text(),
+        location=location, size_mib=size, since=clock.text(),
     )  # fmt: skip
+
+
+def request(db: Database, model: str, unit: str, charm: Charm, name: str, count: int) -> None:
+    """Adds instances to a unit that has been deployed.
+
+    They have no place: the volumes of a StatefulSet are fixed from the start, on Juju 3 as here.
+
+    Raises:
+        ModelError: the charm does not take so many.
+    """
+    have = sum(row["name"] == name for row in of_unit(db, model, unit))
+    _, most = _range(charm.storage[name])
+    if most is not None and have + count > most:
+        raise ModelError(
+            f'cannot add storage: adding "{name}" storage to {unit}: charm "{charm.name}" store '
+            f'"{name}": at most {most} instances supported, {have + count} specified'
+        )
+    for _ in range(count):
+        _add(db, model, unit, charm, name, "", _DEFAULT_MIB)
+
+
+def pending(row: Row) -> bool:
+    """Whether it has no place yet: it was asked for after the unit had been deployed."""
+    return not row["location"]
 
 
 def of_unit(db: Database, model: str, unit: str) -> list[Row]:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 
-from localjuju.model import applications, clock, models
+from localjuju.model import applications, clock, models, ports
 from localjuju.model.changes import Changes
 from localjuju.model.charm import CharmFolder
 from localjuju.model.db import Database
@@ -89,7 +89,7 @@ class ApplicationWorker(Worker):
             resources=row["resources"],
             storage=row["storage"],
             constraints=_constraints(self._db, self.model, row["constraints"]),
-            ports=tuple(sorted({port for unit in units for port in unit["ports"]})),
+            ports=tuple(sorted({port for unit in units for port in ports.plain(ports.of(unit))})),
             shared_venv=self._folder.shared_venv(row["charm"]),
         )
         if spec != self._applied:

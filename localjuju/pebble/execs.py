@@ -154,8 +154,8 @@ class Execution:
         err_read, err_write = os.pipe() if self._split else (-1, out_write)
         try:
             pid, ending = self._reaper.spawn(
-                self._argv, stdin=stdin_read, stdout=out_write, stderr=err_write, env=self.environment, cwd=self.folder,
-                **self._options,
+                self._argv, stdin=stdin_read, stdout=out_write, stderr=err_write,
+                env=self.environment, cwd=self.folder, **self._options,
             )  # fmt: skip
         finally:
             for descriptor in {stdin_read, out_write, err_write}:

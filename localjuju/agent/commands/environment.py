@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from localjuju.agent.commands.arguments import Arguments, output, pairs
 from localjuju.agent.commands.registry import DEFAULTS, command
 from localjuju.agent.context import CommandError, Context
 from localjuju.agent.view import pod_name
-from localjuju.model import config, storage
+from localjuju.model import config, models, ports, storage
 
 _PORT = re.compile(r"(\d+)(?:-(\d+))?(?:/(tcp|udp))?")
 
@@ -88,29 +89,40 @@ def _ports(arguments: Arguments) -> set[str]:
     return found
 
 
+def _endpoints(context: Context, arguments: Arguments) -> set[str]:
+    """The endpoints that ports are opened for; the empty name stands for all.
+
+    Raises:
+        CommandError: the charm has no such endpoint.
+    """
+    given = arguments.text("endpoints") or ""
+    names = {name.strip() for name in given.split(",") if name.strip()}
+    for name in sorted(names - {*context.charm.endpoints} - {ports.EVERY}):
+        raise CommandError(f'charm endpoint "{name}" not found')
+    return names - {ports.EVERY} or {""}
+
+
 @command("open-port", "PORT[/PROTOCOL]…", endpoints=str, format=str)
 def open_port(context: Context, arguments: Arguments) -> None:
     """Opens ports on the application's Service when the hook commits."""
-    ports = _ports(arguments)
-    context.later(lambda: _set_ports(context, {*context.row["ports"]} | ports))
+    wanted, endpoints = _ports(arguments), _endpoints(context, arguments)
+    context.change_ports(lambda opened: ports.opened(opened, wanted, endpoints))
 
 
 @command("close-port", "PORT[/PROTOCOL]…", endpoints=str, format=str)
 def close_port(context: Context, arguments: Arguments) -> None:
     """Closes ports on the application's Service when the hook commits."""
-    ports = _ports(arguments)
-    context.later(lambda: _set_ports(context, {*context.row["ports"]} - ports))
-
-
-def _set_ports(context: Context, ports: set[str]) -> None:
-    context.db.run("UPDATE units SET ports = ? WHERE model = ? AND name = ?", sorted(ports),
-                   context.model, context.unit)  # fmt: skip
+    wanted, endpoints = _ports(arguments), _endpoints(context, arguments)
+    context.change_ports(lambda opened: ports.closed(opened, wanted, endpoints))
 
 
 @command("opened-ports", format=str, endpoints=bool)
 def opened_ports(context: Context, arguments: Arguments) -> str:
-    """Prints the ports that the unit has open."""
-    return output(context.row["ports"], arguments.text("format"))
+    """Prints the ports that the unit has open, those that this hook opened among them."""
+    opened = context.ports()
+    if arguments.on("endpoints"):
+        return output(ports.with_endpoints(opened), arguments.text("format"))
+    return output(ports.plain(opened), arguments.text("format"))
 
 
 @command("storage-list", "[NAME]", format=str)
@@ -124,12 +136,35 @@ def storage_list(context: Context, arguments: Arguments) -> str:
     return output(names, arguments.text("format"))
 
 
+@command("storage-add", "NAME[=COUNT]…")
+def storage_add(context: Context, arguments: Arguments) -> None:
+    """Asks for more storage when the hook commits; on Kubernetes it stays pending."""
+    if not arguments.words:
+        raise CommandError("storage add requires a storage directive", 2)
+    wanted: dict[str, int] = {}
+    for word in arguments.words:
+        name, equals, count = word.partition("=")
+        if name not in context.charm.storage:
+            raise CommandError(f'charm "{context.charm.name}" has no store called "{name}"')
+        if equals and not count.isdigit():
+            raise CommandError(f'only count can be specified for "{name}"', 2)
+        wanted[name] = int(count) if equals else 1
+
+    def request() -> None:
+        for name, count in wanted.items():
+            storage.request(context.db, context.model, context.unit, context.charm, name, count)
+
+    context.later(request)
+
+
 @command("storage-get", "[KEY]", format=str, s=str)
 def storage_get(context: Context, arguments: Arguments) -> str:
     """Prints a storage instance's kind and location."""
     identity = arguments.text("s") or _own_storage(context)
     for row in storage.of_unit(context.db, context.model, context.unit):
         if row["id"] == identity:
+            if storage.pending(row):
+                raise CommandError(f'storage "{identity}" not provisioned')
             found = {"kind": row["kind"], "location": row["location"]}
             value = found.get(arguments.words[0]) if arguments.words else found
             return output(value, arguments.text("format"))
@@ -175,9 +210,23 @@ def state_delete(context: Context, arguments: Arguments) -> None:
 
 
 @command("credential-get", format=str)
-def credential_get(context: Context, arguments: Arguments) -> None:
-    """Would print the cloud's credential; Juju refuses it on Kubernetes."""
-    del context, arguments
-    raise CommandError(
-        'cannot access cloud credentials: credential-get on a "caas" model not supported'
-    )
+def credential_get(context: Context, arguments: Arguments) -> str:
+    """Prints the cloud with the token of the pod's own ServiceAccount, where there is trust."""
+    if not context.application_row["trust"]:
+        raise CommandError("cannot access cloud credentials: permission denied")
+    try:
+        account = json.loads(arguments.stdin)
+    except ValueError:
+        raise CommandError(
+            "cannot access cloud credentials: reading in-cluster config: no ServiceAccount here"
+        ) from None
+    found = {
+        "type": "kubernetes",
+        "name": models.CLOUD,
+        "region": models.REGION,
+        "endpoint": account["endpoint"],
+        "is-controller-cloud": True,
+        "credential": {"auth-type": "oauth2", "attrs": {"Token": account["token"]}},
+        "cacertificates": [account["certificate"]],
+    }
+    return output(found, arguments.text("format"))

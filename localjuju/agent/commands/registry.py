@@ -71,7 +71,6 @@ REFUSED = {
     "pod-spec-get": "charms without sidecar are gone in Juju 4; use Pebble",
     "pod-spec-set": "charms without sidecar are gone in Juju 4; use Pebble",
     "unit-get": "Juju advises against it; use network-get",
-    "storage-add": "a StatefulSet's volume claims are fixed from the start; deploy with --storage",
 }
 """Hook commands of Juju that a charm here cannot use, and why."""
 

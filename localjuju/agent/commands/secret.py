@@ -231,13 +231,11 @@ def _info(context: Context, identity: str, row: Row | None, pending: PendingSecr
                             ("rotation", pending.rotate)):  # fmt: skip
             found[name] = found[name] if value is None else value
         expire = pending.expire or expire
-        if pending.rotate:
-            rotates = secrets.next_rotation(pending.rotate)
     info = {"revision": revision, **found}
     if expire:
-        info["expiry"] = expire
+        info["expiry"] = clock.seconds_text(expire)
     if rotates:
-        info["rotates"] = rotates
+        info["rotates"] = clock.seconds_text(rotates)
     access = [
         _access(context, grant)
         for grant in context.db.all("SELECT * FROM secret_grants WHERE secret = ?", identity)

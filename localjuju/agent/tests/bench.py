@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 
 from localjuju.agent.commands import COMMANDS, REFUSED
+from localjuju.model import ports
 from localjuju.model.controller import ModelController
 from localjuju.model.substrate import ApplicationSpec, Pod
 
@@ -39,6 +40,10 @@ for path in /*; do
   if [ -L "$path" ]; then ln -s "$(readlink "$path")" "$new/$name"
   elif [ -d "$path" ]; then mkdir "$new/$name"; mount --rbind "$path" "$new/$name"; fi
 done
+account=$new/var/run/secrets/kubernetes.io/serviceaccount
+mkdir -p "$account"
+echo token-of-the-pod > "$account/token"
+echo certificate > "$account/ca.crt"
 mkdir -p "$new/proc" "$new/var/lib/juju" "$new/run/juju" "$new/charm/containers"
 mount --bind "$data/var/lib/juju" "$new/var/lib/juju"
 mount --bind "$data/charm/containers" "$new/charm/containers"
@@ -65,10 +70,10 @@ class LocalNode:
     def __init__(self, state: Path, tools: Path):
         self._state, self._tools = state, tools
         self._pods: dict[tuple[str, str], Pod] = {}
-        self._pebbles: dict[str, list[subprocess.Popen[bytes]]] = {}
+        self._pebbles: dict[tuple[str, str], list[subprocess.Popen[bytes]]] = {}
         self._listeners: list[Callable[[str], None]] = []
         self.specs: dict[tuple[str, str], ApplicationSpec] = {}
-        self._running: dict[asyncio.subprocess.Process, str] = {}
+        self._running: dict[asyncio.subprocess.Process, tuple[str, str]] = {}
         self.broken: Exception | None = None  # what running a program in a pod ends with
         self.dispatches = 0
 
@@ -86,19 +91,19 @@ class LocalNode:
     async def start(self) -> None: ...
 
     async def stop(self) -> None:
-        for name in list(self._pebbles):
-            self._stop_pebbles(name)
+        for model, name in list(self._pebbles):
+            self._stop_pebbles(model, name)
 
     async def add_model(self, model: str, uuid: str) -> None: ...
 
     async def remove_model(self, model: str) -> None:
-        assert not self._pods
+        assert not [name for where, name in self._pods if where == model]
 
     async def apply(self, spec: ApplicationSpec) -> None:
         self.specs[spec.model, spec.name] = spec
         names = [f"{spec.name}-{number}" for number in range(spec.scale)]
-        for model, name in list(self._pods):
-            if name.rpartition("-")[0] == spec.name and name not in names:
+        for model, name in self._of(spec.model, spec.name):
+            if name not in names:
                 self._remove(model, name)
         for name in names:
             if (spec.model, name) not in self._pods:
@@ -106,21 +111,27 @@ class LocalNode:
         self._tell(spec.model)
 
     async def remove(self, model: str, application: str, destroy_storage: bool) -> None:
-        for where, name in list(self._pods):
-            if name.rpartition("-")[0] == application:
-                self._remove(where, name)
+        for where, name in self._of(model, application):
+            self._remove(where, name)
         del self.specs[model, application]
+
+    def _of(self, model: str, application: str) -> list[tuple[str, str]]:
+        return [
+            (where, name)
+            for where, name in self._pods
+            if where == model and name.rpartition("-")[0] == application
+        ]
 
     async def replace_pod(self, model: str, name: str, uid: str) -> None:
         if self._pods[model, name].uid == uid:
-            self.churn(name)
+            self.churn(name, model)
 
-    def churn(self, name: str) -> None:
+    def churn(self, name: str, model: str = MODEL) -> None:
         """The pod goes and comes again, its folder empty."""
-        spec = self.specs[MODEL, name.rpartition("-")[0]]
-        self._remove(MODEL, name)
+        spec = self.specs[model, name.rpartition("-")[0]]
+        self._remove(model, name)
         self._add(spec, name)
-        self._tell(MODEL)
+        self._tell(model)
 
     def terminate(self, name: str) -> None:
         """The pod is told to go, and still runs."""
@@ -133,7 +144,9 @@ class LocalNode:
         data = self.volume_path(spec.model, name, "charm-data")
         (data / "var/lib/juju").mkdir(parents=True)
         (data / "charm/containers").mkdir(parents=True)
-        self._pebbles[name] = [self._pebble(data, c) for c in spec.charm.containers]
+        self._pebbles[spec.model, name] = [
+            self._pebble(data, container) for container in spec.charm.containers
+        ]
         self._pods[spec.model, name] = Pod(uid, "127.0.0.1", spec.modified, True, ready=True)
 
     def _pebble(self, data: Path, container: str) -> subprocess.Popen[bytes]:
@@ -159,21 +172,21 @@ class LocalNode:
         )
 
     def restart_pebble(self, name: str, container: str) -> None:
-        self._stop_pebbles(name)
+        self._stop_pebbles(MODEL, name)
         data = self.volume_path(MODEL, name, "charm-data")
         shutil.rmtree(data / "charm/containers" / container)
-        self._pebbles[name] = [self._pebble(data, container)]
+        self._pebbles[MODEL, name] = [self._pebble(data, container)]
 
     def _remove(self, model: str, name: str) -> None:
         del self._pods[model, name]
-        for process in [process for process, pod in self._running.items() if pod == name]:
+        for process in [p for p, pod in self._running.items() if pod == (model, name)]:
             process.kill()
-        self._stop_pebbles(name)
+        self._stop_pebbles(model, name)
         shutil.rmtree(self._folder(model, name))
         self._tell(model)
 
-    def _stop_pebbles(self, name: str) -> None:
-        for process in self._pebbles.pop(name, []):
+    def _stop_pebbles(self, model: str, name: str) -> None:
+        for process in self._pebbles.pop((model, name), []):
             process.kill()
             process.wait()
 
@@ -209,7 +222,7 @@ class LocalNode:
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        self._running[process] = pod
+        self._running[process] = namespace, pod
         try:
             assert process.stdin is not None
             process.stdin.write(stdin or b"")
@@ -333,6 +346,10 @@ class Bench:
         row = self.controller.db.one("SELECT * FROM units WHERE name = ?", name)
         assert row is not None, f"{name} is gone"
         return row
+
+    def ports(self, name: str) -> list[str]:
+        """What a unit has open."""
+        return ports.plain(ports.of(self.unit(name)))
 
     async def until(self, done: Callable[[], Any], seconds: float = 60) -> Any:
         """Waits until `done()` is true; what it is, is returned."""

@@ -36,7 +36,7 @@ async def test_results(bench: Bench):
     assert parsed.results == {"file": {"name": "all", "level": "1"}}
     assert parsed.stdout == "done\n"
     assert parsed.log[0].endswith("half way")
-    assert bench.unit("plain/0")["ports"] == ["81/tcp"]
+    assert bench.ports("plain/0") == ["81/tcp"]
     assert bench.hooks("plain/0")[-1] == "backup"
 
 
@@ -44,7 +44,7 @@ async def test_action_fail_keeps_what_it_did(bench: Bench):
     await _deploy(bench)
     task = await bench.task("plain/0", "backup", level=2)
     assert (task["status"], task["message"]) == ("failed", "too deep")
-    assert bench.unit("plain/0")["ports"] == ["82/tcp"]
+    assert bench.ports("plain/0") == ["82/tcp"]
 
 
 async def test_exit_status_drops_what_it_did(bench: Bench):
@@ -52,7 +52,7 @@ async def test_exit_status_drops_what_it_did(bench: Bench):
     task = await bench.task("plain/0", "backup", level=3)
     assert (task["status"], task["message"]) == ("failed", "exit status 3")
     assert task["results"]["return-code"] == 3
-    assert bench.unit("plain/0")["ports"] == []
+    assert bench.ports("plain/0") == []
     await bench.idle()  # the unit is not in error
 
 
@@ -73,7 +73,7 @@ async def test_an_action_that_may_not_all_it_asks_for_does_none_of_it(bench: Ben
     assert (task["status"], task["message"]) == ("failed", "cannot write relation settings")
     shown = bench.api.show_unit(MODEL, unit)[unit]["relation-info"][0]
     assert "u" not in shown["local-unit"]["data"]
-    assert bench.unit(unit)["ports"] == []
+    assert bench.ports(unit) == []
 
 
 @pytest.mark.parametrize(

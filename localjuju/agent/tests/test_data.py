@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from localjuju.agent.tests.bench import MODEL, Bench
 
 ENDPOINTS = {
@@ -119,12 +121,71 @@ async def test_leadership_moves_when_the_leader_goes(bench: Bench):
 async def test_what_kubernetes_lacks_and_what_is_not_there(bench: Bench):
     await _pair(bench)
     refused = await _sh(bench, "giver/0", "storage-add data=1")
-    assert refused[:2] == (1, "")
-    assert refused[2].startswith("ERROR storage-add is not supported: a StatefulSet's volume")
-    credential = await _sh(bench, "giver/0", "credential-get --format=json")
-    assert credential[2].endswith('credential-get on a "caas" model not supported\n')
+    assert refused == (1, "", 'ERROR charm "plain" has no store called "data"\n')
     flag = await _sh(bench, "giver/0", "config-get --nonsense")
     assert flag == (2, "", "ERROR option provided but not defined: --nonsense\n")
+
+
+async def test_credentials_are_the_pods_own_where_there_is_trust(bench: Bench):
+    await bench.deploy(bench.charm("plain", RUN_ACTION, actions=ACTIONS), trust=True)
+    await bench.idle()
+    code, told, _ = await _sh(bench, "plain/0", "credential-get --format=json")
+    assert code == 0
+    assert json.loads(told) == {
+        "type": "kubernetes",
+        "name": "local",
+        "region": "localhost",
+        "endpoint": "https://10.152.183.1:443",
+        "is-controller-cloud": True,
+        "credential": {"auth-type": "oauth2", "attrs": {"Token": "token-of-the-pod\n"}},
+        "cacertificates": ["certificate\n"],
+    }
+    bench.api.trust(MODEL, "plain", remove=True)
+    await bench.idle()
+    denied = await _sh(bench, "plain/0", "credential-get --format=json")
+    assert denied == (1, "", "ERROR cannot access cloud credentials: permission denied\n")
+
+
+async def test_ports_are_opened_for_endpoints(bench: Bench):
+    charm = bench.charm("plain", RUN_ACTION, actions=ACTIONS, **ENDPOINTS)
+    await bench.deploy(charm)
+    await bench.idle()
+    script = """open-port 80; open-port --endpoints db,cluster 81/udp; opened-ports --endpoints
+      close-port --endpoints db 81/udp; opened-ports --endpoints --format=json"""
+    assert await _sh(bench, "plain/0", script) == (
+        0, '80/tcp (*)\n81/udp (cluster,db)\n["80/tcp (*)","81/udp (cluster)"]\n', "",
+    )  # fmt: skip
+    unit = bench.api.status(MODEL)["applications"]["plain"]["units"]["plain/0"]
+    assert unit["open-ports"] == ["80/tcp", "81/udp"]
+    await bench.until(lambda: bench.node.specs[MODEL, "plain"].ports == ("80/tcp", "81/udp"))
+    assert (await _sh(bench, "plain/0", "close-port 81/udp"))[0] == 0
+    assert (await _sh(bench, "plain/0", "opened-ports"))[1] == "80/tcp\n"
+    wrong = await _sh(bench, "plain/0", "open-port --endpoints nope 82")
+    assert wrong == (1, "", 'ERROR charm endpoint "nope" not found\n')
+
+
+async def test_storage_that_is_added_later_stays_pending(bench: Bench):
+    storage = {"data": {"type": "filesystem", "multiple": {"range": "1-2"}}}
+    charm = bench.charm("plain", RUN_ACTION, actions=ACTIONS, storage=storage, containers={})
+    await bench.deploy(charm)
+    await bench.idle()
+    failed = await _sh(bench, "plain/0", "storage-add data; exit 1")
+    assert failed[0] == 1
+    assert (await _sh(bench, "plain/0", "storage-list data"))[1] == "data/0\n"
+    assert (await _sh(bench, "plain/0", "storage-add data=1"))[0] == 0
+    await bench.idle()
+    listed = await _sh(bench, "plain/0", "storage-list --format=json data")
+    assert listed == (0, '["data/0","data/1"]\n', "")
+    assert bench.hooks("plain/0").count("data-storage-attached") == 1
+    pending = await _sh(bench, "plain/0", "storage-get -s data/1")
+    assert pending == (1, "", 'ERROR storage "data/1" not provisioned\n')
+    states = bench.api.storage(MODEL)["storage"]
+    assert [states[name]["status"]["current"] for name in ("data/0", "data/1")] == [
+        "attached", "pending",
+    ]  # fmt: skip
+    task = await bench.task("plain/0", "sh", script="storage-add data=1")
+    assert task["status"] == "failed"
+    assert "at most 2 instances supported, 3 specified" in task["message"]
 
 
 async def test_environment_commands(bench: Bench):
@@ -154,9 +215,12 @@ async def test_environment_commands(bench: Bench):
     assert await out("cat $(resource-get image)") == (
         "password: ''\nregistrypath: example.org/a:1\nusername: ''"
     )
-    assert await out("open-port 8080/tcp; open-port icmp; opened-ports --format=json") == "[]"
-    assert await out("opened-ports --format=json; close-port 8080") == '["8080/tcp","icmp"]'
-    assert bench.unit("plain/0")["ports"] == ["icmp"]
+    assert await out("open-port 8080/tcp; open-port icmp; opened-ports --format=json") == (
+        '["8080/tcp","icmp"]'
+    )
+    assert await out("opened-ports; close-port 8080; opened-ports") == "8080/tcp\nicmp\nicmp"
+    shown = bench.api.show_unit(MODEL, "plain/0")["plain/0"]
+    assert shown["opened-ports"] == ["icmp"]
     network = await out("network-get --format=json db")
     assert network == (
         '{"bind-addresses":[{"mac-address":"","interface-name":"","addresses":[{"hostname":"",'

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 from localjuju.agent.tests.bench import MODEL, Bench
 from localjuju.agent.tests.test_data import ACTIONS, ENDPOINTS, RUN_ACTION, _sh
 
@@ -74,6 +77,28 @@ async def test_a_failed_hook_leaves_no_secret(bench: Bench):
     one = next(iter(before))
     await _sh(bench, "giver/0", f"secret-add --owner unit abc=1; secret-remove {one}; exit 1")
     assert bench.api.secrets(MODEL) == before
+
+
+async def test_times_of_secrets_are_to_the_second_and_a_new_one_has_no_rotation_yet(
+    bench: Bench,
+):
+    await bench.deploy(bench.charm("plain", RUN_ACTION, actions=ACTIONS))
+    await bench.idle()
+    add = """id=$(secret-add --rotate daily --expire 2040-01-01T00:00:00Z abc=1)
+      echo $id; secret-info-get --format=json $id"""
+    _, told, _ = await _sh(bench, "plain/0", add)
+    secret, info = told.split()
+    bare = secret.removeprefix("secret:")
+    fresh = json.loads(info)[bare]
+    assert fresh["expiry"] == "2040-01-01T00:00:00Z"
+    assert "rotates" not in fresh
+    _, told, _ = await _sh(bench, "plain/0", f"secret-info-get --format=json {secret}")
+    to_the_second = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+    assert to_the_second.fullmatch(json.loads(told)[bare]["rotates"])
+    shown = bench.api.show_secret(MODEL, secret)[bare]
+    assert shown["expires"] == "2040-01-01T00:00:00Z"
+    for key in ("rotates", "created", "updated"):
+        assert to_the_second.fullmatch(shown[key])
 
 
 async def test_rotate_and_expire(bench: Bench):

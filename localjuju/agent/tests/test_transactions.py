@@ -30,13 +30,13 @@ async def test_failed_hook_is_dropped_and_retried(bench: Bench, quick: None):
     assert shown["workload-status"]["message"] == 'hook failed: "config-changed"'
     # Said at once, though the hook failed; all else is dropped.
     assert bench.unit("plain/0")["message"] == "for the user"
-    assert bench.unit("plain/0")["ports"] == []
+    assert bench.ports("plain/0") == []
     data = bench.api.show_unit(MODEL, "plain/0")["plain/0"]["relation-info"][0]["local-unit"]
     assert "a" not in data["data"]
     assert "start" not in bench.hooks("plain/0")
     flag.touch()
     await bench.idle()
-    assert bench.unit("plain/0")["ports"] == ["80/tcp"]
+    assert bench.ports("plain/0") == ["80/tcp"]
     data = bench.api.show_unit(MODEL, "plain/0")["plain/0"]["relation-info"][0]["local-unit"]
     assert data["data"]["a"] == "good"
 
@@ -68,13 +68,13 @@ async def test_engine_that_ends_in_a_hook_runs_it_again(bench: Bench):
     await bench.deploy(bench.charm("plain", script))
     await bench.until(lambda: "config-changed" in bench.hooks("plain/0"))
     await bench.restart()
-    assert bench.unit("plain/0")["ports"] == []
+    assert bench.ports("plain/0") == []
     gate.touch()
     await bench.idle()
     assert bench.hooks("plain/0") == [
         "install", "leader-elected", "config-changed", "config-changed", "start",
     ]  # fmt: skip
-    assert bench.unit("plain/0")["ports"] == ["81/tcp"]
+    assert bench.ports("plain/0") == ["81/tcp"]
 
 
 @pytest.mark.parametrize("point", ["before", "dispatched", "committed"])
@@ -120,10 +120,10 @@ async def test_a_hook_that_is_made_to_fail_runs_again(bench: Bench, quick: None)
     bench.forget()
     bench.api.set_config(MODEL, "plain", {"a": "2"})
     await bench.until(lambda: bench.unit("plain/0")["agent_status"] == "error")
-    assert bench.unit("plain/0")["ports"] == ["81/tcp"]
+    assert bench.ports("plain/0") == ["81/tcp"]
     await bench.idle()
     assert bench.hooks("plain/0") == ["config-changed", "config-changed"]
-    assert bench.unit("plain/0")["ports"] == ["81/tcp", "82/tcp"]
+    assert bench.ports("plain/0") == ["81/tcp", "82/tcp"]
 
 
 async def test_actions_run_while_a_hook_is_in_error(bench: Bench):
