@@ -18,6 +18,7 @@ class Options(pydantic.BaseModel):
     """The charm's options."""
 
     workflow_ttl: int = pydantic.Field(ge=0)
+    workflow_deadline: int = pydantic.Field(ge=0)
     pod_gc: Literal[
         "OnPodCompletion", "OnPodSuccess", "OnWorkflowCompletion", "OnWorkflowSuccess", "Never"
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import artifacts
 import ops
 import pydantic
 import runs
@@ -141,7 +142,7 @@ class KfpApi(ServiceCharm):
 
     def action_purge(self, params: runs.Purge) -> dict[str, str]:
         """Delete old runs, or list them."""
-        return runs.purge(self._runs, params)
+        return runs.purge(self._runs, artifacts.Artifacts(self.store.get()), params)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import pydantic
+from artifacts import Artifacts
 
 from charmed_mlops import ActionFailed
 
@@ -73,6 +74,12 @@ class Runs:
                 if not page:
                     break
 
+    def pods(self, run_id: str) -> list[str]:
+        """The names of the pods of a run's steps."""
+        details = self.call("GET", f"/{run_id}").get("run_details") or {}
+        tasks = details.get("task_details") or ()
+        return [each["pod_name"] for each in tasks if each.get("pod_name")]
+
     def call(self, method: str, what: str, query: dict[str, Any] | None = None) -> dict[str, Any]:
         """What the server answers to a request on `/runs` and `what` follows it.
 
@@ -110,23 +117,28 @@ def do(runs: Runs, verb: str, params: Run) -> dict[str, str]:
     return {"run-id": params.run_id, "asked": verb}
 
 
-def purge(runs: Runs, params: Purge) -> dict[str, str]:
-    """Delete runs that ended before the given time."""
+def purge(runs: Runs, artifacts: Artifacts, params: Purge) -> dict[str, str]:
+    """Delete runs that ended before the given time, with what they left in the bucket."""
     limit = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(
         days=params.older_than_days
     )
     states = (params.state,) if params.state else _ENDED
     # all first: pages move while runs are deleted
-    old = [
-        each["run_id"]
-        for each in runs.all(params.namespace)
-        if each.get("state") in states and _ended(each) <= limit
-    ]
-    if params.confirm:
-        for run_id in old:
-            runs.call("DELETE", f"/{run_id}")
+    old: dict[str, list[str]] = {}
+    for each in runs.all(params.namespace):
+        if each.get("state") in states and _ended(each) <= limit:
+            old.setdefault(each["namespace"], []).append(each["run_id"])
+    objects = 0
+    for namespace, found in old.items():
+        keys = artifacts.of_runs(namespace, {each: runs.pods(each) for each in found})
+        objects += len(keys)
+        if params.confirm:
+            artifacts.delete(keys)  # before the runs, so that it can be done again if it fails
+            for run_id in found:
+                runs.call("DELETE", f"/{run_id}")
+    named = [each for found in old.values() for each in found]
     verb = "deleted" if params.confirm else "would-delete"
-    return {"count": str(len(old)), verb: ",".join(old)}
+    return {"count": str(len(named)), "objects": str(objects), verb: ",".join(named)}
 
 
 def _summary(run: dict[str, Any]) -> dict[str, Any]:

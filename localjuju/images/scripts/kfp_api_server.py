@@ -29,6 +29,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from kfp_client import Bucket, RefusedError
 from kfp_compiler import PipelineError
+from kfp_metadata import Store, of_run
 from stand_in import ApiError
 
 REQUIRED = (
@@ -37,7 +38,7 @@ REQUIRED = (
     "OBJECTSTORECONFIG_ACCESSKEY", "OBJECTSTORECONFIG_SECRETACCESSKEY", "POD_NAMESPACE",
     "ML_PIPELINE_VISUALIZATIONSERVER_SERVICE_HOST", "ML_PIPELINE_VISUALIZATIONSERVER_SERVICE_PORT",
 )  # fmt: skip
-GRPC_PORT = 8887
+GRPC_PORT, METADATA_PORT = 8887, 8080
 THREADS = 32
 API = "/apis/v2beta1"
 WORKFLOWS = "/apis/argoproj.io/v1alpha1/namespaces/{}/workflows"
@@ -64,7 +65,7 @@ TABLE = """CREATE TABLE IF NOT EXISTS stand_in_objects (
 ) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"""
 
 
-STATUS = {3: 400, 5: 404, 6: 409, 7: 403, 9: 400, 13: 500, 16: 401}
+STATUS = {3: 400, 5: 404, 6: 409, 7: 403, 9: 400, 13: 500, 14: 503, 16: 401}
 
 
 class CallError(Exception):
@@ -118,7 +119,7 @@ class Objects:
             except (pymysql.OperationalError, pymysql.InterfaceError) as error:
                 self._drop(connection)
                 if number:
-                    raise CallError(13, f"the database says: {error.args[-1]}") from None
+                    raise CallError(14, f"the database says: {error.args[-1]}") from None
             except BaseException:
                 if connection is not None:
                     connection.rollback()
@@ -268,10 +269,15 @@ class Server:
         self._settings, self._objects, self._bucket, self._api = settings, objects, bucket, api
         self._bucket_name = settings["OBJECTSTORECONFIG_BUCKETNAME"]
         place = f"{settings['ML_PIPELINE_SERVICE_NAME']}.{settings['POD_NAMESPACE']}.svc"
+        name = settings.get("METADATA_SERVICE_NAME", "metadata-grpc-service")
+        domain = settings.get("CLUSTER_DOMAIN", "cluster.local")
+        metadata = f"{name}.{settings['POD_NAMESPACE']}.svc.{domain}:{METADATA_PORT}"
+        self._metadata = Store(metadata, 2)
         self._compiler = {
+            "metadata": metadata,
             "driver": settings["V2_DRIVER_IMAGE"],
             "launcher": settings["V2_LAUNCHER_IMAGE"],
-            "address": f"{place}.{settings.get('CLUSTER_DOMAIN', 'cluster.local')}",
+            "address": f"{place}.{domain}",
             "port": GRPC_PORT,
             "cache": settings.get("CACHEENABLED", "true") == "true",
         }
@@ -612,10 +618,16 @@ class Server:
                 **({"end_time": each["ended_at"]} if each.get("ended_at") else {}),
                 **({"pod_name": each["pod_name"]} if each.get("pod_name") else {}),
                 **({"error": {"code": 9, "message": each["error"]}} if each.get("error") else {}),
+                **lineage_of(each),
             }
             for each in tasks
         ]  # fmt: skip
         return {**shown(found), "run_details": {"task_details": details}}
+
+    def lineage(self, headers, id):
+        """What ML Metadata knows of a run, which upstream's interface asks it for itself."""
+        self._one(headers, "run", id, "runs", "get")
+        return {"executions": of_run(self._metadata, id)}
 
     def do_run(self, headers, id, verb):
         """POST /runs/ID:archive, :unarchive, :terminate, :retry"""
@@ -780,6 +792,7 @@ class Server:
         state = STATES.get((found.get("status") or {}).get("phase") or "Pending", "PENDING")
         if run["state"] in ENDED or (run["state"] == "CANCELING" and state not in ENDED):
             return {}
+        self._note_pending(run_id, found)
         error = self._reason(run_id, found) if state == "FAILED" else ""
 
         def edit(each):
@@ -798,12 +811,30 @@ class Server:
                     raise
         return {}
 
+    def _note_pending(self, run_id, workflow):
+        """Keeps what a step's pod waits for, such as an image that cannot be pulled."""
+        waiting = {
+            task: node["message"]
+            for node in ((workflow.get("status") or {}).get("nodes") or {}).values()
+            if node.get("type") == "Pod" and node.get("phase") == "Pending"
+            and node.get("message") and (task := path_of(node))
+        }  # fmt: skip
+        if not waiting:
+            return
+        for each in self._objects.all("task", parent=run_id):
+            reason = waiting.get(each["path"])
+            if reason and each["state"] == "PENDING" and each.get("error") != reason:
+                change = {"error": reason}
+                self._objects.change("task", each["id"], lambda one, to=change: one.update(to))
+
     def _reason(self, run_id, workflow):
         """Why a run has failed, in one line."""
         told = [
-            each["error"]
+            f"{each['path'].rpartition('/')[2]}: {each['error']}"
+            if each["state"] == "PENDING"
+            else each["error"]
             for each in self._objects.all("task", parent=run_id)
-            if each["state"] == "FAILED" and each.get("error")
+            if each["state"] in ("FAILED", "PENDING") and each.get("error")
         ]
         status = workflow["status"]
         nodes = [
@@ -862,11 +893,29 @@ class Server:
         """The outputs of the newest step with the same fingerprint in the same namespace."""
         run = self._one(headers, "run", run_id, "runs", "get")
         found = [
-            each["outputs"]
+            {key: each[key] for key in ("outputs", "execution_id") if key in each}
             for each in self._objects.all("task", namespace=run["namespace"], mark=mark)
             if each["state"] == "SUCCEEDED" and "outputs" in each
         ]
-        return {"outputs": found[-1]} if found else {}
+        return found[-1] if found else {}
+
+
+def lineage_of(task):
+    """A step's execution and artifacts, by the ids that they have in ML Metadata."""
+    inputs = (task.get("inputs") or {}).get("artifacts") or {}
+    sides = {
+        "inputs": {key: each["artifacts"] for key, each in inputs.items()},
+        "outputs": (task.get("outputs") or {}).get("artifacts") or {},
+    }
+    found = {
+        side: {
+            key: {"artifact_ids": [str(each.get("artifact_id", 0)) for each in listed]}
+            for key, listed in artifacts.items()
+        }
+        for side, artifacts in sides.items()
+        if artifacts
+    }
+    return {**found, "execution_id": str(task["execution_id"])} if "execution_id" in task else {}
 
 
 def review(group, kind, spec):
@@ -881,7 +930,9 @@ def checked(content):
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise PipelineError(f"the package is no YAML: {' '.join(str(error).split())}") from None
     spec, platforms = kfp_compiler.package(documents)
-    nothing = {"driver": "", "launcher": "", "address": "", "port": 0, "cache": True}
+    nothing = {
+        "driver": "", "launcher": "", "address": "", "port": 0, "metadata": ":", "cache": True,
+    }  # fmt: skip
     kfp_compiler.Compiler(spec, platforms, nothing, "").templates()
     return spec, platforms
 
@@ -949,6 +1000,17 @@ def moved(run, state, error=""):
     run["state"] = state
     if error:
         run["error"] = {"code": 9, "message": error}
+
+
+def path_of(node):
+    """The path of the step that a node of a Workflow runs, as its launcher is told it."""
+    given = (node.get("inputs") or {}).get("parameters") or ()
+    values = {each["name"]: each.get("value") for each in given}
+    try:
+        (main,) = json.loads(values["pod-spec-patch"])["containers"]
+        return main["command"][main["command"].index("--task") + 1]
+    except (KeyError, TypeError, ValueError):
+        return ""
 
 
 def reported(text):
@@ -1064,6 +1126,7 @@ def application(server):
     post("/scheduledworkflows", lambda h: server.report_schedule(h, text()))
 
     get("/stand-in/runs/<run_id>", server.known)
+    get("/stand-in/runs/<id>/lineage", server.lineage)
     post("/stand-in/runs/<run_id>/tasks", lambda h, run_id: server.report_task(h, run_id, body()))
     get("/stand-in/runs/<run_id>/cached/<mark>", server.cached)
 

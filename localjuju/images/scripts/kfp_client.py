@@ -18,7 +18,8 @@ import xml.etree.ElementTree
 
 import stand_in
 
-TRIES = 6
+TRIES = 8
+LONGEST_PAUSE = 30
 BLANK = hashlib.sha256(b"").hexdigest()
 LAUNCHER = "kfp-launcher"
 DEFAULT_ROOT = "minio://mlpipeline/v2/artifacts"
@@ -27,6 +28,11 @@ SCHEMES = {"minio": "/minio", "s3": "/s3", "gs": "/gcs"}
 
 class RefusedError(Exception):
     """The API server or the bucket said no; the text is the reason."""
+
+
+def pause(number):
+    """Waits before another try: longer each time, a minute and a half for all that there are."""
+    time.sleep(min(2**number, LONGEST_PAUSE))
 
 
 class Server:
@@ -48,7 +54,7 @@ class Server:
             except OSError as error:
                 if number == TRIES - 1:
                     raise RefusedError(f"{self._url} does not answer: {error}") from None
-                time.sleep(2**number)
+                pause(number)
         raise AssertionError
 
     def _call(self, method, path, body):
@@ -71,7 +77,13 @@ class Server:
 
 
 class Bucket:
-    """Objects behind S3's API, addressed by path, with signature version 4."""
+    """Objects behind S3's API, addressed by path, with signature version 4.
+
+    Attributes:
+        tries: how often a store that is away is asked.
+    """
+
+    tries = 1
 
     def __init__(self, endpoint, region, access_key, secret_key, secure):
         self._host, self._region = endpoint, region or "us-east-1"
@@ -103,6 +115,17 @@ class Bucket:
             more = {"continuation-token": token}
 
     def _send(self, method, path, content=b"", query=()):
+        for number in range(self.tries):
+            try:
+                return self._sent(method, path, content, query)
+            except OSError as error:
+                if number == self.tries - 1:
+                    reason = f"the bucket's {self._host} does not answer: {error}"
+                    raise RefusedError(reason) from None
+                pause(number)
+        raise AssertionError
+
+    def _sent(self, method, path, content, query):
         path = urllib.parse.quote(path)
         text = "&".join(
             f"{urllib.parse.quote(name, '')}={urllib.parse.quote(value, '')}"
@@ -120,9 +143,9 @@ class Bucket:
             said = error.read().decode(errors="replace")
             code = re.search(r"<Code>(.*?)</Code>", said)
             why = code[1] if code else said[:200]
+            if error.code in (502, 503, 504):
+                raise OSError(f"{error.code} {why}") from None
             raise RefusedError(f"{method} {path} in the bucket: {error.code} {why}") from None
-        except OSError as error:
-            raise RefusedError(f"the bucket's {self._host} does not answer: {error}") from None
 
     def _signed(self, method, path, query, content):
         """Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html"""
@@ -177,7 +200,9 @@ class Tenant:
             for name in ("accessKeyKey", "secretKeyKey")
         )
         secure = not found.get("disableSSL", False)
-        return Bucket(found["endpoint"], found.get("region"), access, own, secure)
+        bucket = Bucket(found["endpoint"], found.get("region"), access, own, secure)
+        bucket.tries = TRIES
+        return bucket
 
 
 def own_namespace():

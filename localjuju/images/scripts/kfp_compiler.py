@@ -116,7 +116,8 @@ class Compiler:
 
     Args:
         spec: the pipeline.
-        settings: driver, launcher: images; address, port: the API server's; cache: whether on.
+        settings: driver, launcher: images; address, port: the API server's; metadata: HOST:PORT of
+            ML Metadata; cache: whether on.
         name: the run's.
     """
 
@@ -266,6 +267,7 @@ class Compiler:
                     "--task", "{{inputs.parameters.task}}",
                     "--ml_pipeline_server_address", self._settings["address"],
                     "--ml_pipeline_server_port", str(self._settings["port"]),
+                    *metadata_flags(self._settings["metadata"]),
                     *([] if self._settings["cache"] else ["--cache_disabled"]),
                 ],
                 "env": pod_environment(),
@@ -386,6 +388,12 @@ def output(task, name):
 def dag(name, tasks):
     """A template of tasks below one path."""
     return {"name": name, "inputs": {"parameters": [{"name": PATH}]}, "dag": {"tasks": tasks}}
+
+
+def metadata_flags(address):
+    """How the driver and the launcher are told where ML Metadata is, `HOST:PORT`."""
+    host, _, port = address.rpartition(":")
+    return ["--mlmd_server_address", host, "--mlmd_server_port", port]
 
 
 def pod_environment():

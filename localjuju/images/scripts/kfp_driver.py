@@ -1,10 +1,12 @@
 """Stand-in for Kubeflow Pipelines' driver 2.16: it decides on a step of a run before its pod.
 
 It finds the step's inputs, evaluates its condition and looks for the same step's earlier result.
-What it knows comes from the API server: upstream keeps it in ML Metadata.
+What it knows comes from the API server: upstream keeps it in ML Metadata. There it writes what
+upstream's does.
 """
 
 import ast
+import functools
 import hashlib
 import json
 import operator
@@ -16,7 +18,8 @@ from typing import Any
 
 import stand_in
 from kfp_client import RefusedError, Server, Tenant, own_namespace
-from kfp_compiler import LAUNCHER_FOLDER, component, converted, executor
+from kfp_compiler import LAUNCHER_FOLDER, component, converted, executor, metadata_flags
+from kfp_metadata import CONTAINER, DAG, IMPORTER, Lineage, Store
 
 OUTPUTS = "/tmp/outputs"
 OPERATORS = {
@@ -391,6 +394,10 @@ class Driver:
         self._path = given["task"]
         self._known = server.call("GET", self._base)
         self._run = Run(self._known)
+        self._pipeline = self._known["spec"]["pipelineInfo"]["name"]
+        self._metadata = f"{given['mlmd_server_address']}:{given['mlmd_server_port']}"
+        root = (self._known["pipeline_root"] or tenant.root).rstrip("/")
+        self._root = f"{root}/{self._pipeline}/{given['run_id']}"
 
     def decide(self):
         """What to write: name to text. Raises RefusedError."""
@@ -398,6 +405,7 @@ class Driver:
         if kind == "LOOP":
             return {"iteration-count": str(len(self._run.items(self._path)))}
         if not self._run.holds(self._path):
+            self._begin(DAG if kind == "DAG" else CONTAINER, "CANCELED")
             self._tell(state="SKIPPED")
             return {"condition": "false"}
         if kind == "DAG":
@@ -411,6 +419,22 @@ class Driver:
     def _tell(self, **what):
         self._server.call("POST", f"{self._base}/tasks", {"path": self._path, **what})
 
+    @functools.cached_property
+    def _lineage(self):
+        about = {
+            "namespace": own_namespace(), "resource_name": self._given["run_name"],
+            "pipeline_root": self._root,
+        }  # fmt: skip
+        run = self._given["run_id"]
+        return Lineage(Store(self._metadata), self._pipeline, run, about)
+
+    def _begin(self, kind, state, inputs=None, **values):
+        inputs = inputs or {"parameterValues": {}, "artifacts": {}}
+        artifacts = {key: each["artifacts"] for key, each in inputs["artifacts"].items()}
+        return self._lineage.begin(
+            self._path, kind, state, values, inputs["parameterValues"], artifacts
+        )
+
     def _import(self):
         _, body = executor(self._known["spec"], self._run.component(self._path))
         source = body["artifactUri"]
@@ -422,42 +446,53 @@ class Driver:
             "name": "artifact", "uri": uri, "type": body.get("typeSchema") or {},
             "metadata": json.loads(metadata),
         }  # fmt: skip
-        self._tell(state="SUCCEEDED", outputs={"artifacts": {"artifact": [made]}})
+        outputs = {"artifacts": {"artifact": [made]}}
+        execution = self._begin(IMPORTER, "RUNNING")
+        self._lineage.end(execution, "COMPLETE", outputs)
+        self._tell(state="SUCCEEDED", outputs=outputs, execution_id=execution)
         return {}
 
     def _container(self):
         found = self._run.component(self._path)
-        pipeline = self._known["spec"]["pipelineInfo"]["name"]
         _, container = executor(self._known["spec"], found)
-        root = (self._known["pipeline_root"] or self._tenant.root).rstrip("/")
-        place = (pipeline, self._given["run_id"], name(self._path), str(uuid.uuid4()))
-        given = executor_input(self._run, self._path, "/".join((root, *place)))
+        place = "/".join((self._root, name(self._path), str(uuid.uuid4())))
+        given = executor_input(self._run, self._path, place)
         inputs = given["inputs"]
         container = {**container, "image": self._filled(container["image"])}
         options = self._run.task(self._path).get("cachingOptions") or {}
-        mark = fingerprint(pipeline, container, given, options.get("cacheKey", ""))
+        mark = fingerprint(self._pipeline, container, given, options.get("cacheKey", ""))
         asked = {"inputs": inputs, "display_name": name(self._path)}
         if (self._known["tasks"].get(self._path) or {}).get("state") in DONE:
             return {"cached-decision": "true"}  # before the run was retried
         if options.get("enableCache") and not self._given["cache_disabled"]:
-            earlier = self._server.call("GET", f"{self._base}/cached/{mark}").get("outputs")
+            there = self._server.call("GET", f"{self._base}/cached/{mark}")
+            earlier = there.get("outputs")
             if earlier is not None:
-                self._tell(state="CACHED", outputs=earlier, **asked)
+                of = str(there.get("execution_id") or "")
+                execution = self._begin(CONTAINER, "CACHED", inputs, cached_execution_id=of)
+                self._lineage.end(execution, "CACHED", earlier)
+                self._tell(state="CACHED", outputs=earlier, execution_id=execution, **asked)
                 return {"cached-decision": "true"}
-        self._tell(state="PENDING", fingerprint=mark, **asked)
+        execution = self._begin(
+            CONTAINER, "RUNNING", inputs, image=container["image"], cache_fingerprint=mark,
+            namespace=own_namespace(),
+        )  # fmt: skip
+        self._tell(state="PENDING", fingerprint=mark, execution_id=execution, **asked)
         kinds = {
             key: definition.get("parameterType", "STRING")
             for key, definition in declared(found, "outputDefinitions", "parameters")
         }
         command = [
             f"{LAUNCHER_FOLDER}/launch",
-            "--pipeline_name", pipeline,
+            "--pipeline_name", self._pipeline,
             "--run_id", self._given["run_id"],
             "--task", self._path,
+            "--execution_id", str(execution),
             "--executor_input", json.dumps(given),
             "--output_types", json.dumps(kinds),
             "--ml_pipeline_server_address", self._given["ml_pipeline_server_address"],
             "--ml_pipeline_server_port", self._given["ml_pipeline_server_port"],
+            *metadata_flags(self._metadata),
             "--",
             *container.get("command", []),
             *container.get("args", []),
@@ -479,7 +514,7 @@ def main():
         {
             "type": "", "pipeline_name": "", "run_id": "", "run_name": "", "run_display_name": "",
             "task": "", "ml_pipeline_server_address": "", "ml_pipeline_server_port": "",
-            "cache_disabled": False,
+            "mlmd_server_address": "", "mlmd_server_port": "", "cache_disabled": False,
         }
     )  # fmt: skip
     stand_in.log(f"stand-in for the driver: {given['type']} {given['task']}")

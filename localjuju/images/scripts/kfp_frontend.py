@@ -1,6 +1,7 @@
 """Stand-in for Kubeflow Pipelines' web server 2.16, `node dist/server.js CLIENT PORT`.
 
-A page lists the runs of a namespace. The API is passed on to the API server with the user's name.
+A page lists the runs of a namespace, and what a run's steps took and made. The API is passed on to
+the API server with the user's name.
 Artifacts and logs are given out only to who may list the runs of the namespace they belong to.
 """
 
@@ -16,9 +17,10 @@ from kfp_client import Bucket, RefusedError
 
 BASE = "/pipeline"
 PASSED = ("Content-Type", "Content-Encoding", "Accept", "Authorization")
+NAMESPACE = "<label>Namespace <input name='ns' value='{}'></label> <button>Show</button>"
 PAGE = """<!DOCTYPE html><meta charset="utf-8"><title>Pipelines (stand-in)</title>
-<h1>Runs</h1><p>This page is a stand-in for Kubeflow Pipelines' own.</p>
-<form><label>Namespace <input name="ns" value="{namespace}"></label> <button>Show</button></form>
+<h1>{title}</h1><p>This page is a stand-in for Kubeflow Pipelines' own.</p>
+<form>{form}</form>
 {message}<table>{rows}</table>"""
 
 
@@ -63,6 +65,8 @@ class Web(stand_in.Handler):
             self._pass_on(path + (f"?{place.query}" if place.query else ""))
         elif path == "/artifacts/get":
             self._artifact(asked)
+        elif path == "/" and asked.get("run"):
+            self._lineage(asked["run"])
         elif path == "/":
             self._page(asked.get("ns", ""))
         else:
@@ -128,17 +132,38 @@ class Web(stand_in.Handler):
             code, text = self._ask("GET", f"/apis/v2beta1/runs?{query}")
             if code == 200:
                 found = stand_in.json.loads(text).get("runs") or []
-                cells = ("display_name", "state", "created_at", "finished_at")
-                rows = "".join(
-                    "<tr>"
-                    + "".join(f"<td>{html.escape(str(run.get(name, '')))}</td>" for name in cells)
-                    + "</tr>"
-                    for run in found
-                )
+                names = ("run_id", "display_name", "state", "created_at", "finished_at")
+                rows = "".join(row(run.get(name, "") for name in names) for run in found)
             else:
                 message = f"<p>{html.escape(stand_in.reason(text))}</p>"
-        page = PAGE.format(namespace=html.escape(namespace), message=message, rows=rows)
-        self.answer(200, page, "text/html; charset=utf-8")
+        form = NAMESPACE.format(html.escape(namespace))
+        self._show(200, "Runs", form, message, rows)
+
+    def _lineage(self, run):
+        """What the steps of a run took and made; the API server says who may see it."""
+        place = f"/apis/v2beta1/stand-in/runs/{urllib.parse.quote(run, '')}/lineage"
+        code, text = self._ask("GET", place)
+        if code != 200:
+            message = f"<p>{html.escape(stand_in.reason(text))}</p>"
+            self._show(code, "Run", "", message, "")
+            return
+        rows = "".join(
+            row((each["task_name"], each["state"], side, key, one["type"], one["uri"]))
+            for each in stand_in.json.loads(text)["executions"]
+            for side in ("inputs", "outputs")
+            for key, listed in each[side].items()
+            for one in listed
+        )
+        self._show(200, f"Run {html.escape(run)}", "", "", rows)
+
+    def _show(self, code, title, form, message, rows):
+        page = PAGE.format(title=title, form=form, message=message, rows=rows)
+        self.answer(code, page, "text/html; charset=utf-8")
+
+
+def row(cells):
+    """A row of a table."""
+    return "<tr>" + "".join(f"<td>{html.escape(str(each))}</td>" for each in cells) + "</tr>"
 
 
 def main():

@@ -16,8 +16,9 @@ from typing import Any
 
 import stand_in
 from kfp_client import RefusedError, Server, Tenant, download, local, own_namespace, upload
+from kfp_metadata import Lineage, Store
 
-MODULES = ("stand_in.py", "kfp_client.py", "kfp_launcher.py")
+MODULES = ("stand_in.py", "kfp_client.py", "kfp_metadata.py", "kfp_launcher.py")
 SHELL = """#!/bin/sh
 # The launcher of this stand-in needs Python.
 for python in python3 python /usr/bin/python3 /usr/local/bin/python3; do
@@ -171,10 +172,15 @@ class Launcher:
         self._server = Server(address)
         self._flags, self._command = flags, command
         self._given = json.loads(flags["executor_input"])
+        self._execution = int(flags["execution_id"])
+        self._store = Store(f"{flags['mlmd_server_address']}:{flags['mlmd_server_port']}")
 
     def launch(self):
         """Raises RefusedError where the component or what is around it fails."""
-        self._tell(state="RUNNING", pod_name=os.environ.get("KFP_POD_NAME", ""))
+        pod = os.environ.get("KFP_POD_NAME", "")
+        self._tell(state="RUNNING", pod_name=pod)
+        about = {"pod_name": pod, "pod_uid": os.environ.get("KFP_POD_UID", "")}
+        self._store.change(self._execution, "RUNNING", about)
         tenant = Tenant(stand_in.Kubernetes(), own_namespace())
         uris = [each["uri"] for each in self._artifacts("inputs")]
         for uri in uris:
@@ -194,11 +200,14 @@ class Launcher:
         for each in (item for listed in made["artifacts"].values() for item in listed):
             if each["uri"].partition("://")[0] in ("minio", "s3", "gs"):
                 upload(tenant.bucket(each["uri"]), each["uri"])
+        lineage = Lineage(self._store, self._flags["pipeline_name"], self._flags["run_id"], {})
+        lineage.end(self._execution, "COMPLETE", made)
         self._tell(state="SUCCEEDED", outputs=made)
 
     def fail(self, reason):
         """Tells why."""
         self._tell(state="FAILED", error=reason)
+        self._store.change(self._execution, "FAILED", {})
 
     def _artifacts(self, side):
         return [
@@ -227,8 +236,10 @@ def main():
         own, command = own[: own.index("--")], own[own.index("--") + 1 :]
     flags = stand_in.flags(
         {
-            "copy": "", "pipeline_name": "", "run_id": "", "task": "", "executor_input": "",
-            "output_types": "{}", "ml_pipeline_server_address": "", "ml_pipeline_server_port": "",
+            "copy": "", "pipeline_name": "", "run_id": "", "task": "", "execution_id": "",
+            "executor_input": "", "output_types": "{}",
+            "ml_pipeline_server_address": "", "ml_pipeline_server_port": "",
+            "mlmd_server_address": "", "mlmd_server_port": "",
         },
         own,
     )  # fmt: skip

@@ -89,6 +89,7 @@ class Store:
         if code == grpc.StatusCode.INTERNAL.value[0]:  # a lost connection is one; begin anew
             self._local.store = None
         if code:
+            print(f"{method}: {message.decode(errors='replace')}", flush=True)
             status = next(each for each in grpc.StatusCode if each.value[0] == code)
             context.abort(status, message.decode(errors="replace"))
         return answer

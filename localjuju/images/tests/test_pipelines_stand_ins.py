@@ -26,6 +26,7 @@ SETTINGS = {
     "launcher": "launcher:1",
     "address": "a",
     "port": 1,
+    "metadata": "mlmd:8080",
     "cache": True,
 }
 

@@ -65,16 +65,20 @@ def test_metrics_are_plain_http(charm):
 def test_ended_workflows_and_their_pods_are_collected(charm):
     spec = configuration(charm, charm.settled())["workflowDefaults"]["spec"]
     assert spec == {
+        "activeDeadlineSeconds": 604800,
         "ttlStrategy": {"secondsAfterCompletion": 86400},
         "podGC": {"strategy": "OnWorkflowCompletion"},
     }
 
 
-def test_collection_can_be_turned_off(charm):
-    found = configuration(charm, charm.settled(config={"workflow-ttl": 0, "pod-gc": "Never"}))[
-        "workflowDefaults"
-    ]
-    assert found == {"spec": {}}
+def test_collection_and_the_deadline_can_be_turned_off(charm):
+    given = {"workflow-ttl": 0, "workflow-deadline": 0, "pod-gc": "Never"}
+    assert configuration(charm, charm.settled(config=given))["workflowDefaults"] == {"spec": {}}
+
+
+def test_a_step_outlasts_a_store_that_restarts(charm):
+    (steps,) = configuration(charm, charm.settled())["executor"]["env"]
+    assert steps == {"name": "EXECUTOR_RETRY_BACKOFF_STEPS", "value": "9"}
 
 
 def test_what_runs_at_once_can_be_bounded(charm):

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from charmed_mlops import ActionFailed
+from charmed_mlops.interfaces.s3 import Bucket
 
 RUNS = {
     "ann": [
@@ -30,18 +31,44 @@ RUNS = {
 }  # fmt: skip
 
 
+PODS = {"a1": ["train-x-impl-1"], "a2": ["train-y-impl-1"]}
+FOLDER = "private-artifacts/ann"
+LEFT = (
+    f"{FOLDER}/v2/artifacts/train/a1/step/u/model",
+    f"{FOLDER}/v2/artifacts/namespace/ann/pipeline/p/a1/step/u/data/part 1",
+    f"{FOLDER}/train-x/2020/01/01/train-x-impl-1/main.log",
+    f"{FOLDER}/train-x/2020/01/01/train-x-driver-2/main.log",
+)
+KEPT = (
+    f"{FOLDER}/v2/artifacts/train/a2/step/u/model",
+    f"{FOLDER}/v2/artifacts/train/a2/step/u/a1",
+    f"{FOLDER}/train-y/2020/01/01/train-y-impl-1/main.log",
+    "private-artifacts/bob/v2/artifacts/train/a1/step/u/model",
+    "pipelines/a1/package",
+)
+
+
 class Server(http.server.ThreadingHTTPServer):
-    """One run a page, so that paging shows."""
+    """One run a page, so that paging shows; beside it the bucket `b`, one object a page."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.asked: list[str] = []
+        self.objects = {*LEFT, *KEPT}
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
+        assert isinstance(self.server, Server)
+        place = urllib.parse.urlsplit(self.path)
+        query = dict(urllib.parse.parse_qsl(place.query))
+        if place.path == "/b":
+            return self._list(self.server.objects, query)
+        if "namespace" not in query:
+            pods = PODS.get(place.path.rpartition("/")[2], [])
+            tasks = [{"pod_name": each} for each in pods]
+            return self._answer(200, {"run_details": {"task_details": [{}, *tasks]}})
         runs = RUNS[query["namespace"]]
         at = int(query.get("page_token", 0))
         more = {"next_page_token": str(at + 1)} if at + 1 < len(runs) else {}
@@ -53,7 +80,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._answer(200, {})
 
     def do_DELETE(self) -> None:
+        assert isinstance(self.server, Server)
+        if self.path.startswith("/b/"):
+            self.server.objects.remove(urllib.parse.unquote(self.path.removeprefix("/b/")))
+            self.send_response(204)
+            return self.end_headers()
         self._answer(200, {})
+
+    def _list(self, objects: set[str], query: dict[str, str]) -> None:
+        found = sorted(each for each in objects if each.startswith(query["prefix"]))
+        found = [each for each in found if each > query.get("continuation-token", "")]
+        more = f"<NextContinuationToken>{found[0]}</NextContinuationToken>" if found[1:] else ""
+        keys = "".join(f"<Contents><Key>{each}</Key></Contents>" for each in found[:1])
+        self.send_response(200 if "b-key/" in self.headers["authorization"] else 403)
+        self.end_headers()
+        space = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
+        self.wfile.write(f"<R {space}>{keys}{more}</R>".encode())
 
     def _answer(self, code: int, body: dict[str, Any]) -> None:
         if self.headers["Authorization"] != "Bearer t":
@@ -88,6 +130,12 @@ def all_runs(runs, server):
     return runs.Runs(server.url, "t", ["ann", "bob"])
 
 
+@pytest.fixture
+def artifacts(charm, server):
+    bucket = Bucket(server.url, "b", "r", "b-key", "secret")
+    return importlib.import_module("artifacts").Artifacts(bucket)
+
+
 def test_runs_of_all_tenants_are_listed_page_by_page(runs, all_runs):
     found = runs.listed(all_runs, runs.Where())
     assert found["count"] == "4"
@@ -116,15 +164,40 @@ def test_one_run_is_acted_on_by_its_verb(runs, all_runs, server):
     assert server.asked == ["POST /apis/v2beta1/runs/a2:terminate"]
 
 
-def test_purge_lists_what_ended_long_ago_and_deletes_nothing(runs, all_runs, server):
-    assert runs.purge(all_runs, runs.Purge()) == {"count": "2", "would-delete": "a1,b1"}
+def test_purge_lists_what_ended_long_ago_and_deletes_nothing(runs, all_runs, artifacts, server):
+    found = runs.purge(all_runs, artifacts, runs.Purge())
+    assert found == {"count": "2", "objects": "4", "would-delete": "a1,b1"}
+    assert not [each for each in server.asked if each.startswith("DELETE")]
+    assert server.objects == {*LEFT, *KEPT}
+
+
+def test_purge_deletes_runs_with_what_they_left_when_confirmed(runs, all_runs, artifacts, server):
+    found = runs.purge(all_runs, artifacts, runs.Purge(confirm=True))
+    assert found == {"count": "2", "objects": "4", "deleted": "a1,b1"}
+    deleted = [each for each in server.asked if each.startswith("DELETE")]
+    assert deleted == ["DELETE /apis/v2beta1/runs/a1", "DELETE /apis/v2beta1/runs/b1"]
+    assert server.objects == set(KEPT)
+
+
+def test_purge_can_be_narrowed_to_a_state(runs, all_runs, artifacts, server):
+    found = runs.purge(all_runs, artifacts, runs.Purge(state="FAILED", confirm=True))
+    assert found == {"count": "1", "objects": "0", "deleted": "b1"}
+    assert server.asked[-1] == "DELETE /apis/v2beta1/runs/b1"
+
+
+def test_a_bucket_that_refuses_keeps_the_runs(charm, runs, all_runs, server):
+    other = Bucket(server.url, "b", "r", "other-key", "secret")
+    artifacts = importlib.import_module("artifacts").Artifacts(other)
+    with pytest.raises(ActionFailed, match="the bucket answers 403: no reason given"):
+        runs.purge(all_runs, artifacts, runs.Purge(confirm=True))
     assert not [each for each in server.asked if each.startswith("DELETE")]
 
 
-def test_purge_deletes_when_confirmed(runs, all_runs, server):
-    found = runs.purge(all_runs, runs.Purge(state="FAILED", confirm=True))
-    assert found == {"count": "1", "deleted": "b1"}
-    assert server.asked[-1] == "DELETE /apis/v2beta1/runs/b1"
+def test_a_bucket_that_does_not_answer_is_told(charm, runs, all_runs):
+    gone = Bucket("http://127.0.0.1:1", "b", "r", "b-key", "secret")
+    artifacts = importlib.import_module("artifacts").Artifacts(gone)
+    with pytest.raises(ActionFailed, match=r"the bucket's 127\.0\.0\.1:1 does not answer"):
+        runs.purge(all_runs, artifacts, runs.Purge())
 
 
 def test_what_the_server_says_is_told_in_one_line(runs, all_runs):
