@@ -16,7 +16,7 @@ from typing import Any
 
 from localjuju.errors import EngineError
 from localjuju.images import Image
-from localjuju.node import environment, identity, logs, volumes
+from localjuju.node import environment, identity, logs, memory, volumes
 from localjuju.node.logs import ContainerLog
 from localjuju.node.probes import Probe
 from localjuju.node.runtime import Ended, Runtime
@@ -143,6 +143,7 @@ class Container:
         self.started = spec.startupProbe is None
         self.ready = self.started and spec.readinessProbe is None
         sandbox.changed()
+        greedy = asyncio.create_task(self._keep_within_memory(pid))
         probing = asyncio.create_task(self._probe())
         hook = asyncio.create_task(self._after_start())
         try:
@@ -152,8 +153,9 @@ class Container:
                 os.kill(pid, signal.SIGKILL)
             raise
         finally:
-            probing.cancel()
-            hook.cancel()
+            oom_killed = greedy.done() and not greedy.cancelled() and greedy.result()
+            for task in (greedy, probing, hook):
+                task.cancel()
             if self._ending is not None:
                 self._ending.cancel()
                 self._ending = None
@@ -163,7 +165,7 @@ class Container:
         self.state = {
             "terminated": {
                 "exitCode": end.code,
-                "reason": "Completed" if end.code == 0 else "Error",
+                "reason": _reason(end.code, oom_killed=oom_killed),
                 "message": self._killed_for or self._termination_message(folder),
                 "startedAt": started,
                 "finishedAt": now(),
@@ -280,6 +282,14 @@ class Container:
             raise OSError(f"container {self.name} does not run")
         return self.pid, self._environment, self._folder, self._identity
 
+    async def _keep_within_memory(self, pid: int) -> bool:
+        """Kills it when it uses more than its limit; whether it did."""
+        most = memory.limit(self._spec)
+        if most is None:
+            return False
+        await memory.exceeded(pid, most)
+        return True
+
     async def _after_start(self) -> None:
         lifecycle = self._spec.lifecycle
         if lifecycle and lifecycle.postStart and lifecycle.postStart.exec:
@@ -376,6 +386,11 @@ class Container:
             "state": _complete(self.state),
             "lastState": _complete(self.last_state),
         }
+
+
+def _reason(code: int, *, oom_killed: bool) -> str:
+    """Why a container ended, in the kubelet's words."""
+    return "OOMKilled" if oom_killed else "Error" if code else "Completed"
 
 
 def _complete(state: dict[str, Any]) -> dict[str, Any]:

@@ -125,12 +125,27 @@ time.sleep(60)
 """
 
 
-async def run(tmp_path: Path, script: str, grace: int) -> Container:
-    """A container whose liveness probe fails, until it has ended."""
-    probe = {
-        "exec": {"command": ["x"]}, "failureThreshold": 1, "terminationGracePeriodSeconds": grace,
+_GREEDY = """
+import os, subprocess, sys
+os.write(1, b"r")
+child = "import time; x = b'x' * 10**8; time.sleep(1.5); raise SystemExit(1)"
+sys.exit(subprocess.run([sys.executable, "-c", child]).returncode)
+"""
+
+
+def failing(grace: int) -> dict[str, Any]:
+    """A liveness probe that fails at once."""
+    return {
+        "livenessProbe": {
+            "exec": {"command": ["x"]}, "failureThreshold": 1,
+            "terminationGracePeriodSeconds": grace,
+        }
     }  # fmt: skip
-    made = pod(containers=[{"name": "c", "image": "i", "command": ["x"], "livenessProbe": probe}])
+
+
+async def run(tmp_path: Path, script: str, **spec: Any) -> Container:
+    """A container, until it has ended."""
+    made = pod(containers=[{"name": "c", "image": "i", "command": ["x"], **spec}])
     runtime: Any = Processes(script)
 
     async def pull(reference: str) -> Image:
@@ -153,10 +168,21 @@ async def run(tmp_path: Path, script: str, grace: int) -> Container:
 
 
 async def test_a_failed_liveness_probe_lets_the_container_shut_down(tmp_path: Path):
-    container = await run(tmp_path, _UNTIL_TERMINATED, grace=30)
+    container = await run(tmp_path, _UNTIL_TERMINATED, **failing(grace=30))
     assert container.finished == 3
     assert container.state["terminated"]["message"] == "the liveness probe failed"
 
 
 async def test_a_container_that_does_not_listen_is_killed_after_the_grace(tmp_path: Path):
-    assert (await run(tmp_path, _DEAF, grace=1)).finished == -9
+    assert (await run(tmp_path, _DEAF, **failing(grace=1))).finished == -9
+
+
+@pytest.mark.parametrize(
+    ("most", "code", "reason"), [("32Mi", -9, "OOMKilled"), ("1Gi", 1, "Error")]
+)
+async def test_a_container_that_takes_more_memory_than_its_limit_is_killed(
+    tmp_path: Path, most: str, code: int, reason: str
+):
+    container = await run(tmp_path, _GREEDY, resources={"limits": {"memory": most}})
+    assert container.finished == code
+    assert container.state["terminated"]["reason"] == reason
