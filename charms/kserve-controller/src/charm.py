@@ -18,6 +18,7 @@ from charmed_mlops import (
     S3Requirer,
     ServiceCharm,
     Where,
+    pipelines,
     proxy,
 )
 from charmed_mlops.certificates import WebhookCertificate
@@ -49,8 +50,9 @@ class KServeController(ServiceCharm):
             resources=resources,
             settings=settings,
             proxy=proxy.variables(options.http_proxy, options.https_proxy, options.no_proxy),
-            storage=kserve.storage(bucket) if bucket else None,
+            storage=bucket.environment() if bucket else None,
             storage_secret=f"{self.app.name}-storage",
+            tenant_secret=pipelines.ARTIFACT_SECRET,
             ca=certificate.ca,
         )
         self.workload.run(

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import pydantic
 
 from charmed_mlops import Quantity
-from charmed_mlops.interfaces.s3 import Bucket
 
 
 class Options(pydantic.BaseModel):
@@ -105,18 +103,3 @@ def settings(
         "localModel": {"enabled": False, "jobNamespace": "none"},
         "security": {"autoMountServiceAccountToken": False},
     }
-
-
-def storage(bucket: Bucket) -> dict[str, str]:
-    """Environment of the storage initializer for a bucket's service, keys included."""
-    variables = {
-        "AWS_ACCESS_KEY_ID": bucket.access_key,
-        "AWS_SECRET_ACCESS_KEY": bucket.secret_key,
-        "AWS_DEFAULT_REGION": bucket.region,
-        "S3_USER_VIRTUAL_BUCKET": "0" if bucket.path_style else "1",
-    }
-    if bucket.endpoint:
-        variables["AWS_ENDPOINT_URL"] = bucket.endpoint
-        variables["S3_ENDPOINT"] = urlsplit(bucket.endpoint).netloc
-        variables["S3_USE_HTTPS"] = "1" if bucket.endpoint.startswith("https:") else "0"
-    return variables

@@ -28,7 +28,9 @@ class MLflow(ServiceCharm):
     def __init__(self, framework: ops.Framework):
         super().__init__(framework, container="mlflow")
         self.database = DatabaseRequirer(self, "database", database="mlflow")
-        self.store = S3Requirer(self, "object-store")
+        # a tenant's own key reads what she registered: her models are served in her namespace
+        folder = server.WORKSPACES if self.config["workspaces"] else ""
+        self.store = S3Requirer(self, "object-store", tenants=folder)
         self.schema = server.Schema(self)
         self.metrics = Metrics(self, port=server.PORT)
         self.cluster = ClusterResources(self, "manifests")

@@ -20,6 +20,8 @@ from charmed_mlops.interfaces.s3 import Bucket
 
 PORT = 5000
 VERSION = "3.17.2"
+WORKSPACES = "workspaces"
+"""Below it each workspace has its artifacts, in a folder of its name: MLflow's own layout."""
 _MLFLOW = "/usr/local/bin/mlflow"
 # MLflow's other commands want the database's URL, password included, as an argument: here it
 # becomes one inside the process only, where nobody else can read it

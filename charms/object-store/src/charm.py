@@ -62,7 +62,7 @@ class ObjectStore(Actions):
         reading = [
             f"relation-{each.relation.id}" for each in requests if each.application in readers
         ]
-        granted = []
+        granted, endpoint = [], f"http://{self.unit_address(0)}:{PORT}"
         for request in requests:
             keys = self.s3.keys(request) or new_keys(f"relation-{request.relation.id}")
             access, secret = keys["access-key"], keys["secret-key"]
@@ -79,7 +79,6 @@ class ObjectStore(Actions):
                 continue
             records.set_private(request.bucket, request.private)
             granted.append(request)
-            endpoint = f"http://{self.unit_address(0)}:{PORT}"
             self.s3.answer(request, Bucket(endpoint, request.bucket, region, access, secret))
         applications = {each for each in accounts if each.startswith("relation-")}
         for account in sorted(self.s3.gone(applications)):
@@ -88,7 +87,7 @@ class ObjectStore(Actions):
             self.s3.forget(account)
             accounts.discard(account)
         if self.unit.is_leader():
-            self.tenants.serve(gateway, records, accounts)
+            self.tenants.serve(gateway, records, accounts, endpoint, region)
             folders = self.tenants.folders(granted)
             self.s3.problems += [
                 f"bucket {bucket}: no room for the rights of {len(folders.get(bucket, ()))} "

@@ -9,7 +9,7 @@ from records import Records
 
 from charmed_mlops import ClusterResources, Reach, ServiceCharm, pipelines
 from charmed_mlops.interfaces import _common
-from charmed_mlops.interfaces.s3 import Request
+from charmed_mlops.interfaces.s3 import Bucket, Request
 
 _PREFIX = "tenant-"
 
@@ -22,13 +22,17 @@ class Tenants:
         self._cluster = ClusterResources(charm)
         self._keys: dict[str, dict[str, str]] = {}
 
-    def serve(self, gateway: Gateway, records: Records, accounts: set[str]) -> None:
+    def serve(
+        self, gateway: Gateway, records: Records, accounts: set[str], endpoint: str, region: str
+    ) -> None:
         """Have the gateway know just the tenants; to be called by the leader.
 
         Args:
             gateway: the gateway.
             records: what has been set so far.
             accounts: all that there are; changed as they are.
+            endpoint: where tenants' pods reach it.
+            region: what they call its region.
         """
         self._keys = {}
         tenants = set(self._cluster.tenants if self._cluster.related else ())
@@ -38,7 +42,8 @@ class Tenants:
             access, secret = keys["access-key"], keys["secret-key"]
             records.keep_account(gateway, access, secret, exists=access in accounts)
             accounts.add(access)
-            self._keys[tenant] = {"accesskey": access, "secretkey": secret}
+            at = Bucket(endpoint, "", region, access, secret)
+            self._keys[tenant] = {"accesskey": access, "secretkey": secret, **at.environment()}
         for tenant in sorted(had - set(self._keys)):
             gateway.remove_account(_account(tenant))
             records.forget_account(_account(tenant))

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import re
+import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -52,6 +53,25 @@ class Bucket:
     path_style: bool = True
     path: str = ""
     ca: str = ""
+
+    def environment(self) -> dict[str, str]:
+        """What a client takes from its environment, keys included: boto3's names, then KServe's.
+
+        Source: https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html and
+        pkg/credentials/s3 of KServe v0.16.0.
+        """
+        variables = {
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_DEFAULT_REGION": self.region,
+            "S3_USER_VIRTUAL_BUCKET": "0" if self.path_style else "1",
+        }
+        if self.endpoint:
+            url = urllib.parse.urlsplit(self.endpoint)
+            variables["AWS_ENDPOINT_URL"] = self.endpoint
+            variables["S3_ENDPOINT"] = url.netloc
+            variables["S3_USE_HTTPS"] = "1" if url.scheme == "https" else "0"
+        return variables
 
 
 class S3Requirer:

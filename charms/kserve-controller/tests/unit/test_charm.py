@@ -184,8 +184,10 @@ def test_the_keys_travel_only_in_a_juju_secret(context):
     assert content["AWS_ENDPOINT_URL"] == ENDPOINT
     assert content["S3_USE_HTTPS"] == "0"
     (storage,) = [item for item in manifests if item["kind"] == "ClusterStorageContainer"]
-    (source,) = storage["spec"]["container"]["envFrom"]
-    assert source["secretRef"] == {"name": secret["metadata"]["name"], "optional": True}
+    names = (secret["metadata"]["name"], "mlpipeline-minio-artifact")  # the model's, a tenant's
+    assert storage["spec"]["container"]["envFrom"] == [
+        {"secretRef": {"name": name, "optional": True}} for name in names
+    ]
 
 
 def test_every_model_format_has_one_runtime_of_highest_priority(context):

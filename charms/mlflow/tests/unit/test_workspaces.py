@@ -44,6 +44,13 @@ def test_namespaces_of_tenants_are_the_workspaces(charm):
     assert selector == "app.kubernetes.io/part-of=kubeflow-profile"
 
 
+@pytest.mark.parametrize(("config", "folder"), [(ON, "workspaces"), ({}, None)])
+def test_a_tenant_s_key_is_for_the_artifacts_of_her_workspace(charm, config, folder):
+    out = charm.settled(broker(), config=config)
+    (store,) = (each for each in out.relations if each.endpoint == "object-store")
+    assert store.local_app_data.get("tenants") == folder
+
+
 def test_it_believes_the_gateway_only_and_nobody_else_reaches_it(charm):
     out = through_the_door(charm)
     environment = charm.environment(out)

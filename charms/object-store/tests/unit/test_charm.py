@@ -311,10 +311,11 @@ def test_each_tenant_gets_an_account_a_folder_and_a_secret(context, memory):
     )  # fmt: skip
     assert bob["metadata"]["namespace"] == "bob"
     (juju,) = (each for each in out.secrets if each.id == alice["jujuSecret"])
-    assert json.loads((juju.latest_content or {})["content"]) == {
-        "accesskey": "tenant-alice",
-        "secretkey": keys["secret-key"],
-    }
+    content = json.loads((juju.latest_content or {})["content"])
+    for access, secret in (("accesskey", "secretkey"),
+                           ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")):  # fmt: skip
+        assert (content[access], content[secret]) == ("tenant-alice", keys["secret-key"])
+    assert content["AWS_ENDPOINT_URL"] == out.get_relation(5).local_app_data["endpoint"]
     assert keys["secret-key"] not in str([each.local_app_data for each in out.relations])
 
 
