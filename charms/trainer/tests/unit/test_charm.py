@@ -80,6 +80,15 @@ def test_the_runtimes_of_the_release_are_there_with_their_images(charm):
     assert "r.local/kubeflow/trainer/mlx-runtime:v2.1.0" in runtimes["mlx-distributed"]
 
 
+def test_nodes_that_train_together_begin_anew_together(charm):
+    runtime = charm.manifest(charm.settled(), "ClusterTrainingRuntime", "torch-distributed")
+    jobs = runtime["spec"]["template"]["spec"]
+    assert jobs["failurePolicy"] == {"maxRestarts": 3}
+    (node,) = jobs["replicatedJobs"]
+    assert node["template"]["spec"]["backoffLimit"] == 0  # a pod that ends fails the whole
+    assert node["template"]["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+
+
 def test_the_wrong_log_level_blocks(charm):
     out = charm.settled(config={"log-level": 9})
     assert out.unit_status.message == "config log-level=9: must be from 0 to 5"
