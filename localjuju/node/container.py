@@ -70,6 +70,8 @@ class Container:
         self._ending: asyncio.Task[None] | None = None
         self.name: str = spec.name
         self.pid: int | None = None
+        self.tried = asyncio.Event()
+        """Whether it was started for the first time, or could not be."""
         self.restarts = restarts
         self.ready = False
         self.started = False
@@ -95,6 +97,7 @@ class Container:
             except (EngineError, environment.ConfigError, OSError, ValueError) as error:
                 reason, pause = _problem(error, delay)
                 self._wait(reason, str(error))
+                self.tried.set()
                 if isinstance(error, EngineError):
                     delay = min(delay * 2, _LARGEST_BACK_OFF)
                 await asyncio.sleep(pause)
@@ -137,6 +140,7 @@ class Container:
         finally:
             self._log.close_writing()
         self.pid = pid
+        self.tried.set()
         self._killed_for = ""
         started = now()
         self.state = {"running": {"startedAt": started}}

@@ -146,13 +146,22 @@ class PodWorker:
     async def _live(self) -> None:
         sandbox = await self._prepare()
         refreshing = asyncio.create_task(self._refresh())
+        running: list[asyncio.Task[None]] = []
         try:
             if not await self._run_init(sandbox):
                 return
             policy = self.pod.spec.restartPolicy or "Always"
-            await asyncio.gather(*(container.run(policy) for container in self.containers))
+            for container in self.containers:  # one after the other, as the kubelet starts them
+                task = asyncio.create_task(container.run(policy))
+                task.add_done_callback(lambda _, tried=container.tried: tried.set())
+                running.append(task)
+                await container.tried.wait()
+            await asyncio.gather(*running)
         finally:
             refreshing.cancel()
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     async def _prepare(self) -> Sandbox:
         """Makes volumes, namespaces, address and containers; waits for what is not there."""

@@ -15,6 +15,7 @@ import pytest
 from lightkube import codecs
 from lightkube.resources.core_v1 import Pod
 
+from localjuju.errors import EngineError
 from localjuju.images import Image
 from localjuju.node.cluster import delete_exactly
 from localjuju.node.container import Container, Sandbox
@@ -55,8 +56,10 @@ async def test_a_pod_s_successor_of_the_same_name_is_not_deleted():
     assert cluster.deleted == ["u2"]
 
 
-def services(folder: Path, forgotten: asyncio.Future[bool]) -> Services:
-    """What a pod works with whose volume cannot be made."""
+def services(
+    folder: Path, forgotten: asyncio.Future[bool], runtime: Any = None, pull: Any = None
+) -> Services:
+    """What a pod works with; a runtime is its network, too."""
     anything: Any = None
 
     async def nothing(*_: Any) -> Any:
@@ -66,7 +69,7 @@ def services(folder: Path, forgotten: asyncio.Future[bool]) -> Services:
         forgotten.set_result(delete)
 
     return Services(
-        folder, folder / "logs", anything, anything, anything, nothing, anything, anything,
+        folder, folder / "logs", runtime, runtime, pull, nothing, anything, anything,
         nothing, forget, {}, HostPaths([]),
     )  # fmt: skip
 
@@ -83,6 +86,67 @@ async def test_a_pod_deleted_by_force_has_no_object_left_to_delete(tmp_path: Pat
         made.metadata.deletionGracePeriodSeconds = 0
         worker.update(made)
     assert await asyncio.wait_for(forgotten, 10) is not forced
+    await worker.task
+
+
+class Starts:
+    """A runtime whose first container takes a while to start; all that it starts are processes."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+
+    async def sandbox(self, *_: Any, **__: Any) -> int:
+        process = subprocess.Popen(["sleep", "60"])
+        self.processes[process.pid] = process
+        return process.pid
+
+    async def attach(self, _: int) -> tuple[str, int, str]:
+        return "10.1.0.2", 16, "10.1.0.1"
+
+    async def configure(self, *_: Any) -> None:
+        pass
+
+    def release(self, _: str) -> None:
+        pass
+
+    async def container(self, spec: Mapping[str, Any], _: int) -> int:
+        (name,) = spec["argv"]
+        self.events.append(f"{name} begins")
+        await asyncio.sleep(0.3 if name == "first" else 0)
+        self.events.append(f"{name} is there")
+        return await self.sandbox()
+
+    async def wait(self, pid: int) -> Ended:
+        return Ended(await asyncio.to_thread(self.processes[pid].wait), 0.0, 0)
+
+
+async def test_containers_start_in_their_order_and_one_without_an_image_holds_up_none(
+    tmp_path: Path,
+):
+    forgotten: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    runtime = Starts()
+
+    async def pull(reference: str) -> Image:
+        if reference == "none":
+            raise EngineError("no such image")
+        return Image(reference, "path", tmp_path)
+
+    names = ("first", "lost", "last")
+    made = pod(
+        containers=[
+            {"name": each, "image": "none" if each == "lost" else "i", "command": [each]}
+            for each in names
+        ]
+    )
+    worker = PodWorker(made, services(tmp_path, forgotten, runtime, pull))
+    while "last is there" not in runtime.events:
+        await asyncio.sleep(0.05)
+    assert runtime.events == ["first begins", "first is there", "last begins", "last is there"]
+    made.metadata.deletionTimestamp = "2026-01-01T00:00:00Z"
+    made.metadata.deletionGracePeriodSeconds = 0
+    worker.update(made)
+    assert await asyncio.wait_for(forgotten, 10)
     await worker.task
 
 
