@@ -1,7 +1,8 @@
-"""Katib, Kubeflow Trainer and its forerunner, the real programs: an experiment finds parameters, a
-job has nodes, a job of the first training API runs to its end.
+"""Katib, Kubeflow Trainer and its forerunner, the real programs: experiments find parameters, the
+best are trained again, registered and served in the tenant's namespace, a job has nodes, what goes
+wrong says why, a job of the first training API runs to its end.
 
-The tests of this file run in order on one model.
+The tests of this file run in order on the shared model.
 """
 
 from __future__ import annotations
@@ -9,62 +10,41 @@ from __future__ import annotations
 import base64
 import json
 import math
-import secrets
 import socket
 import ssl
 import subprocess
 import sys
 import urllib.parse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import jubilant
 import pytest
 import yaml
-from bundles import deploy_part
 from how_to import block, run
+from pages import wait_for
 from reach import Reach
-from serving import artifact_in_bucket, serve
+from serving import wait_ready
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "tuning"
 PAGE = ROOT / "docs" / "how-to" / "tune-train-serve.md"
-FIRST_MODEL = ROOT / "examples" / "first-model"
+API = "/mlflow/api/2.0/mlflow"
 UNTRAINED = math.log(3)
 """The loss of a model that knows nothing of the wine data's three classes."""
+TRIALS = 12
+"""Of an experiment by each algorithm."""
 TRAINED = 420
 """Seconds in which an experiment or a job of this file ends at the latest, on a busy machine."""
 
-sys.path.insert(0, str(FIRST_MODEL))
+sys.path.insert(0, str(ROOT / "examples" / "first-model"))
 from predict import predict  # noqa: E402 # pyright: ignore[reportMissingImports]
 
 
 @pytest.fixture(scope="module")
-def stack(juju: jubilant.Juju, charms: Path, tmp_path_factory: pytest.TempPathFactory):
-    """What the two need of the bundle, with their overlays, deployed and settled."""
-    folder = tmp_path_factory.mktemp("bundle")
-    return deploy_part(
-        juju,
-        charms,
-        folder,
-        ("tuning", "training", "training-v1"),
-        lambda name: True,
-    )
-
-
-@pytest.fixture(scope="module")
-def team(stack: jubilant.Juju, reach: Reach) -> Iterator[str]:
-    """A namespace of users, whose pods may have metrics collected and reach MLflow."""
-    name = f"team-{secrets.token_hex(3)}"
-    run(block(PAGE, "1. A namespace"), team=name)
-    yield name
-    reach.kubectl("delete", "namespace", name, "--timeout=300s")
-
-
-@pytest.fixture(scope="module")
 def experiment(team: str, reach: Reach) -> dict[str, Any]:
-    """The example's experiment, when it has ended."""
+    """The example's experiment, by CMA-ES, when it has ended."""
     run(block(PAGE, "2. Tune"), team=team)
     return json.loads(reach.kubectl("-n", team, "get", "experiment/wine", "-o", "json"))
 
@@ -86,7 +66,8 @@ def test_an_experiment_finds_parameters_by_real_trials(
     team: str, reach: Reach, experiment: dict[str, Any]
 ):
     status = experiment["status"]
-    assert status["trialsSucceeded"] == experiment["spec"]["maxTrialCount"]
+    assert experiment["spec"]["algorithm"]["algorithmName"] == "cmaes"
+    assert status["trialsSucceeded"] == experiment["spec"]["maxTrialCount"] == TRIALS
     best = status["currentOptimalTrial"]
     losses = [
         float(metrics(trial["status"])["loss"]["min"]) for trial in trials_of(reach, team, "wine")
@@ -109,20 +90,43 @@ def complete(reach: Reach, team: str, name: str) -> None:
         pytest.fail(f"{error.stderr}\n{there}")
 
 
-def test_the_best_parameters_are_trained_again_registered_and_served(
+@pytest.fixture(scope="module")
+def model(
     stack: jubilant.Juju, team: str, reach: Reach, experiment: dict[str, Any]
+) -> dict[str, Any]:
+    """What the job printed that trained with the best parameters; its model is served."""
+    bucket = stack.run("mlflow/0", "get-artifact-location").results["uri"]
+    steps = block(PAGE, "3. Train with the best") + block(PAGE, "4. Serve")
+    said = run(f'{steps}\necho "$model"', team=team, bucket=bucket)
+    return json.loads(said.splitlines()[-1])
+
+
+def test_the_best_parameters_are_trained_again_in_the_tenant_s_workspace(
+    ann: httpx2.Client, bob: httpx2.Client, team: str, experiment: dict[str, Any],
+    model: dict[str, Any],
+):  # fmt: skip
+    ann_s, bob_s = (client.headers | {"X-MLFLOW-WORKSPACE": team} for client in (ann, bob))
+    path = f"{API}/model-versions/get?name=tuned-wine&version={model['version']}"
+    version = ann.get(path, headers=ann_s)
+    assert version.status_code == 200, version.text
+    assert bob.get(path, headers=bob_s).status_code == 403
+    run_id = version.json()["model_version"]["run_id"]
+    data = ann.get(f"{API}/runs/get?run_id={run_id}", headers=ann_s).json()["run"]["data"]
+    best = experiment["status"]["currentOptimalTrial"]
+    logged = {each["key"]: float(each["value"]) for each in data["params"]}
+    assert logged == {each["name"]: float(each["value"]) for each in best["parameterAssignments"]}
+    (loss,) = (each["value"] for each in data["metrics"] if each["key"] == "loss")
+    assert loss < UNTRAINED
+
+
+def test_the_registered_model_answers_in_the_tenant_s_namespace(
+    team: str, reach: Reach, model: dict[str, Any]
 ):
-    namespace = stack.show_model().short_name
-    said = run(block(PAGE, "3. Train with the best"), team=team, model=namespace)
-    model = json.loads(said.splitlines()[-1])
-    assert model["version"] == "1"
-    document = yaml.safe_load((FIRST_MODEL / "inference-service.yaml").read_text())
-    document["metadata"]["name"] = "tuned-wine"
-    uri = artifact_in_bucket(stack, model["artifact_uri"])
-    name = serve(reach, namespace, document, uri)
-    with reach.forward(namespace, f"{name}-predictor", 80) as url:
+    name = "tuned-wine"
+    wait_ready(reach, team, name)
+    with reach.forward(team, f"{name}-predictor", 80) as url:
         assert predict(url, name, model["inputs"]) == model["expected"]
-    reach.kubectl("-n", namespace, "delete", f"inferenceservice/{name}")
+    reach.kubectl("-n", team, "delete", f"inferenceservice/{name}")
 
 
 def variant(name: str, **changes: Any) -> dict[str, Any]:
@@ -140,10 +144,13 @@ def training(document: dict[str, Any]) -> dict[str, Any]:
     ][0]
 
 
-def ended(reach: Reach, team: str, document: dict[str, Any], condition: str) -> dict[str, Any]:
-    """Makes an experiment and returns it when it has the condition."""
-    name = document["metadata"]["name"]
-    reach.kubectl("-n", team, "apply", "-f", "-", stdin=yaml.safe_dump(document))
+def create(reach: Reach, team: str, *documents: dict[str, Any]) -> None:
+    """Makes objects in the team's namespace, or changes them."""
+    reach.kubectl("-n", team, "apply", "-f", "-", stdin=yaml.safe_dump_all(documents))
+
+
+def ended(reach: Reach, team: str, name: str, condition: str) -> dict[str, Any]:
+    """An experiment, when it has the condition."""
     try:
         reach.kubectl(
             "-n", team, "wait", f"experiment/{name}", f"--for=condition={condition}",
@@ -177,8 +184,105 @@ def test_a_malformed_experiment_is_refused_with_the_reason(
 ):
     wrong = variant("wrong", **change)
     with pytest.raises(Exception, match="returned non-zero") as failure:
-        reach.kubectl("-n", team, "apply", "-f", "-", stdin=yaml.safe_dump(wrong))
+        create(reach, team, wrong)
     assert reason in getattr(failure.value, "stderr", "")
+
+
+def pods_of(reach: Reach, team: str, experiment: str) -> list[dict[str, Any]]:
+    """Every pod of an experiment's trials."""
+    label = f"katib.kubeflow.org/experiment={experiment},katib.kubeflow.org/trial"
+    found = reach.kubectl("-n", team, "get", "pods", "-l", label, "-o", "json")
+    return json.loads(found)["items"]
+
+
+def failed(reach: Reach, team: str, document: dict[str, Any]) -> tuple[dict, list[dict]]:
+    """Makes an experiment and returns its status and its trials' conditions when it has failed."""
+    create(reach, team, document)
+    name = document["metadata"]["name"]
+    status = ended(reach, team, name, "Failed")["status"]
+    (last,) = (each for each in status["conditions"] if each["type"] == "Failed")
+    assert "max failed count" in last["message"]
+    return status, [trial["status"]["conditions"][-1] for trial in trials_of(reach, team, name)]
+
+
+ONE = {"maxTrialCount": 1, "parallelTrialCount": 1, "maxFailedTrialCount": 1}
+
+
+def test_a_metric_that_never_comes_fails_the_experiment(
+    team: str, reach: Reach, experiment: dict[str, Any]
+):
+    objective = {"type": "minimize", "objectiveMetricName": "score"}
+    status, (trial,) = failed(reach, team, variant("unmeasured", objective=objective, **ONE))
+    assert status["trialMetricsUnavailable"] == 1
+    assert (trial["type"], trial["status"]) == ("MetricsUnavailable", "True")
+    assert trial["message"].startswith("Metrics are not available")
+
+
+def test_trials_with_an_option_that_is_not_there_fail_until_there_are_too_many(
+    team: str, reach: Reach, experiment: dict[str, Any]
+):
+    document = variant("mistyped", parallelTrialCount=2, maxFailedTrialCount=2)
+    training(document)["command"].append("--epoch-count=4")
+    status, trials = failed(reach, team, document)
+    assert status["trialsFailed"] >= 2
+    reasons = {(each["type"], each["message"].partition(".")[0]) for each in trials}
+    assert ("Failed", "Trial has failed") in reasons
+    label = "katib.kubeflow.org/experiment=mistyped"
+    collector = "metrics-logger-and-collector"
+    said = reach.kubectl("-n", team, "logs", "-l", label, "-c", collector, "--tail=-1")
+    assert "unrecognized arguments: --epoch-count=4" in said
+
+
+def test_a_trial_that_goes_over_its_memory_says_so(
+    team: str, reach: Reach, experiment: dict[str, Any]
+):
+    document = variant("greedy", **ONE)
+    training(document)["resources"] = {"limits": {"memory": "32Mi"}}
+    _, (trial,) = failed(reach, team, document)
+    assert (trial["type"], trial["status"]) == ("Failed", "True")
+    (pod,) = pods_of(reach, team, "greedy")
+    (state,) = (
+        each["state"]["terminated"]
+        for each in pod["status"]["containerStatuses"]
+        if each["name"] == "training"
+    )
+    assert (state["reason"], state["exitCode"]) == ("OOMKilled", 137)
+
+
+@pytest.fixture(scope="module")
+def later(team: str, reach: Reach, experiment: dict[str, Any]) -> None:
+    """Two experiments that are made after others have failed, and run beside one another."""
+    stopping = yaml.safe_load(block(PAGE, "2. Tune", "yaml"))
+    stopped = variant("random", algorithm={"algorithmName": "random"}, **stopping)
+    training(stopped)["command"].append("--pause=0.5")  # an epoch is over too soon to stop it
+    create(reach, team, stopped, variant("tpe", algorithm={"algorithmName": "tpe"}))
+
+
+@pytest.mark.parametrize("algorithm", ["random", "tpe"])
+def test_after_failures_other_algorithms_find_parameters(
+    team: str, reach: Reach, later: None, algorithm: str
+):
+    status = ended(reach, team, algorithm, "Succeeded")["status"]
+    trials = trials_of(reach, team, algorithm)
+    tried = {
+        tuple(each["value"] for each in trial["spec"]["parameterAssignments"]) for trial in trials
+    }
+    assert len(tried) == len(trials) == TRIALS
+    assert status["trialsSucceeded"] + status.get("trialsEarlyStopped", 0) == TRIALS
+    best = status["currentOptimalTrial"]
+    assert float(metrics(best)["loss"]["min"]) < UNTRAINED
+
+
+def test_a_trial_that_does_worse_than_the_median_is_stopped_early(
+    team: str, reach: Reach, later: None
+):
+    status = ended(reach, team, "random", "Succeeded")["status"]
+    assert status["trialsEarlyStopped"] >= 1
+    assert status["trialsSucceeded"] >= 2
+    name = status["earlyStoppedTrialList"][0]
+    stopped = json.loads(reach.kubectl("-n", team, "get", "trial", name, "-o", "json"))["status"]
+    best = status["currentOptimalTrial"]
+    assert float(metrics(stopped)["loss"]["min"]) > float(metrics(best)["loss"]["min"])
 
 
 def test_purge_names_what_it_would_delete_and_then_deletes(
@@ -186,49 +290,12 @@ def test_purge_names_what_it_would_delete_and_then_deletes(
 ):
     where = {"namespace": team, "older-than-days": 0}
     first = stack.run("katib-controller/0", "purge", where)
-    assert first.results["would-delete"] == f"{team}/wine"
-    reach.kubectl("-n", team, "get", "experiment/wine")
+    names = reach.kubectl("-n", team, "get", "experiments", "-o", "name").split()
+    there = {name.replace("experiment.kubeflow.org", team) for name in names}
+    assert f"{team}/wine" in there
+    assert set(first.results["would-delete"].split(",")) == there
     stack.run("katib-controller/0", "purge", where | {"confirm": True})
-    reach.kubectl("-n", team, "wait", "experiment/wine", "--for=delete", "--timeout=300s")
-
-
-@pytest.mark.parametrize("algorithm", ["random", "tpe"])
-def test_other_algorithms_find_parameters(
-    team: str, reach: Reach, experiment: dict[str, Any], algorithm: str
-):
-    found = ended(
-        reach,
-        team,
-        variant(algorithm, algorithm={"algorithmName": algorithm}, maxTrialCount=3),
-        "Succeeded",
-    )
-    tried = {
-        tuple(each["value"] for each in trial["spec"]["parameterAssignments"])
-        for trial in trials_of(reach, team, algorithm)
-    }
-    assert len(tried) == found["spec"]["maxTrialCount"]
-    assert found["status"]["currentOptimalTrial"]["observation"]["metrics"]
-
-
-def test_a_trial_that_does_worse_than_the_median_is_stopped_early(
-    team: str, reach: Reach, experiment: dict[str, Any]
-):
-    document = variant(
-        "median",
-        algorithm={"algorithmName": "sobol"},  # spreads the trials evenly: some are worse
-        maxTrialCount=6,
-        **yaml.safe_load(block(PAGE, "2. Tune", "yaml")),
-    )
-    training(document)["command"].append("--pause=0.5")  # an epoch is over too soon to stop it
-    found = ended(reach, team, document, "Succeeded")
-    counts = found["status"]
-    assert counts["trialsEarlyStopped"] >= 1
-    assert counts["trialsSucceeded"] >= 2
-    assert counts["trialsEarlyStopped"] + counts["trialsSucceeded"] == 6
-    name = counts["earlyStoppedTrialList"][0]
-    stopped = json.loads(reach.kubectl("-n", team, "get", "trial", name, "-o", "json"))["status"]
-    best = counts["currentOptimalTrial"]
-    assert float(metrics(stopped)["loss"]["min"]) > float(metrics(best)["loss"]["min"])
+    reach.kubectl("-n", team, "wait", "experiments", "--all", "--for=delete", "--timeout=300s")
 
 
 def loss(reach: Reach, team: str, name: str) -> float:
@@ -246,7 +313,7 @@ def alone(team: str, reach: Reach) -> float:
     data, job = yaml.safe_load_all((EXAMPLES / "train-job.yaml").read_text())
     job["metadata"]["name"] = "one-node"
     job["spec"]["trainer"]["numNodes"] = 1
-    reach.kubectl("-n", team, "apply", "-f", "-", stdin=yaml.safe_dump_all([data, job]))
+    create(reach, team, data, job)
     return loss(reach, team, "one-node")
 
 
@@ -266,12 +333,33 @@ def test_two_nodes_reach_the_loss_of_one(
     assert (listed["nodes"], listed["state"]) == (2, "Complete")
 
 
+def test_a_job_whose_pod_is_killed_in_the_middle_ends_well(team: str, reach: Reach, alone: float):
+    _, job = yaml.safe_load_all((EXAMPLES / "train-job.yaml").read_text())
+    job["metadata"]["name"] = "killed"
+    job["spec"]["trainer"]["command"].append("--pause=0.3")
+    create(reach, team, job)
+    second = "jobset.sigs.k8s.io/jobset-name=killed,batch.kubernetes.io/job-completion-index=1"
+    wait_for(lambda: "node 1 of 2: step 20" in printed(reach, team, second))
+    reach.kubectl("-n", team, "delete", "pod", "-l", second, "--force", "--grace-period=0")
+    assert loss(reach, team, "killed") == pytest.approx(alone, abs=1e-5)
+    jobset = json.loads(reach.kubectl("-n", team, "get", "jobset/killed", "-o", "json"))
+    assert jobset["status"]["restarts"] == 1
+
+
+def printed(reach: Reach, team: str, label: str) -> str:
+    """What pods have printed so far; empty before they run."""
+    try:
+        return reach.kubectl("-n", team, "logs", "-l", label, "--tail=-1")
+    except subprocess.CalledProcessError:
+        return ""
+
+
 def test_a_job_of_a_runtime_that_is_not_there_is_refused(team: str, reach: Reach):
     _, job = yaml.safe_load_all((EXAMPLES / "train-job.yaml").read_text())
     job["metadata"]["name"] = "no-runtime"
     job["spec"]["runtimeRef"]["name"] = "nowhere"
     with pytest.raises(Exception, match="returned non-zero") as failure:
-        reach.kubectl("-n", team, "apply", "-f", "-", stdin=yaml.safe_dump(job))
+        create(reach, team, job)
     assert "nowhere" in getattr(failure.value, "stderr", "")
 
 
