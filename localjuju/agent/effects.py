@@ -63,7 +63,7 @@ def after(db: Database, model: str, unit: str, hook: Hook, state: AgentState,
     elif kind.startswith("relation-"):
         _relation(db, model, unit, hook, state)
     elif kind.startswith("secret-"):
-        _secret(db, unit, hook)
+        _secret(db, model, unit, hook)
     if hook.notice_time:
         state.notices[hook.container] = hook.notice_time
 
@@ -89,10 +89,11 @@ def _relation(db: Database, model: str, unit: str, hook: Hook, state: AgentState
         relations.prune(db, model)
 
 
-def _secret(db: Database, unit: str, hook: Hook) -> None:
+def _secret(db: Database, model: str, unit: str, hook: Hook) -> None:
     if hook.kind == "secret-changed":
-        db.run("UPDATE secret_consumers SET told = max(told, ?) WHERE secret = ? AND unit = ?",
-               hook.revision, hook.secret, unit)  # fmt: skip
+        for name in (unit, *secrets.names_elsewhere(db, model, unit)):
+            db.run("UPDATE secret_consumers SET told = max(told, ?) WHERE secret = ? AND unit = ?",
+                   hook.revision, hook.secret, name)  # fmt: skip
     elif hook.kind == "secret-rotate":
         row = db.one("SELECT rotate FROM secrets WHERE id = ?", hook.secret)
         if row:

@@ -32,6 +32,7 @@ class Hook:
     notice_time: str = ""
     check: str = ""
     secret: str = ""
+    source: str = ""
     label: str = ""
     revision: int = 0
     task: int | None = None
@@ -104,7 +105,10 @@ class Hook:
                 "JUJU_STORAGE_KIND": kind,
             }
         if self.secret:
-            found |= {"JUJU_SECRET_ID": f"secret:{self.secret}", "JUJU_SECRET_LABEL": self.label}
+            uri = (
+                f"secret://{self.source}/{self.secret}" if self.source else f"secret:{self.secret}"
+            )
+            found |= {"JUJU_SECRET_ID": uri, "JUJU_SECRET_LABEL": self.label}
             if self.revision and self.kind in ("secret-expired", "secret-remove"):
                 found["JUJU_SECRET_REVISION"] = str(self.revision)
         if self.kind == "action":

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from localjuju.agent.hooks import Hook
 from localjuju.agent.state import AgentState
-from localjuju.model import applications, clock, config, models, relations, storage
+from localjuju.model import applications, clock, config, models, relations, secrets, storage
 from localjuju.model.charm import Charm
 from localjuju.model.db import Database, Row
 from localjuju.model.substrate import Cluster, Pod
@@ -166,6 +166,13 @@ def _secrets(
         "AND s.owner = ?) AND NOT (s.owner_kind = 'application' AND s.owner = ?) ORDER BY s.id",
         model, unit, unit, application["name"],
     )  # fmt: skip
+    for name, where in secrets.names_elsewhere(db, model, unit).items():
+        changed += db.all(
+            "SELECT s.id, c.label, s.latest, m.uuid AS source FROM secret_consumers c "
+            "JOIN secrets s ON s.id = c.secret JOIN models m ON m.name = s.model "
+            "WHERE s.model = ? AND c.unit = ? AND c.told < s.latest ORDER BY s.id",
+            where, name,
+        )  # fmt: skip
     due: list[Hook] = []
     later: list[str] = []
     for row in revisions:
@@ -189,4 +196,7 @@ def _secrets(
 
 
 def _secret(kind: str, row: Row, revision: int) -> Hook:
-    return Hook(kind, secret=row["id"], label=row["label"] or "", revision=revision)
+    return Hook(
+        kind, secret=row["id"], label=row["label"] or "", revision=revision,
+        source=row.get("source", ""),
+    )  # fmt: skip

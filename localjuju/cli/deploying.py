@@ -87,7 +87,9 @@ def _deploy_charm(options: argparse.Namespace, context: Context, path: Path) -> 
 def _resources(resources: dict[str, str]) -> dict[str, str]:
     """A resource that is a file by its whole path: the engine has another current folder."""
     return {
-        name: str(Path(value).resolve()) if value.startswith((".", "/")) else value
+        name: str(Path(value).resolve())
+        if value.startswith((".", "/")) or Path(value).is_file()
+        else value
         for name, value in resources.items()
     }
 
@@ -206,9 +208,6 @@ def _attach_arguments(parser: argparse.ArgumentParser) -> None:
 def attach_resource(options: argparse.Namespace, context: Context) -> None:
     """An image by its name or a file by its path; every unit gets a new pod, as by refresh."""
     given = pairs([options.resource], "resource")
-    # A file may be named as it lies beside the caller, without a ./ before it.
-    resources = {
-        name: str(Path(value).resolve()) if Path(value).is_file() else value
-        for name, value in _resources(given).items()
-    }
-    context.call("refresh", application=options.application, charm=None, resources=resources)
+    context.call(
+        "refresh", application=options.application, charm=None, resources=_resources(given)
+    )

@@ -15,7 +15,7 @@ def _ends(parser: argparse.ArgumentParser) -> None:
 
 def _integrate_arguments(parser: argparse.ArgumentParser) -> None:
     _ends(parser)
-    parser.add_argument("--via", help="ignored: no relations between models yet")
+    parser.add_argument("--via", help="ignored: all models are in one network")
 
 
 @command("integrate", "Relates two applications.", _integrate_arguments)

@@ -75,10 +75,14 @@ def _tabular(found: dict[str, Any], relations: bool, storage: bool) -> str:
     ]  # fmt: skip
     parts = [table(rows)]
     applications = found["applications"]
-    if not applications:
+    if text := _consumed(found.get("application-endpoints") or {}):
+        parts.append(text)
+    elif not applications:
         return f'{parts[0]}\n\nModel "admin/{model["name"]}" is empty.'
-    parts += [_applications(applications), _units(applications)]
-    if relations and (text := _relations(applications)):
+    if applications:
+        parts += [_applications(applications), _units(applications)]
+    parts.append(_offers(found.get("offers") or {}))
+    if relations and (text := _relations(applications | _as_applications(found))):
         parts.append(text)
     if storage and (text := _storage_table(found.get("storage") or {})):
         parts.append(text)
@@ -120,6 +124,46 @@ def _units(applications: dict[str, Any]) -> str:
                 )
             )  # fmt: skip
     return table(rows) if len(rows) > 1 else ""
+
+
+def _consumed(found: dict[str, Any]) -> str:
+    rows = [("SAAS", "Status", "Store", "URL")]
+    for name, consumed in sorted(found.items()):
+        store, _, url = consumed["url"].partition(":")
+        rows.append((name, consumed["application-status"]["current"], store, url))
+    return table(rows) if len(rows) > 1 else ""
+
+
+def _offers(found: dict[str, Any]) -> str:
+    header = ("Offer", "Application", "Charm", "Rev", "Connected", "Endpoint", "Interface", "Role")
+    rows: list[tuple[str, ...]] = [header]
+    for name, offer in sorted(found.items()):
+        charm, _, revision = offer["charm"].removeprefix("local:").rpartition("-")
+        used = f"{offer['active-connected-count']}/{offer['total-connected-count']}"
+        first = (name, offer["application"], charm, revision, used)
+        for endpoint, spec in sorted(offer["endpoints"].items()):
+            rows.append((*first, endpoint, spec["interface"], spec["role"]))
+            first = ("",) * len(first)
+    return table(rows) if len(rows) > 1 else ""
+
+
+def _as_applications(found: dict[str, Any]) -> dict[str, Any]:
+    """What is consumed of other models, with relations as applications have them."""
+    return {
+        name: {
+            "relations": {
+                endpoint: [
+                    {
+                        "related-application": other,
+                        "interface": consumed["endpoints"].get(endpoint, {}).get("interface", ""),
+                    }
+                    for other in others
+                ]
+                for endpoint, others in consumed["relations"].items()
+            }
+        }
+        for name, consumed in (found.get("application-endpoints") or {}).items()
+    }
 
 
 def _relations(applications: dict[str, Any]) -> str:

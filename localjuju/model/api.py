@@ -15,6 +15,7 @@ from localjuju.model import (
     applications,
     clock,
     models,
+    offers,
     redeploy,
     relations,
     secrets,
@@ -68,6 +69,7 @@ class Api:
                 f'cannot destroy model "{name}": it has persistent storage: use --destroy-storage'
             )
         with self._db.transaction(name):
+            self._db.run("DELETE FROM offers WHERE model = ?", name)
             self._db.run("UPDATE models SET life = 'dying' WHERE name = ?", name)
             for row in self._db.all("SELECT name FROM applications WHERE model = ?", name):
                 applications.remove(self._db, name, row["name"], destroy_storage=True, force=force)
@@ -136,12 +138,38 @@ class Api:
 
     def integrate(self, model: str, a: str, b: str) -> dict[str, Any]:
         models.get(self._db, model)
+        a, b = (offers.local_name(self._db, model, end) for end in (a, b))
         row = relations.integrate(self._db, model, a, b)
         return {"id": row["id"], "key": relations.key(row)}
 
     def remove_relation(self, model: str, a: str, b: str, force: bool = False) -> None:
         models.get(self._db, model)
+        a, b = (offers.local_name(self._db, model, end, add=False) for end in (a, b))
         relations.remove(self._db, model, a, b, force)
+
+    # Offers ----------------------------------------------------------------------------------
+
+    def offer(
+        self, model: str, application: str, endpoints: list[str], name: str = ""
+    ) -> dict[str, str]:
+        return {"url": offers.add(self._db, model, application, endpoints, name)}
+
+    def remove_offer(self, url: str, force: bool = False) -> None:
+        model, name = offers.parse(url)
+        models.get(self._db, model)
+        offers.remove(self._db, model, name, force)
+
+    def consume(self, model: str, url: str, alias: str = "") -> dict[str, str]:
+        return {"name": offers.consume(self._db, model, url, alias)}
+
+    def remove_saas(self, model: str, name: str) -> None:
+        offers.remove_saas(self._db, model, name)
+
+    def offers(self, model: str) -> dict[str, Any]:
+        return offers.listing(self._db, model)
+
+    def find_offers(self, model: str | None = None, name: str | None = None) -> dict[str, Any]:
+        return offers.find(self._db, model, name)
 
     def config(self, model: str, application: str) -> dict[str, Any]:
         return status.config(self._db, model, application)

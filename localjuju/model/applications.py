@@ -67,6 +67,10 @@ def deploy(
         raise ModelError(f'invalid application name "{name}"')
     if db.one("SELECT 1 FROM applications WHERE model = ? AND name = ?", model, name):
         raise ModelError(f'cannot add application "{name}": application already exists')
+    if db.one("SELECT 1 FROM saas WHERE model = ? AND name = ?", model, name):
+        raise ModelError(
+            f'cannot add application "{name}": saas application with same name already exists'
+        )
     if count < 0:
         raise ModelError("number of units must not be negative")
     options = config.parse(charm, values)
@@ -191,8 +195,9 @@ def bury_unit(db: Database, model: str, name: str) -> None:
     row = unit(db, model, name)
     relations.leave_all(db, model, name)
     secrets.remove_owned(db, model, "unit", name)
-    db.run("DELETE FROM secret_consumers WHERE unit = ? AND secret IN "
-           "(SELECT id FROM secrets WHERE model = ?)", name, model)  # fmt: skip
+    for known, where in {name: model, **secrets.names_elsewhere(db, model, name)}.items():
+        db.run("DELETE FROM secret_consumers WHERE unit = ? AND secret IN "
+               "(SELECT id FROM secrets WHERE model = ?)", known, where)  # fmt: skip
     db.run("DELETE FROM storage WHERE model = ? AND unit = ?", model, name)
     db.run("UPDATE tasks SET status = 'aborted', message = 'unit removed', completed = ? "
            "WHERE model = ? AND unit = ? AND status IN ('pending', 'running')",
@@ -210,8 +215,11 @@ def remove(db: Database, model: str, name: str, *, destroy_storage: bool, force:
             minute, as with Juju. All others still run their hooks: they clean up.
     """
     get(db, model, name)
+    if not force:
+        relations.check_offers(db, model, name)
     at = clock.text(clock.now() + _FORCE_AFTER) if force else None
     with db.transaction(model):
+        db.run("DELETE FROM offers WHERE model = ? AND application = ?", model, name)
         db.run("UPDATE applications SET life = 'dying', destroy_storage = ?, force_at = ? "
                "WHERE model = ? AND name = ?", int(destroy_storage), at, model, name)  # fmt: skip
         for relation in relations.of(db, model, name):

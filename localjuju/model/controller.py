@@ -12,7 +12,7 @@ from localjuju.agent.hookserver import AgentSocket
 from localjuju.agent.services import Services
 from localjuju.agent.uniter import Uniter
 from localjuju.agent.view import pod_name
-from localjuju.model import clock
+from localjuju.model import clock, relations
 from localjuju.model.api import Api
 from localjuju.model.changes import end, within
 from localjuju.model.charm import CharmFolder
@@ -99,6 +99,7 @@ class ModelController:
         """Starts what is new and wakes what runs in these models."""
         if self._stopping:
             return
+        names = relations.with_related_models(self.db, names)
         for model in names:
             self._begin(model)
         for worker, _ in self._running.values():

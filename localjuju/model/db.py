@@ -16,7 +16,7 @@ Row = dict[str, Any]
 _JSON = {
     "config", "resources", "storage", "status_data", "agent_data", "ports", "state", "agent",
     "data", "parameters", "results", "log", "metadata", "actions", "manifest", "content",
-    "next_storage", "charm_revisions",
+    "next_storage", "charm_revisions", "endpoints",
 }  # fmt: skip
 
 
@@ -93,6 +93,10 @@ class Database:
         else:
             self._connection.execute("ROLLBACK")
             self._touched.clear()
+
+    def touch(self, model: str) -> None:
+        """Tells the listeners of the current transaction that another model changed as well."""
+        self._touched.add(model)
 
     def run(self, sql: str, *values: Any) -> int:
         """Runs a writing statement; returns the number of rows it changed."""

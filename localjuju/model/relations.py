@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 
 from localjuju.model import charms
 from localjuju.model.charm import Charm, Endpoint
 from localjuju.model.db import Database, Row
 from localjuju.model.errors import ModelError, NotFound
+
+
+def link(db: Database, model: str, relation: int) -> Row | None:
+    """The other side of a relation between models: its row there, what it is called here."""
+    return db.one("SELECT * FROM relation_links WHERE model = ? AND relation = ?", model, relation)
+
+
+def _across(db: Database, model: str, relation: int, application: str) -> Row | None:
+    """The link, where `application` is the one in another model."""
+    found = link(db, model, relation)
+    return found if found and found["remote"] == application else None
+
+
+def with_related_models(db: Database, names: set[str]) -> set[str]:
+    """These models, and those that have relations with them."""
+    links = db.all("SELECT DISTINCT model, other_model FROM relation_links")
+    return names | {row["other_model"] for row in links if row["model"] in names}
 
 
 def get(db: Database, model: str, relation: int) -> Row | None:
@@ -80,14 +98,29 @@ def _insert(
 def _side(db: Database, model: str, text: str) -> tuple[str, dict[str, Endpoint]]:
     application, colon, name = text.partition(":")
     row = db.one("SELECT * FROM applications WHERE model = ? AND name = ?", model, application)
-    if row is None:
+    if row is not None:
+        endpoints = charms.get(db, row["charm"]).endpoints
+    elif offer := _consumed(db, model, application):
+        source = db.one("SELECT charm FROM applications WHERE model = ? AND name = ?",
+                        offer["model"], offer["application"])  # fmt: skip
+        known = charms.get(db, source["charm"]).endpoints if source else {}
+        endpoints = {key: known[key] for key in offer["endpoints"] if key in known}
+    else:
         raise NotFound(f'application "{application}" not found')
-    endpoints = charms.get(db, row["charm"]).endpoints
     if colon:
         if name not in endpoints:
             raise NotFound(f'application "{application}" has no "{name}" relation')
         endpoints = {name: endpoints[name]}
     return application, endpoints
+
+
+def _consumed(db: Database, model: str, name: str) -> Row | None:
+    """The offer that a model consumes under a name."""
+    return db.one(
+        "SELECT o.* FROM saas s JOIN offers o ON o.model = s.offer_model AND o.name = s.offer "
+        "WHERE s.model = ? AND s.name = ? AND s.life = 'alive'",
+        model, name,
+    )  # fmt: skip
 
 
 def _matches(
@@ -125,12 +158,16 @@ def integrate(db: Database, model: str, a: str, b: str) -> Row:
     cannot = f'cannot add relation "{name}"'
     if _find(db, model, requirer, wants.name, provider, gives.name):
         raise ModelError(f"{cannot}: relation {name} already exists")
-    for application, spec in ((requirer, wants), (provider, gives)):
-        row = db.one("SELECT life FROM applications WHERE model = ? AND name = ?", model,
-                     application)  # fmt: skip
+    offers = [_consumed(db, model, name) for name in (requirer, provider)]
+    if all(offers):
+        raise ModelError(f"{cannot}: cannot relate two offers of other models")
+    for application, spec, offer in zip((requirer, provider), (wants, gives), offers, strict=True):
+        where, real = (offer["model"], offer["application"]) if offer else (model, application)
+        row = db.one("SELECT life FROM applications WHERE model = ? AND name = ?", where,
+                     real)  # fmt: skip
         if row is None or row["life"] != "alive":
             raise ModelError(f"{cannot}: application {application} is not alive")
-        used = [r for r in of(db, model, application) if spec.name in endpoints_of(r, application)]
+        used = [r for r in of(db, where, real) if spec.name in endpoints_of(r, real)]
         if spec.limit and len(used) >= spec.limit:
             raise ModelError(
                 f"{cannot}: establishing a new relation for {application}:{spec.name} would "
@@ -139,9 +176,43 @@ def integrate(db: Database, model: str, a: str, b: str) -> Row:
     with db.transaction(model):
         number = _insert(db, model, gives.interface, "global", False, (provider, gives.name),
                          (requirer, wants.name))  # fmt: skip
+        for remote, offer in zip((requirer, provider), offers, strict=True):
+            if offer:
+                _join(db, model, number, remote, offer)
     row = get(db, model, number)
     assert row is not None
     return row
+
+
+def _join(db: Database, model: str, relation: int, remote: str, offer: Row) -> None:
+    """Makes the relation's row in the offering model, and links the two."""
+    row = get(db, model, relation)
+    assert row is not None
+    mine = other(row, remote)
+    name = proxy(db, model, mine)
+    ends = {
+        side: (
+            (offer["application"] if row[side] == remote else name),
+            row[f"{side}_endpoint"],
+        )
+        for side in ("provider", "requirer")
+    }
+    there = _insert(db, offer["model"], row["interface"], "global", False, ends["provider"],
+                    ends["requirer"])  # fmt: skip
+    db.insert("relation_links", model=model, relation=relation, remote=remote,
+              other_model=offer["model"], other_relation=there,
+              other_application=offer["application"])  # fmt: skip
+    db.insert("relation_links", model=offer["model"], relation=there, remote=name,
+              offer=offer["name"], other_model=model, other_relation=relation,
+              other_application=mine)  # fmt: skip
+    db.touch(offer["model"])
+
+
+def proxy(db: Database, model: str, application: str) -> str:
+    """What a consuming application is called where the offer is."""
+    row = db.one("SELECT uuid FROM models WHERE name = ?", model)
+    assert row is not None
+    return f"remote-{uuid.uuid5(uuid.UUID(row['uuid']), application).hex}"
 
 
 def _find(
@@ -177,26 +248,60 @@ def remove(db: Database, model: str, a: str, b: str, force: bool) -> None:
         prune(db, model)
 
 
+def check_offers(db: Database, model: str, application: str) -> None:
+    """Raises ModelError: the application is offered to other models."""
+    rows = db.all("SELECT 1 FROM offers WHERE model = ? AND application = ?", model, application)
+    if rows:
+        many = "offer" if len(rows) == 1 else "offers"
+        raise ModelError(
+            f'cannot destroy application "{application}": application is used by {len(rows)} '
+            f"{many}"
+        )
+
+
 def kill(db: Database, model: str, relation: int) -> None:
     """Peer relations never break: they end with their application."""
-    db.run("UPDATE relations SET life = 'dying' WHERE model = ? AND id = ? AND peer = 0", model,
-           relation)  # fmt: skip
+    for where, number in _rows(db, model, relation):
+        db.run("UPDATE relations SET life = 'dying' WHERE model = ? AND id = ? AND peer = 0",
+               where, number)  # fmt: skip
+        db.touch(where)
+
+
+def _rows(db: Database, model: str, relation: int) -> list[tuple[str, int]]:
+    """(model, id) of a relation's row, and of the one in the other model where it has one."""
+    found = link(db, model, relation)
+    mine = [(model, relation)]
+    return [*mine, (found["other_model"], found["other_relation"])] if found else mine
 
 
 def delete(db: Database, model: str, relation: int) -> None:
+    """Removes a relation, at both sides where it is between models."""
+    for where, number in _rows(db, model, relation):
+        _delete(db, where, number)
+        db.touch(where)
+
+
+def _delete(db: Database, model: str, relation: int) -> None:
     db.run("DELETE FROM secret_grants WHERE relation = ? AND secret IN "
            "(SELECT id FROM secrets WHERE model = ?)", relation, model)  # fmt: skip
     db.run("DELETE FROM relations WHERE model = ? AND id = ?", model, relation)
 
 
 def prune(db: Database, model: str) -> None:
-    """Removes dying relations that no unit is in any more."""
-    for row in db.all(
-        "SELECT id FROM relations r WHERE model = ? AND life = 'dying' AND NOT EXISTS (SELECT 1 "
-        "FROM unit_databags d WHERE d.model = r.model AND d.relation = r.id AND d.in_scope = 1)",
-        model,
-    ):
-        delete(db, model, row["id"])
+    """Removes dying relations that no unit is in any more, and then what was consumed."""
+    for row in db.all("SELECT id FROM relations WHERE model = ? AND life = 'dying'", model):
+        if not any(_occupied(db, *side) for side in _rows(db, model, row["id"])):
+            delete(db, model, row["id"])
+    for row in db.all("SELECT name FROM saas WHERE model = ? AND life = 'dying'", model):
+        if not of(db, model, row["name"]):
+            db.run("DELETE FROM saas WHERE model = ? AND name = ?", model, row["name"])
+
+
+def _occupied(db: Database, model: str, relation: int) -> bool:
+    return bool(
+        db.one("SELECT 1 FROM unit_databags WHERE model = ? AND relation = ? AND in_scope = 1",
+               model, relation)
+    )  # fmt: skip
 
 
 def enter(db: Database, model: str, relation: int, unit: str, data: Mapping[str, str]) -> None:
@@ -220,6 +325,11 @@ def leave_all(db: Database, model: str, unit: str) -> None:
 
 
 def databag(db: Database, model: str, relation: int, unit: str) -> Row | None:
+    """A unit's, also one in another model."""
+    application, _, number = unit.rpartition("/")
+    if far := _across(db, model, relation, application):
+        model, relation = far["other_model"], far["other_relation"]
+        unit = f"{far['other_application']}/{number}"
     return db.one(
         "SELECT * FROM unit_databags WHERE model = ? AND relation = ? AND unit = ?",
         model, relation, unit,
@@ -227,6 +337,10 @@ def databag(db: Database, model: str, relation: int, unit: str) -> Row | None:
 
 
 def application_databag(db: Database, model: str, relation: int, application: str) -> Row | None:
+    """An application's, also one in another model."""
+    if far := _across(db, model, relation, application):
+        model, relation = far["other_model"], far["other_relation"]
+        application = far["other_application"]
     return db.one(
         "SELECT * FROM application_databags WHERE model = ? AND relation = ? AND application = ?",
         model, relation, application,
@@ -235,6 +349,9 @@ def application_databag(db: Database, model: str, relation: int, application: st
 
 def members(db: Database, model: str, relation: int, application: str) -> dict[str, int]:
     """Units of `application` in scope, with the version of their databag; sorted by number."""
+    if far := _across(db, model, relation, application):
+        there = members(db, far["other_model"], far["other_relation"], far["other_application"])
+        return {f"{application}/{u.rpartition('/')[2]}": v for u, v in there.items()}
     rows = db.all(
         "SELECT unit, version FROM unit_databags "
         "WHERE model = ? AND relation = ? AND in_scope = 1",

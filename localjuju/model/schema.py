@@ -98,4 +98,20 @@ CREATE INDEX tasks_unit ON tasks (model, unit, status);
 """
 
 # Made on opening where it is missing: older databases of this version have it not.
-ADDED = "CREATE TABLE IF NOT EXISTS clock (seconds REAL NOT NULL);"
+ADDED = """
+CREATE TABLE IF NOT EXISTS clock (seconds REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS offers (
+  model TEXT NOT NULL, name TEXT NOT NULL, application TEXT NOT NULL, endpoints TEXT NOT NULL,
+  PRIMARY KEY (model, name)
+);
+CREATE TABLE IF NOT EXISTS saas (
+  model TEXT NOT NULL, name TEXT NOT NULL, offer_model TEXT NOT NULL, offer TEXT NOT NULL,
+  life TEXT NOT NULL, PRIMARY KEY (model, name)
+);
+CREATE TABLE IF NOT EXISTS relation_links (
+  model TEXT NOT NULL, relation INTEGER NOT NULL, remote TEXT NOT NULL, offer TEXT,
+  other_model TEXT NOT NULL, other_relation INTEGER NOT NULL, other_application TEXT NOT NULL,
+  PRIMARY KEY (model, relation),
+  FOREIGN KEY (model, relation) REFERENCES relations(model, id) ON DELETE CASCADE
+);
+"""

@@ -180,16 +180,42 @@ def may_read(db: Database, secret: Row, unit: str) -> bool:
     return row is not None
 
 
+def names_elsewhere(db: Database, model: str, unit: str) -> dict[str, str]:
+    """What a unit is called in the models whose offers its application uses: name → model."""
+    application, _, number = unit.rpartition("/")
+    rows = db.all(
+        "SELECT DISTINCT model, remote FROM relation_links WHERE other_model = ? "
+        "AND other_application = ? AND offer IS NOT NULL",
+        model, application,
+    )  # fmt: skip
+    return {f"{row['remote']}/{number}": row["model"] for row in rows}
+
+
+def find(db: Database, model: str, unit: str, identity: str) -> tuple[Row, str] | None:
+    """A secret of the model, or of one whose offer the unit uses, and what the unit is there."""
+    if row := get(db, model, identity):
+        return row, unit
+    for name, where in names_elsewhere(db, model, unit).items():
+        row = get(db, where, identity)
+        if row and may_read(db, row, name):
+            return row, name
+    return None
+
+
 def consumer(db: Database, secret: str, unit: str) -> Row | None:
     return db.one("SELECT * FROM secret_consumers WHERE secret = ? AND unit = ?", secret, unit)
 
 
 def consumer_by_label(db: Database, model: str, unit: str, label: str) -> Row | None:
-    return db.one(
-        "SELECT c.* FROM secret_consumers c JOIN secrets s ON s.id = c.secret "
-        "WHERE s.model = ? AND c.unit = ? AND c.label = ?",
-        model, unit, label,
-    )  # fmt: skip
+    for name, where in {unit: model, **names_elsewhere(db, model, unit)}.items():
+        row = db.one(
+            "SELECT c.* FROM secret_consumers c JOIN secrets s ON s.id = c.secret "
+            "WHERE s.model = ? AND c.unit = ? AND c.label = ?",
+            where, name, label,
+        )  # fmt: skip
+        if row:
+            return row
+    return None
 
 
 def follow(

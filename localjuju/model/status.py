@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from localjuju.model import applications, clock, models, ports, relations, statuses
+from localjuju.model import applications, clock, models, offers, ports, relations, statuses
 from localjuju.model.db import Database, Row
 from localjuju.model.substrate import Cluster
 
@@ -14,6 +14,10 @@ def status(db: Database, cluster: Cluster, model: str) -> dict[str, Any]:
     row = models.get(db, model)
     alive = row["life"] == "alive"
     rows = db.all("SELECT * FROM applications WHERE model = ? ORDER BY name", model)
+    between = {
+        "application-endpoints": offers.consumed_in_status(db, model),
+        "offers": offers.in_status(db, model),
+    }
     return {
         "model": {
             "name": model,
@@ -30,6 +34,7 @@ def status(db: Database, cluster: Cluster, model: str) -> dict[str, Any]:
         },
         "machines": {},
         "applications": {app["name"]: _application(db, cluster, model, app) for app in rows},
+        **{key: found for key, found in between.items() if found},
         "storage": _storage(db, model),
         "controller": {"timestamp": clock.now().strftime("%H:%M:%SZ")},
     }
@@ -67,6 +72,9 @@ def _application(db: Database, cluster: Cluster, model: str, row: Row) -> dict[s
 def _relations(db: Database, model: str, application: str) -> dict[str, list[dict[str, str]]]:
     found: dict[str, list[dict[str, str]]] = {}
     for row in relations.of(db, model, application):
+        link = relations.link(db, model, row["id"])
+        if link and link["offer"]:
+            continue  # as on Juju: `offers` counts them
         for endpoint in relations.endpoints_of(row, application):
             found.setdefault(endpoint, []).append(
                 {

@@ -87,8 +87,10 @@ def relation_set(context: Context, arguments: Arguments) -> None:
 @command("relation-model-get", format=str, r=str, relation=str)
 def relation_model_get(context: Context, arguments: Arguments) -> str:
     """Prints the uuid of the model at the other side of a relation."""
-    context.relation(_id(arguments))
-    uuid = models.get(context.db, context.model)["uuid"]
+    relation = context.relation(_id(arguments))
+    link = relations.link(context.db, context.model, relation["id"])
+    model = link["other_model"] if link else context.model
+    uuid = models.get(context.db, model)["uuid"]
     return output({"uuid": uuid}, arguments.text("format"))
 
 

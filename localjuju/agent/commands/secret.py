@@ -145,13 +145,14 @@ def _read(
     new = pending.content if pending and not pending.removed else None
     if pending and new is not None and (pending.created or refresh or peek):
         return new
-    secret = secrets.get(context.db, context.model, identity)
-    if secret is None or _removed(context, identity):
+    found = secrets.find(context.db, context.model, context.unit, identity)
+    if found is None or _removed(context, identity):
         raise CommandError(f'secret "{shown.removeprefix("secret:")}" not found')
-    if not secrets.may_read(context.db, secret, context.unit):
+    secret, unit = found
+    if not secrets.may_read(context.db, secret, unit):
         raise CommandError("permission denied")
     db, latest = context.db, secret["latest"]
-    followed = secrets.consumer(db, identity, context.unit)
+    followed = secrets.consumer(db, identity, unit)
     if followed and label is None and not refresh and not peek:
         return secrets.content(db, identity, followed["revision"])
     owner = _owns(context, secret)
@@ -162,7 +163,7 @@ def _read(
     consumer_label = None if owner else label
 
     def follow() -> None:
-        secrets.follow(db, identity, context.unit, revision, latest, consumer_label)
+        secrets.follow(db, identity, unit, revision, latest, consumer_label)
 
     if owner:
         context.later(follow)
@@ -174,7 +175,8 @@ def _read(
 
 def _owns(context: Context, secret: Row) -> bool:
     kinds = {"unit": context.unit, "application": context.application}
-    return kinds.get(secret["owner_kind"]) == secret["owner"]
+    mine = kinds.get(secret["owner_kind"]) == secret["owner"]
+    return mine and secret["model"] == context.model
 
 
 def _managed(context: Context, text: str) -> Row | None:

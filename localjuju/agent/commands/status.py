@@ -82,14 +82,23 @@ def goal_state(context: Context, arguments: Arguments) -> str:
         remote = relations.other(row, context.application)
         if row["peer"] or row["life"] != "alive":
             continue
-        units = applications.units(context.db, context.model, remote)
+        units = _units(context, row, remote)
         goals: dict[str, Any] = {remote: {"status": "joined", "since": _since(clock.text())}}
-        goals |= {unit["name"]: _goal(unit) for unit in units}
+        goals |= {name: _goal(unit) for name, unit in units.items()}
         for endpoint in relations.endpoints_of(row, context.application):
             found.setdefault(endpoint, {}).update(goals)
     mine = applications.units(context.db, context.model, context.application)
     goals = {"units": {unit["name"]: _goal(unit) for unit in mine}, "relations": found}
     return output(goals, arguments.text("format"))
+
+
+def _units(context: Context, relation: Row, remote: str) -> dict[str, Row]:
+    """The units at the other side, by the name they have here."""
+    model, application = context.model, remote
+    if link := relations.link(context.db, context.model, relation["id"]):
+        model, application = link["other_model"], link["other_application"]
+    found = applications.units(context.db, model, application)
+    return {f"{remote}/{unit['number']}": unit for unit in found}
 
 
 def _goal(unit: Row) -> dict[str, str]:

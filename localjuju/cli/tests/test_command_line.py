@@ -28,7 +28,7 @@ def test_a_typo_is_told_with_what_was_meant(capsys: pytest.CaptureFixture[str]):
     assert capsys.readouterr().err.startswith('ERROR juju: "statsu" is not a juju command. Did')
 
 
-@pytest.mark.parametrize("name", ["debug-hooks", "bootstrap", "offer"])
+@pytest.mark.parametrize("name", ["debug-hooks", "bootstrap", "add-user"])
 def test_what_juju_has_and_we_have_not_exits_with_2(name: str, capsys: pytest.CaptureFixture[str]):
     assert run(name, "anything") == 2
     assert capsys.readouterr().err == f'ERROR "juju {name}" is not supported by localjuju\n'

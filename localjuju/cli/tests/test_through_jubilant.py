@@ -150,3 +150,53 @@ async def test_scp_copies_both_ways(bench: Bench, juju: jubilant.Juju, tmp_path:
     with pytest.raises(jubilant.CLIError) as local:
         await beside(juju.scp, tmp_path / "a", tmp_path / "b")
     assert "copy either from a pod or to a pod" in local.value.stderr
+
+
+async def test_an_offer_is_consumed_in_another_model(bench: Bench, juju: jubilant.Juju):
+    provider = bench.charm("giver", provides={"db": {"interface": "sql"}})
+    await bench.deploy(provider)
+    await beside(juju.cli, "add-model", "--no-switch", "other", include_model=False)
+    other = jubilant.Juju(model="other", cli_binary=juju.cli_binary)
+    consumer = bench.charm("taker", requires={"store": {"interface": "sql"}})
+    await bench.api.deploy("other", str(consumer))
+    await beside(juju.offer, "giver", endpoint="db", name="sql")
+    await beside(other.consume, f"{MODEL}.sql", "remote")
+    await beside(other.integrate, "remote", "taker")
+    await bench.until(lambda: "store-relation-changed from remote/0" in bench.hooks("taker/0"))
+    consumed = (await beside(other.status)).app_endpoints["remote"]
+    assert consumed.relations == {"db": ["taker"]}
+    assert consumed.endpoints["db"].role == "provider"
+    assert (await beside(juju.status)).offers["sql"].active_connected_count == 1
+    lines = (await beside(other.cli, "status", "--relations")).splitlines()
+    assert f"remote  unknown  localjuju  admin/{MODEL}.sql" in lines
+    assert "remote:db             taker:store  sql        regular" in lines
+    lines = (await beside(juju.cli, "status")).splitlines()
+    assert "sql    giver        giver  0    1/1        db        sql        provider" in lines
+    lines = (await beside(juju.cli, "offers")).splitlines()
+    assert lines[1].split() == ["sql", "admin", "0", "joined", "db", "sql", "provider"]
+    found = await beside(juju.cli, "find-offers", "--interface", "sql", include_model=False)
+    assert found.splitlines()[1].split() == ["localjuju", f"admin/{MODEL}.sql", "admin", "sql:db"]
+    with pytest.raises(jubilant.CLIError) as none:
+        await beside(juju.cli, "find-offers", "--offer", "nope", include_model=False)
+    assert none.value.stderr == "ERROR no matching application offers found\n"
+    shown = await beside(juju.cli, "show-offer", "sql", "--format", "json")
+    assert list(json.loads(shown)) == [f"localjuju:admin/{MODEL}.sql"]
+    with pytest.raises(jubilant.CLIError) as used:
+        await beside(juju.cli, "remove-offer", f"{MODEL}.sql", include_model=False)
+    assert 'cannot delete application offer "sql": offer has 1 relation' in used.value.stderr
+    await beside(other.cli, "remove-saas", "remote")
+    await bench.until(lambda: "application-endpoints" not in bench.api.status("other"))
+    await beside(juju.cli, "remove-offer", f"{MODEL}.sql", include_model=False)
+    assert "offers" not in bench.api.status(MODEL)
+
+
+async def test_a_file_resource_is_named_as_it_lies_beside_the_caller(
+    bench: Bench, juju: jubilant.Juju, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    await bench.api.add_model(MODEL)
+    charm = bench.charm("plain", resources={"notes": {"type": "file", "filename": "n.txt"}})
+    (tmp_path / "notes.txt").write_text("hello")
+    monkeypatch.chdir(tmp_path)
+    await beside(juju.deploy, charm, resources={"notes": "notes.txt"})
+    specs = await bench.until(lambda: bench.node.specs.get((MODEL, "plain")))
+    assert specs.resources == {"notes": str(tmp_path / "notes.txt")}
