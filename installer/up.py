@@ -299,6 +299,9 @@ def wait(chosen: target.Target, wanted: list[str], timeout: float) -> None:
             if now - begin > timeout:
                 raise EngineError(f"after {timeout / 60:.0f} min {_why(list(waiting), waiting)}")
             time.sleep(_POLL_SECONDS)
+    if last is not None:
+        count, seconds = len(wanted), time.monotonic() - begin
+        print(f"{count} of {count} applications ready, {seconds:.0f} s", file=sys.stderr)
 
 
 def _why(names: list[str], waiting: Mapping[str, tuple[str, str]]) -> str:
@@ -340,10 +343,11 @@ class _View:
         if self._live is not None:
             from rich.table import Table
 
-            title = f"{len(waiting)} of {wanted} applications not ready yet, {seconds:.0f} s"
+            late = {name.partition("/")[0] for name in waiting}
+            title = f"{wanted - len(late)} of {wanted} applications ready, {seconds:.0f} s"
             table = Table("unit", "state", "waits for", title=title, title_justify="left")
             for name, (state, message) in sorted(waiting.items()):
-                table.add_row(name, state, message)
+                table.add_row(name, state, message.removeprefix("waiting for "))
             self._live.update(table, refresh=True)
             return
         for name, (state, message) in sorted(waiting.items()):

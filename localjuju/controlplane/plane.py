@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from localjuju.controlplane import audit
 from localjuju.controlplane.pki import Authority, Pair
 from localjuju.errors import EngineError
 from localjuju.supervision import Programs
@@ -129,6 +130,7 @@ class ControlPlane:
                 f"--feature-gates={_FEATURE_GATES}",
                 "--profiling=false",
                 "--v=1",
+                *audit.arguments(self._state),
             ],
             "kube-controller-manager": [
                 f"--kubeconfig={self.kubeconfig}",

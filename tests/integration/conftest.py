@@ -11,11 +11,11 @@ from pathlib import Path
 import httpx2
 import jubilant
 import pytest
-from browsers import NewClient, browsers, login
-from bundles import deploy_part
+from browsers import NewClient, browsers, login, settle
+from bundles import write_bundle
 from models import lasting_model
 from people import Account, Accounts, add_accounts, profile
-from reach import ClusterReach, EngineReach, Reach
+from reach import ClusterReach, EngineReach, Reach, cluster_objects
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,8 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers the marker of tests that only the local engine can run."""
+    """Registers the markers of tests that only the local engine can run, and of the last ones."""
     config.addinivalue_line("markers", "localjuju: needs the local engine (kills it, or looks in)")
+    config.addinivalue_line("markers", "last: changes the shared model for good")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -38,7 +39,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     So the others do not have it beside their own, and those that kill the engine do not touch it.
     """
-    items.sort(key=lambda item: "shared_model" in getattr(item, "fixturenames", ()))
+
+    def place(item: pytest.Item) -> tuple[bool, bool]:
+        return "shared_model" in getattr(item, "fixturenames", ()), "last" in item.keywords
+
+    items.sort(key=place)
     if config.getoption("--juju"):
         skip = pytest.mark.skip(reason="needs the local engine")
         for item in items:
@@ -62,10 +67,12 @@ def reach(request: pytest.FixtureRequest) -> Iterator[Reach]:
         yield ClusterReach()
         return
     from localjuju import paths
+    from localjuju.controlplane import audit
 
     state = paths.cache() / "integration-engine"
     changed = {
         "CHARMED_MLOPS_STATE": str(state),
+        audit.VARIABLE: "1",
         "PATH": f"{ROOT / 'localjuju' / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
     }
@@ -87,8 +94,14 @@ def reach(request: pytest.FixtureRequest) -> Iterator[Reach]:
 
 
 @pytest.fixture(scope="session")
+def cluster_before(reach: Reach) -> set[str]:
+    """What the cluster has before the shared model."""
+    return cluster_objects(reach)
+
+
+@pytest.fixture(scope="session")
 def shared_model(
-    request: pytest.FixtureRequest, _model_prefix: str, reach: Reach
+    request: pytest.FixtureRequest, _model_prefix: str, cluster_before: set[str]
 ) -> Iterator[jubilant.Juju]:
     """One model for every file that takes `stack` from here; its name is not `kubeflow`."""
     with lasting_model(request.config, _model_prefix, "stack") as model:
@@ -96,16 +109,20 @@ def shared_model(
 
 
 @pytest.fixture(scope="session")
-def stack(
-    shared_model: jubilant.Juju, charms: Path, tmp_path_factory: pytest.TempPathFactory
-) -> jubilant.Juju:
-    """The core with the door, notebooks and workspaces, deployed once and settled.
+def whole_bundle(charms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole bundle with the first training API, of the packed charms."""
+    return write_bundle(charms, tmp_path_factory.mktemp("bundle"), ["training-v1"])
+
+
+@pytest.fixture(scope="session")
+def stack(shared_model: jubilant.Juju, whole_bundle: Path) -> jubilant.Juju:
+    """The whole bundle, deployed once and settled.
 
     Who changes it changes it back.
     """
-    folder = tmp_path_factory.mktemp("bundle")
-    overlays = ("door", "notebooks", "workspaces")
-    return deploy_part(shared_model, charms, folder, overlays, lambda _: True)
+    shared_model.deploy(whole_bundle, trust=True)
+    settle(shared_model, timeout=1800)
+    return shared_model
 
 
 @pytest.fixture(scope="session")

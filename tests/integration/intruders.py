@@ -66,15 +66,30 @@ class Pod:
 
 
 @contextmanager
-def pod(reach: Reach, namespace: str, name: str = "intruder") -> Iterator[Pod]:
-    """A pod that waits for what it is told, until the context ends."""
+def pod(
+    reach: Reach, namespace: str, name: str = "intruder", account: str = "default", **labels: str
+) -> Iterator[Pod]:
+    """A pod that waits for what it is told, until the context ends.
+
+    Args:
+        reach: the cluster.
+        namespace: where it is.
+        name: the pod's.
+        account: its service account.
+        labels: of the pod; `_` in a key is `-`.
+    """
     wait = ["/usr/local/bin/python3", "-c", "import time; time.sleep(1e6)"]
     manifest = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": namespace},
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": {key.replace("_", "-"): value for key, value in labels.items()},
+        },
         "spec": {
             "containers": [{"name": "python", "image": IMAGE, "command": wait}],
+            "serviceAccountName": account,
             "terminationGracePeriodSeconds": 0,
         },
     }

@@ -6,6 +6,8 @@ import json
 import ssl
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx2
 import websocket
@@ -25,6 +27,23 @@ def run_cell(client: httpx2.Client, context: ssl.SSLContext, base: str, code: st
     Raises:
         AssertionError: the cell fails, or does not end within five minutes; with its traceback.
     """
+    with _kernel(client, context, base) as socket:
+        return _executed(socket, code)
+
+
+@contextmanager
+def busy(client: httpx2.Client, context: ssl.SSLContext, base: str) -> Iterator[None]:
+    """A cell that runs while the context lasts; the arguments are those of `run_cell`."""
+    with _kernel(client, context, base) as socket:
+        _send(socket, "import time; time.sleep(3600)")
+        yield
+
+
+@contextmanager
+def _kernel(
+    client: httpx2.Client, context: ssl.SSLContext, base: str
+) -> Iterator[websocket.WebSocket]:
+    """A new kernel's channels."""
     page = client.get(f"{base}/lab")
     token = page.cookies.get("_xsrf") or client.cookies.get("_xsrf") or ""
     answer = client.post(
@@ -45,13 +64,13 @@ def run_cell(client: httpx2.Client, context: ssl.SSLContext, base: str, code: st
         sslopt={"context": context, "server_hostname": host.partition(":")[0]},
     )
     try:
-        return _executed(socket, code)
+        yield socket
     finally:
         socket.close()
 
 
-def _executed(socket: websocket.WebSocket, code: str) -> str:
-    """Sends `execute_request` and gathers the output.
+def _send(socket: websocket.WebSocket, code: str) -> str:
+    """Sends `execute_request`; its id.
 
     Source: https://jupyter-client.readthedocs.io/en/stable/messaging.html
     """
@@ -68,10 +87,16 @@ def _executed(socket: websocket.WebSocket, code: str) -> str:
         "channel": "shell", "buffers": [],
     }  # fmt: skip
     socket.send(json.dumps(message))
+    return header["msg_id"]
+
+
+def _executed(socket: websocket.WebSocket, code: str) -> str:
+    """Has the code executed and gathers the output."""
+    sent = _send(socket, code)
     output, deadline = "", time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         found = json.loads(socket.recv())
-        if found["parent_header"].get("msg_id") != header["msg_id"]:
+        if found["parent_header"].get("msg_id") != sent:
             continue
         if found["msg_type"] == "stream":
             output += found["content"]["text"]

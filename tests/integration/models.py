@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,6 +31,14 @@ def lasting_model(config: pytest.Config, prefix: str, suffix: str) -> Iterator[j
         assert juju.model is not None
         juju.cli("switch", juju.model, include_model=False)
     yield juju
+    if f"{prefix}-{suffix}" not in model_names(juju):
+        return  # a test has destroyed it
     factory._dump_all_logs()
     if not option("--no-juju-teardown"):
         factory._teardown(force=True)
+
+
+def model_names(juju: jubilant.Juju) -> list[str]:
+    """Every model of the controller."""
+    found = json.loads(juju.cli("models", "--format", "json", include_model=False))["models"]
+    return [model["short-name"] for model in found]

@@ -11,10 +11,10 @@ import jubilant
 from browsers import settle
 from reach import Reach
 
-# What a profile's namespace gets: of profiles, and of MLflow with workspaces.
+# What a profile's namespace gets: of profiles, of MLflow with workspaces, and of pipelines.
 _PARTS = (
     "serviceaccount/default-editor", "rolebinding/default-editor", "rolebinding/namespaceAdmin",
-    "poddefault/mlflow",
+    "poddefault/mlflow", "configmap/kfp-launcher", "secret/mlpipeline-minio-artifact",
 )  # fmt: skip
 
 
@@ -41,9 +41,8 @@ def add_accounts(juju: jubilant.Juju) -> Accounts:
     return Accounts(*made)
 
 
-@contextmanager
-def profile(juju: jubilant.Juju, reach: Reach, owner: str) -> Iterator[str]:
-    """The namespace of a new profile with all that belongs in it, until the context ends.
+def new_profile(juju: jubilant.Juju, reach: Reach, owner: str) -> str:
+    """The namespace of a new profile with all that belongs in it.
 
     Args:
         juju: the model with profiles.
@@ -55,6 +54,13 @@ def profile(juju: jubilant.Juju, reach: Reach, owner: str) -> Iterator[str]:
     reach.kubectl("wait", f"namespace/{name}", "--for=create", "--timeout=300s")
     for each in _PARTS:
         reach.kubectl("-n", name, "wait", each, "--for=create", "--timeout=300s")
+    return name
+
+
+@contextmanager
+def profile(juju: jubilant.Juju, reach: Reach, owner: str) -> Iterator[str]:
+    """A new profile's namespace, until the context ends."""
+    name = new_profile(juju, reach, owner)
     yield name
     juju.run("profiles/0", "delete-profile", {"name": name, "confirm": True})
     reach.kubectl("wait", f"namespace/{name}", "--for=delete", "--timeout=300s")

@@ -13,7 +13,20 @@ from collections.abc import Iterator
 from installer.down import remove_engine
 from installer.forward import Forwarder
 from localjuju import paths, system
+from localjuju.controlplane import audit
 from localjuju.engine import lifecycle
+
+_CLUSTER_KINDS = (
+    "customresourcedefinitions",
+    "clusterroles",
+    "clusterrolebindings",
+    "mutatingwebhookconfigurations",
+    "validatingwebhookconfigurations",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+    "namespaces",
+    "persistentvolumes",
+)
 
 
 class Reach(ABC):
@@ -62,6 +75,7 @@ class EngineReach(Reach):
 
     def __init__(self) -> None:
         self.state = paths.state()
+        self.audit_log = self.state / "log" / audit.FILE
 
     def prepare(self) -> None:
         """Makes every image that is not in the cache yet, so that no test has to wait for one."""
@@ -98,6 +112,11 @@ class EngineReach(Reach):
         address = f"{service}.{namespace}.svc.cluster.local:{port}"
         with Forwarder(address) as forwarder:
             yield f"http://127.0.0.1:{forwarder.port}"
+
+
+def cluster_objects(reach: Reach) -> set[str]:
+    """Every cluster-scoped object of the kinds that charms and Juju make, as `kind/name`."""
+    return set(reach.kubectl("get", ",".join(_CLUSTER_KINDS), "-o", "name").split())
 
 
 def _run(command: list[str], stdin: str | None, *, hours: float = 1 / 6) -> str:

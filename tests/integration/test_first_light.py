@@ -15,31 +15,18 @@ from pathlib import Path
 import jubilant
 import pytest
 import yaml
-from reach import EngineReach, Reach
+from models import model_names
+from reach import EngineReach, Reach, cluster_objects
 from serving import artifact_in_bucket, serve
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "first-model"
 BUNDLE = ROOT / "bundle" / "core.yaml"
 APPLICATIONS = set(yaml.safe_load(BUNDLE.read_text())["applications"])
-CLUSTER_KINDS = (
-    "customresourcedefinitions",
-    "clusterroles",
-    "clusterrolebindings",
-    "mutatingwebhookconfigurations",
-    "validatingwebhookconfigurations",
-    "namespaces",
-    "persistentvolumes",
-)
 SETTLE_SECONDS = 900.0
 
 sys.path.insert(0, str(EXAMPLE))
 from predict import predict  # noqa: E402 # pyright: ignore[reportMissingImports]
-
-
-def cluster_objects(reach: Reach) -> set[str]:
-    """Every cluster-scoped object of the kinds that charms and Juju make, as `kind/name`."""
-    return set(reach.kubectl("get", ",".join(CLUSTER_KINDS), "-o", "name").split())
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +36,8 @@ def juju() -> Iterator[jubilant.Juju]:
     juju = jubilant.Juju()
     juju.add_model(name)
     yield juju
-    if any(model["short-name"] == name for model in models(juju)):
+    if name in model_names(juju):
         juju.destroy_model(name, destroy_storage=True, force=True)
-
-
-def models(juju: jubilant.Juju) -> list[dict]:
-    """Every model of the controller."""
-    return json.loads(juju.cli("models", "--format", "json", include_model=False))["models"]
 
 
 @pytest.fixture(scope="module")

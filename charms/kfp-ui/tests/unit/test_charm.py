@@ -156,6 +156,7 @@ def test_a_notebook_gets_the_tenant_s_own_key_of_the_store_and_her_folder(charm)
     assert {each["name"] for each in keys} == {"mlpipeline-minio-artifact"}
     assert variables(spec)["S3_FOLDER"] == "s3://b/private-artifacts/$(tenant)"
     assert variables(spec)["AWS_ENDPOINT_URL"] == "http://object-store:7070"
+    assert variables(spec)["S3_USE_HTTPS"] == "0"
     assert KEYS["secret-key"] not in str(spec)
 
 
