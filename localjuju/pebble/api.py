@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from aiohttp import web
 
-from localjuju.pebble import files, units
+from localjuju.pebble import files, layers, units
 from localjuju.pebble.changes import Change
 from localjuju.pebble.errors import ApiError, not_found
 from localjuju.pebble.execs import Execution
@@ -162,7 +162,7 @@ class Api:
     async def _plan(self, request: web.Request) -> web.Response:
         if request.query.get("format") != "yaml":
             raise ApiError(f'invalid format "{request.query.get("format", "")}"')
-        plan = self._daemon.plan
+        plan = layers.shown(self._daemon.plan)
         return _answer(yaml.safe_dump(plan, sort_keys=True) if plan else "{}\n")
 
     async def _layers(self, request: web.Request) -> web.Response:

@@ -95,7 +95,7 @@ class Check:
         try:
             await asyncio.wait_for(self._try(), timeout)
         except asyncio.TimeoutError:
-            error = f"check timed out after {self.config.get('timeout', _TIMEOUT)}"
+            error = f"check timed out after {units.duration(timeout)}"
         except (CheckError, ApiError, OSError, aiohttp.ClientError) as failure:
             error = str(failure) or type(failure).__name__
         else:

@@ -23,6 +23,7 @@ from localjuju.pebble.api import Api
 from localjuju.pebble.changes import Change, Changes
 from localjuju.pebble.checks import Checks
 from localjuju.pebble.errors import ApiError
+from localjuju.pebble.forwarding import Forwarding
 from localjuju.pebble.notices import Notices
 from localjuju.pebble.processes import Reaper
 from localjuju.pebble.services import Services
@@ -83,6 +84,7 @@ class Daemon:
         self.notices = Notices()
         self.changes = Changes(self._tell)
         self.services = Services(reaper, self.end, self._print)
+        self.forwarding = Forwarding(self.services.all, VERSION, self._print)
         self.checks = Checks(self.changes, reaper, self._service_config, self._check_failed)
         if self._options.identities:
             self.identities = yaml.safe_load(self._options.identities.read_text())["identities"]
@@ -99,6 +101,7 @@ class Daemon:
         finally:
             self.checks.stop_all()
             await self.services.stop_all()
+            await self.forwarding.stop()
             for runner in runners:
                 await runner.cleanup()
             with contextlib.suppress(OSError):
@@ -177,6 +180,7 @@ class Daemon:
         self.plan = plan
         self.services.update(plan)
         self.checks.update(plan)
+        self.forwarding.update(plan)
 
     # Services --------------------------------------------------------------------------------
 

@@ -72,6 +72,8 @@ def _check_entry(label: str, section: str, name: str, entry: Any) -> None:
             if not entry.get("override")
             else f'layer "{label}" has invalid "override" value for {kind} "{name}"'
         )
+    if section == "log-targets":
+        _check_target(name, entry)
     known = {"services": _SERVICE_KEYS, "checks": _CHECK_KEYS}.get(section)
     if known is not None:
         for key in entry.keys() - known:
@@ -84,6 +86,17 @@ def _check_entry(label: str, section: str, name: str, entry: Any) -> None:
     for key in ("on-success", "on-failure"):
         if key in entry and entry[key] not in _ACTIONS:
             raise ApiError(f'plan {kind} "{name}" {key} action "{entry[key]}" invalid')
+
+
+def _check_target(name: str, entry: dict[str, Any]) -> None:
+    for label in entry.get("labels") or {}:
+        if label.startswith("pebble_"):
+            raise ApiError(f'log target "{name}": label "{label}" uses reserved prefix "pebble_"')
+    if entry.get("type") not in (None, "", "loki", "opentelemetry"):
+        raise ApiError(
+            f'log target "{name}" has unsupported type "{entry["type"]}", must be "loki" or '
+            '"opentelemetry"'
+        )
 
 
 def combine(layers: list[Layer]) -> dict[str, Any]:
@@ -101,7 +114,25 @@ def combine(layers: list[Layer]) -> dict[str, Any]:
     for name, check in plan["checks"].items():
         if sum(kind in check for kind in ("http", "tcp", "exec")) != 1:
             raise ApiError(f'plan must specify one of "http", "tcp", or "exec" for check "{name}"')
+    for name, target in plan["log-targets"].items():
+        for key, kinds in (("type", ' ("loki" or "opentelemetry")'), ("location", "")):
+            if not target.get(key):
+                raise ApiError(f'plan must define "{key}"{kinds} for log target "{name}"')
+        for word in target.get("services") or []:
+            service = word.removeprefix("-")
+            if service != "all" and service not in plan["services"]:
+                raise ApiError(f'log target "{name}" specifies unknown service "{service}"')
     return {section: entries for section, entries in plan.items() if entries}
+
+
+def shown(plan: dict[str, Any]) -> dict[str, Any]:
+    """The plan as the API gives it: durations as Go prints them."""
+    shown = copy.deepcopy(plan)
+    for entries in shown.values():
+        for entry in entries.values():
+            for key in entry.keys() & _DURATIONS:
+                entry[key] = units.duration(units.seconds(str(entry[key])))
+    return shown
 
 
 def _lay_over(below: dict[str, Any], content: dict[str, Any]) -> None:

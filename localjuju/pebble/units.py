@@ -25,13 +25,23 @@ def seconds(text: str) -> float:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in Go's form: 0.1 is `100ms`, 90 is `1m30s`."""
-    if seconds < 1:
-        return f"{seconds * 1000:.10g}ms"
-    minutes, rest = divmod(round(seconds, 9), 60)
-    hours, minutes = divmod(int(minutes), 60)
+    """Seconds as Go prints them: 0.1 is `100ms`, 90 is `1m30s`, 7200 is `2h0m0s`."""
+    total = round(abs(seconds) * 1_000_000_000)
+    sign = "-" if seconds < 0 and total else ""
+    for size, unit in ((1_000, "ns"), (1_000_000, "µs"), (1_000_000_000, "ms")):
+        if 0 < total < size:
+            return sign + _decimal(total, size // 1_000) + unit
+    hours, rest = divmod(total, 3_600_000_000_000)
+    minutes, rest = divmod(rest, 60_000_000_000)
     head = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
-    return f"{head}{rest:.10g}s"
+    return f"{sign}{head}{_decimal(rest, 1_000_000_000)}s"
+
+
+def _decimal(number: int, unit: int) -> str:
+    """`number` / `unit` without a zero at the end."""
+    whole, rest = divmod(number, unit)
+    digits = str(rest).rjust(len(str(unit)) - 1, "0").rstrip("0")
+    return f"{whole}.{digits}" if rest else str(whole)
 
 
 def now() -> datetime.datetime:
