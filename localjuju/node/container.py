@@ -26,6 +26,7 @@ _FIRST_BACK_OFF = 10.0  # seconds, doubled at each failure up to the largest: as
 _LARGEST_BACK_OFF = 300.0
 _GOOD_RUN_SECONDS = 600.0
 _RETRY_SECONDS = 2.0
+_SHOWN_SECONDS = 1.0
 _TERMINATION_LOG = "termination-log"
 _log = logging.getLogger(__name__)
 
@@ -95,12 +96,19 @@ class Container:
             try:
                 end = await self._run_once()
             except (EngineError, environment.ConfigError, OSError, ValueError) as error:
-                reason, pause = _problem(error, delay)
-                self._wait(reason, str(error))
-                self.tried.set()
                 if isinstance(error, EngineError):
+                    # both reasons are shown in turn, so that who watches the pod looks again
+                    self._wait("ErrImagePull", str(error))
+                    self.tried.set()
+                    await asyncio.sleep(_SHOWN_SECONDS)
+                    said = f'Back-off pulling image "{self._spec.image}": ErrImagePull: {error}'
+                    self._wait("ImagePullBackOff", said)
+                    await asyncio.sleep(delay)
                     delay = min(delay * 2, _LARGEST_BACK_OFF)
-                await asyncio.sleep(pause)
+                    continue
+                self._wait(_problem(error), str(error))
+                self.tried.set()
+                await asyncio.sleep(_RETRY_SECONDS)
                 continue
             if policy == "Never" or (policy == "OnFailure" and end.code == 0):
                 self.finished = end.code
@@ -402,10 +410,7 @@ def _complete(state: dict[str, Any]) -> dict[str, Any]:
     return {kind: state.get(kind) for kind in ("waiting", "running", "terminated")}
 
 
-def _problem(error: Exception, delay: float) -> tuple[str, float]:
-    """The reason to show for what keeps a container from starting, and seconds to wait."""
-    if isinstance(error, EngineError):
-        return "ErrImagePull" if delay == _FIRST_BACK_OFF else "ImagePullBackOff", delay
-    if isinstance(error, environment.ConfigError):
-        return "CreateContainerConfigError", _RETRY_SECONDS
-    return "RunContainerError", _RETRY_SECONDS
+def _problem(error: Exception) -> str:
+    """The reason to show for what keeps a container from starting."""
+    is_config = isinstance(error, environment.ConfigError)
+    return "CreateContainerConfigError" if is_config else "RunContainerError"

@@ -374,8 +374,12 @@ class PodWorker:
             return "Succeeded" if all(code == 0 for code in finished) else "Failed"
         if any(container.finished not in (None, 0) for container in self.init):
             return "Failed"
-        began = any(c.pid is not None or c.restarts or c.last_state for c in self.containers)
-        return "Running" if began else "Pending"
+        # as the kubelet has it: pending while one of them has never run
+        began = all(
+            c.pid is not None or c.restarts or c.last_state or c.finished is not None
+            for c in self.containers
+        )
+        return "Running" if self.containers and began else "Pending"
 
 
 def _condition(kind: str, good: bool, message: str = "") -> dict[str, Any]:

@@ -143,6 +143,13 @@ async def test_containers_start_in_their_order_and_one_without_an_image_holds_up
     while "last is there" not in runtime.events:
         await asyncio.sleep(0.05)
     assert runtime.events == ["first begins", "first is there", "last begins", "last is there"]
+    shown: list[str] = []
+    while shown[-1:] != ["ImagePullBackOff"]:  # the pull failed, and is waited with
+        await asyncio.sleep(0.05)
+        status = worker.status()
+        assert status["phase"] == "Pending"  # one of them has never run
+        shown.append(status["containerStatuses"][1]["state"]["waiting"]["reason"])
+    assert shown[0] == "ErrImagePull"
     made.metadata.deletionTimestamp = "2026-01-01T00:00:00Z"
     made.metadata.deletionGracePeriodSeconds = 0
     worker.update(made)
