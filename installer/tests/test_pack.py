@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,44 @@ def test_every_charm_of_ours_says_only_its_own(name: str):
     shared = yaml.safe_load((ROOT / "charmcraft.yaml").read_text())
     assert not set(own) & {"type", "base", "platforms", "assumes"}, "belongs to charmcraft.yaml"
     assert merge(ROOT, name)["base"] == shared["base"]
+
+
+@pytest.fixture
+def dispatch(project: Path, tmp_path: Path) -> Callable[[str], str]:
+    """Runs the packed charm's dispatch for an event; what the charm printed."""
+    [charm] = pack(root=project)
+    folder = _unpack(charm, tmp_path / "charm")
+
+    def run(event: str) -> str:
+        path = f"{pythons.find().program.parent}:/usr/bin:/bin"
+        place = event if event.startswith("actions/") else f"hooks/{event}"
+        return subprocess.run(
+            [str(folder / "dispatch")],
+            cwd="/",
+            env={"PATH": path, "JUJU_DISPATCH_PATH": place},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    return run
+
+
+def test_until_start_only_what_no_later_event_does_is_run(dispatch: Callable[[str], str]):
+    skipped = ["install", "peers-relation-created", "leader-elected", "config-changed",
+               "data-storage-attached"]  # fmt: skip
+    assert [event for event in skipped if dispatch(event)] == []
+    assert dispatch("demo-pebble-ready")
+    assert dispatch("actions/show")
+    assert dispatch("start")
+    assert [event for event in skipped[1:] if not dispatch(event)] == []
+
+
+def test_a_relation_s_joined_is_left_to_the_changed_that_follows(dispatch: Callable[[str], str]):
+    assert not dispatch("database-relation-joined")
+    assert dispatch("database-relation-changed")
+
+
+def test_after_pod_churn_and_refresh_nothing_is_left_out(dispatch: Callable[[str], str]):
+    for event in ("upgrade-charm", "config-changed", "start", "leader-elected"):
+        assert dispatch(event), event

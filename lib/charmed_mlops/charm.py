@@ -266,9 +266,9 @@ class ServiceCharm(ops.CharmBase):
     # events
 
     def _reconciling_events(self) -> list[ops.BoundEvent]:
+        """Not those that another is sure to follow; `dispatch` knows them, too."""
         on = self.on
         events = [
-            on.install,
             on.start,
             on.config_changed,
             on.update_status,
@@ -279,7 +279,6 @@ class ServiceCharm(ops.CharmBase):
         for name in self.meta.relations:
             events += [
                 on[name].relation_created,
-                on[name].relation_joined,
                 on[name].relation_changed,
                 on[name].relation_departed,
                 on[name].relation_broken,

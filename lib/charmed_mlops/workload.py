@@ -417,5 +417,4 @@ def _relations_are_coming() -> bool:
     A service that starts with some of them only would serve wrongly. They come before
     leader-elected, config-changed and start: protocol.md, "deploy".
     """
-    hook = os.environ.get("JUJU_DISPATCH_PATH", "").rpartition("/")[2]
-    return hook == "install" or hook.endswith("-relation-created")
+    return os.environ.get("JUJU_DISPATCH_PATH", "").endswith("-relation-created")

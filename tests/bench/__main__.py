@@ -251,18 +251,18 @@ def _print_processes(sampler: Sampler, idle: Mapping[str, int], used: Mapping[st
 
 
 def _print_idle(rows: Rows, quiet: Mapping[str, float]) -> None:
-    table = _table("one idle hour", "of", "measured", "CPU s per hook", "/ install", "CPU s")
+    table = _table("one idle hour", "of", "measured", "CPU s per hook", "/ start", "CPU s")
     updates = _sums([row for row in rows if row["hook"] == "update-status"], _application)
-    installs = _sums([row for row in rows if row["hook"] == "install"], _application)
+    starts = _sums([row for row in rows if row["hook"] == "start"], _application)
     units = Counter(unit.partition("/")[0] for unit in {row["unit"] for row in rows})
     total = 0.0
     for name, of in sorted(updates.items()):
         each = of["cpu_seconds"] / of["runs"]
-        install = installs[name]["cpu_seconds"] / installs[name]["runs"]
+        start = starts[name]["cpu_seconds"] / starts[name]["runs"]
         hour = each * _UPDATE_STATUS_PER_HOUR * units[name]
         total += hour
         table.add_row(f"{name} update-status", f"{of['runs']:.0f} hooks", f"{each:.3f}",
-                      f"{each / install:.2f}", f"{hour:.1f}")  # fmt: skip
+                      f"{each / start:.2f}", f"{hour:.1f}")  # fmt: skip
     table.add_row("all update-status", "", "", "", f"{total:.1f}", style="bold")
     for name, hour in sorted(quiet.items(), key=lambda item: -item[1]):
         table.add_row(name, f"{_QUIET_SECONDS:.0f} s", "", "", f"{hour:.1f}")

@@ -91,7 +91,7 @@ class Tls:
             sans_dns=names,
         )
         found = tls.TLSCertificatesRequiresV4(
-            charm, ENDPOINT, [wanted], refresh_events=[charm.on.config_changed]
+            charm, ENDPOINT, [wanted], refresh_events=[charm.on.config_changed, charm.on.start]
         )
         charm.reconcile_on(found.on.certificate_available)
         charm.leave_secrets_of(LIBRARY)

@@ -49,7 +49,7 @@ class ResourceBroker(ServiceCharm):
 
     def _on_event(self, event: ops.EventBase) -> None:
         noticed = isinstance(event, ops.PebbleCustomNoticeEvent) and event.notice.key == NOTICE
-        if noticed or isinstance(event, (ops.UpdateStatusEvent, ops.InstallEvent)):
+        if noticed or isinstance(event, (ops.UpdateStatusEvent, ops.StartEvent)):
             self.broker.look_for_missing()
         super()._on_event(event)
 
