@@ -6,10 +6,10 @@ import asyncio
 import logging
 import time
 
-from localjuju.model import applications, clock, models, ports
+from localjuju.model import applications, clock, models, ports, relations
 from localjuju.model.changes import Changes
 from localjuju.model.charm import CharmFolder
-from localjuju.model.db import Database
+from localjuju.model.db import Database, Row
 from localjuju.model.logs import ModelLog
 from localjuju.model.substrate import ApplicationSpec, Cluster
 
@@ -61,6 +61,7 @@ class ApplicationWorker(Worker):
         self.name = f"application {model}/{application}"
         self._applied: ApplicationSpec | None = None
         self._absent_since: float | None = None
+        self._removed = False
 
     async def step(self) -> bool:
         row = self._db.one("SELECT * FROM applications WHERE model = ? AND name = ?", self.model,
@@ -69,7 +70,12 @@ class ApplicationWorker(Worker):
             return False
         units = applications.units(self._db, self.model, self.application)
         if row["life"] != "alive" and not units:
-            await self._cluster.remove(self.model, self.application, bool(row["destroy_storage"]))
+            if not self._removed:
+                destroy = bool(row["destroy_storage"])
+                await self._cluster.remove(self.model, self.application, destroy)
+                self._removed = True
+            if self._is_related(row):
+                return True
             applications.bury(self._db, self.model, self.application)
             return False
         left = None
@@ -98,6 +104,18 @@ class ApplicationWorker(Worker):
         self._keep_lease(row["leader"], [unit["name"] for unit in units])
         if left is not None:
             self.again = left if self.again is None else min(self.again, left)
+        return True
+
+    def _is_related(self, row: Row) -> bool:
+        """Whether others have still to leave their relations with it, and are waited for."""
+        self.again = None
+        related = relations.of(self._db, self.model, self.application)
+        if all(relation["peer"] for relation in related):
+            return False
+        if row["force_at"]:
+            left = (clock.parse(row["force_at"]) - clock.now()).total_seconds()
+            self.again = left
+            return left > 0
         return True
 
     def _keep_lease(self, leader: str | None, units: list[str]) -> None:

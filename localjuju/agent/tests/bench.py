@@ -113,7 +113,7 @@ class LocalNode:
     async def remove(self, model: str, application: str, destroy_storage: bool) -> None:
         for where, name in self._of(model, application):
             self._remove(where, name)
-        del self.specs[model, application]
+        self.specs.pop((model, application), None)
 
     def _of(self, model: str, application: str) -> list[tuple[str, str]]:
         return [

@@ -272,3 +272,42 @@ async def _ask(bench: Bench, argv: list[str]) -> dict[str, Any]:
     writer.close()
     await writer.wait_closed()
     return answer
+
+
+@pytest.mark.parametrize("force", [False, True])
+async def test_a_busy_unit_leaves_the_relation_with_an_application_that_has_gone(
+    bench: Bench, force: bool
+):
+    """The application stays until then, as on Juju; by force a minute at most."""
+    gate = bench.state / "gate"
+    busy = f"""case $JUJU_HOOK_NAME in config-changed)
+      [ -z "$(config-get a)" ] || while ! test -e {gate}; do sleep 0.05; done;; esac"""
+    provides = {"db": {"interface": "sql"}}
+    await bench.deploy(bench.charm("giver", provides=provides))
+    await bench.deploy(
+        bench.charm("taker", busy, requires={"store": {"interface": "sql"}},
+                    options={"a": {"type": "string"}})
+    )  # fmt: skip
+    bench.api.integrate(MODEL, "taker", "giver")
+    await bench.until(lambda: "store-relation-changed from giver/0" in bench.hooks("taker/0"))
+    await bench.idle()
+    bench.forget()
+    bench.api.set_config(MODEL, "taker", {"a": "1"})
+    await bench.until(lambda: "config-changed" in bench.hooks("taker/0"))
+    bench.api.remove_application(MODEL, "giver", force=force)
+    await bench.until(lambda: "remove" in bench.hooks("giver/0"))
+    await bench.until(lambda: (MODEL, "giver") not in bench.node.specs)
+    assert bench.api.status(MODEL)["applications"]["giver"]["life"] == "dying"
+    if force:
+        bench.api.jump_clock(61)
+        bench.api.set_model_constraints(MODEL, "")  # wakes the workers, whose timers know no jump
+        await bench.until(lambda: "giver" not in bench.api.status(MODEL)["applications"])
+        bench.api.jump_clock(-61)
+        gate.touch()
+        return
+    gate.touch()
+    await bench.until(lambda: "giver" not in bench.api.status(MODEL)["applications"])
+    assert bench.hooks("taker/0") == [
+        "config-changed", "store-relation-departed from giver/0 departing giver/0",
+        "store-relation-broken",
+    ]  # fmt: skip
