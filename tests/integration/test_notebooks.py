@@ -6,12 +6,15 @@ import json
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import jubilant
 import pytest
 import yaml
+from pages import wait_for
 from people import Accounts
 from reach import Reach
 
@@ -222,6 +225,45 @@ def test_a_stopped_notebook_has_no_pod_and_comes_back_with_its_home(
     _wait_ready(reach, team)
     with reach.forward(team, notebook, 80) as url:
         assert ask(f"{url}/notebook/{team}/{notebook}/api/contents/kept")["content"] == "mine\n"
+
+
+@pytest.fixture
+def root_server(team: str, reach: Reach) -> Iterator[str]:
+    """A notebook whose program serves `/`, as code-server does; it answers with what it got."""
+    answer = (
+        "import http.server as h\n"
+        "class H(h.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self):\n"
+        "        root = self.headers.get('X-RStudio-Root-Path', '')\n"
+        "        body = f'{self.path} {root}'.encode()\n"
+        "        self.send_response(200)\n"
+        "        self.send_header('Content-Length', str(len(body)))\n"
+        "        self.end_headers()\n"
+        "        self.wfile.write(body)\n"
+        "h.ThreadingHTTPServer(('', 8888), H).serve_forever()\n"
+    )
+    container = {
+        "name": "root", "image": "docker.io/library/python:3.12.12-slim",
+        "command": ["/usr/local/bin/python3", "-c", answer],
+    }  # fmt: skip
+    domain, path = "notebooks.kubeflow.org", f"/notebook/{team}/root/"
+    notes = {
+        f"{domain}/http-rewrite-uri": "/",
+        f"{domain}/http-headers-request-set": json.dumps({"X-RStudio-Root-Path": path}),
+    }
+    spec = {"template": {"spec": {"containers": [container]}}}
+    make(reach, team, "kubeflow.org/v1", "Notebook", "root", spec, annotations=notes)
+    ready = "--for=jsonpath={.status.readyReplicas}=1"
+    reach.kubectl("-n", team, "wait", "notebook/root", ready, "--timeout=300s")
+    yield path
+    reach.kubectl("-n", team, "delete", "notebook/root")
+
+
+def test_a_notebook_that_serves_the_root_gets_the_rest_of_the_path(
+    ann: httpx2.Client, root_server: str
+):
+    wait_for(lambda: ann.get(root_server).status_code == 200)
+    assert ann.get(f"{root_server}a/b?c=d").text == f"/a/b?c=d {root_server}"
 
 
 def test_a_profile_is_not_deleted_without_confirm(
