@@ -98,6 +98,14 @@ def test_images_have_a_tag_and_the_bundle_names_the_same(folder):
                 assert entry["resources"][name] == image, bundle.name
 
 
+def test_only_the_endpoints_that_dispatch_names_have_an_interface_with_values_of_units(folder):
+    meta = merged(folder)
+    for section in ("requires", "provides", "peers"):
+        for endpoint, spec in (meta.get(section) or {}).items():
+            named = endpoint in ("logging", "certificates")
+            assert (spec["interface"] in (LOKI, "tls-certificates")) is named, endpoint
+
+
 # how it settles
 
 

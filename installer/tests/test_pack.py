@@ -170,18 +170,18 @@ def test_every_charm_of_ours_says_only_its_own(name: str):
 
 
 @pytest.fixture
-def dispatch(project: Path, tmp_path: Path) -> Callable[[str], str]:
-    """Runs the packed charm's dispatch for an event; what the charm printed."""
+def dispatch(project: Path, tmp_path: Path) -> Callable[..., str]:
+    """Runs the packed charm's dispatch for an event, of a unit; what the charm printed."""
     [charm] = pack(root=project)
     folder = _unpack(charm, tmp_path / "charm")
 
-    def run(event: str) -> str:
+    def run(event: str, unit: str = "") -> str:
         path = f"{pythons.find().program.parent}:/usr/bin:/bin"
         place = event if event.startswith("actions/") else f"hooks/{event}"
         return subprocess.run(
             [str(folder / "dispatch")],
             cwd="/",
-            env={"PATH": path, "JUJU_DISPATCH_PATH": place},
+            env={"PATH": path, "JUJU_DISPATCH_PATH": place, "JUJU_REMOTE_UNIT": unit},
             capture_output=True,
             text=True,
             check=True,
@@ -190,7 +190,7 @@ def dispatch(project: Path, tmp_path: Path) -> Callable[[str], str]:
     return run
 
 
-def test_until_start_only_what_no_later_event_does_is_run(dispatch: Callable[[str], str]):
+def test_until_start_only_what_no_later_event_does_is_run(dispatch: Callable[..., str]):
     skipped = ["install", "peers-relation-created", "leader-elected", "config-changed",
                "data-storage-attached"]  # fmt: skip
     assert [event for event in skipped if dispatch(event)] == []
@@ -200,11 +200,18 @@ def test_until_start_only_what_no_later_event_does_is_run(dispatch: Callable[[st
     assert [event for event in skipped[1:] if not dispatch(event)] == []
 
 
-def test_a_relation_s_joined_is_left_to_the_changed_that_follows(dispatch: Callable[[str], str]):
+def test_a_relation_s_joined_is_left_to_the_changed_that_follows(dispatch: Callable[..., str]):
     assert not dispatch("database-relation-joined")
     assert dispatch("database-relation-changed")
 
 
-def test_after_pod_churn_and_refresh_nothing_is_left_out(dispatch: Callable[[str], str]):
+def test_values_of_units_are_looked_at_only_where_there_are_some(dispatch: Callable[..., str]):
+    assert not dispatch("database-relation-changed", "mariadb/0")
+    assert dispatch("logging-relation-changed", "loki/0")
+    assert dispatch("certificates-relation-changed", "ca/0")
+    assert dispatch("database-relation-departed", "mariadb/0")
+
+
+def test_after_pod_churn_and_refresh_nothing_is_left_out(dispatch: Callable[..., str]):
     for event in ("upgrade-charm", "config-changed", "start", "leader-elected"):
         assert dispatch(event), event
