@@ -171,23 +171,33 @@ def test_every_charm_of_ours_says_only_its_own(name: str):
 
 @pytest.fixture
 def dispatch(project: Path, tmp_path: Path) -> Callable[..., str]:
-    """Runs the packed charm's dispatch for an event, of a unit; what the charm printed."""
+    """Runs the packed charm's dispatch for an event, of another unit; what it printed."""
     [charm] = pack(root=project)
     folder = _unpack(charm, tmp_path / "charm")
 
-    def run(event: str, unit: str = "") -> str:
+    def run(event: str, unit: str = "", own: str = "demo/0") -> str:
         path = f"{pythons.find().program.parent}:/usr/bin:/bin"
         place = event if event.startswith("actions/") else f"hooks/{event}"
         return subprocess.run(
             [str(folder / "dispatch")],
             cwd="/",
-            env={"PATH": path, "JUJU_DISPATCH_PATH": place, "JUJU_REMOTE_UNIT": unit},
+            env={
+                "PATH": path,
+                "JUJU_DISPATCH_PATH": place,
+                "JUJU_REMOTE_UNIT": unit,
+                "JUJU_UNIT_NAME": own,
+            },
             capture_output=True,
             text=True,
             check=True,
         ).stdout
 
     return run
+
+
+def test_a_unit_beside_others_runs_all_until_start(dispatch: Callable[..., str]):
+    for event in ("install", "peers-relation-created", "config-changed", "start"):
+        assert dispatch(event, own="demo/1"), event
 
 
 def test_until_start_only_what_no_later_event_does_is_run(dispatch: Callable[..., str]):

@@ -269,6 +269,7 @@ class ServiceCharm(ops.CharmBase):
         """Not those that another is sure to follow; `dispatch` knows them, too."""
         on = self.on
         events = [
+            on.install,
             on.start,
             on.config_changed,
             on.update_status,

@@ -417,4 +417,5 @@ def _relations_are_coming() -> bool:
     A service that starts with some of them only would serve wrongly. They come before
     leader-elected, config-changed and start: protocol.md, "deploy".
     """
-    return os.environ.get("JUJU_DISPATCH_PATH", "").endswith("-relation-created")
+    hook = os.environ.get("JUJU_DISPATCH_PATH", "").rpartition("/")[2]
+    return hook == "install" or hook.endswith("-relation-created")

@@ -81,9 +81,10 @@ def test_a_unit_that_is_alone_is_not_held_back(context):
 
 def test_a_new_unit_does_not_start_while_it_learns_of_its_relations(context):
     before = state(WATER)
-    out = context.run(context.on.relation_created(WATER), before)
-    assert out.unit_status == testing.WaitingStatus("waiting for the unit's relations")
-    assert not out.get_container("tea").plan.services
+    for event in (context.on.install(), context.on.relation_created(WATER)):
+        out = context.run(event, before)
+        assert out.unit_status == testing.WaitingStatus("waiting for the unit's relations")
+        assert not out.get_container("tea").plan.services
     out = context.run(context.on.start(), before)
     assert out.get_container("tea").plan.services
 
