@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import copy
+import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,10 @@ _OVERLAY_ONLY = ("offers", "exposed-endpoints")
 _INCLUDES = ("include-file://", "include-base64://")
 _KNOWN = frozenset(
     ("charm", "scale", "num_units", "options", "resources", "storage", "constraints", "trust",
-     "annotations", "base", "channel", "revision", "series")
+     "annotations", "base", "channel", "revision", "series", "offers")
 )  # fmt: skip
+_URL = re.compile(r"([^:/]+:)?([^:/]+/)?[a-z0-9-]+\.[a-z0-9-]+")
+_USER = "admin"  # the only one, whom every offer has as its administrator
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Application:
         scaled: whether the bundle says how many units there are.
         resources: image references or files by name.
         options: configuration by name.
+        offers: endpoints by the offer's name.
     """
 
     name: str
@@ -44,6 +49,7 @@ class Application:
     resources: dict[str, str] = field(default_factory=dict)
     storage: dict[str, str] = field(default_factory=dict)
     constraints: str = ""
+    offers: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,8 @@ class Bundle:
     relations: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
     """What the bundle says and means nothing here; not fatal, as with Juju."""
+    saas: dict[str, str] = field(default_factory=dict)
+    """Offers' URLs by the names under which they are consumed."""
 
 
 def load(file: Path, overlays: list[Path]) -> Bundle:
@@ -122,6 +130,9 @@ def _include(text: str, folder: Path, where: str) -> str:
         raise EngineError(f"{where}: {name} is no text: use include-base64://") from None
 
 
+Wrong = Callable[[str], EngineError]
+
+
 def _application(end: str) -> str:
     return end.partition(":")[0]
 
@@ -134,8 +145,6 @@ def _verified(document: dict[str, Any], file: Path) -> Bundle:
         raise wrong(f'bundle has an invalid type "{document["bundle"]}"')
     if document.get("machines"):
         raise wrong("bundle machines not valid for Kubernetes bundles")
-    if document.get("saas"):
-        raise wrong("saas is not supported by localjuju")
     entries = document.get("applications") or {}
     if not entries:
         raise wrong("at least one application must be specified")
@@ -185,10 +194,46 @@ def _verified(document: dict[str, Any], file: Path) -> Bundle:
                 resources={k: str(v) for k, v in (entry.get("resources") or {}).items()},
                 storage={k: str(v) for k, v in (entry.get("storage") or {}).items()},
                 constraints=str(entry.get("constraints") or ""),
+                offers=_offers(name, entry.get("offers") or {}, charms[name], notes, wrong),
             )
         )
-    relations = _relations(document.get("relations") or [], charms, wrong)
-    return Bundle(tuple(applications), tuple(relations), tuple(notes))
+    saas = _saas(document.get("saas") or {}, charms, wrong)
+    relations = _relations(document.get("relations") or [], charms, saas, wrong)
+    return Bundle(tuple(applications), tuple(relations), tuple(notes), saas)
+
+
+def _offers(
+    application: str, entries: Any, charm: Charm, notes: list[str], wrong: Wrong
+) -> dict[str, tuple[str, ...]]:
+    if not isinstance(entries, dict):
+        raise wrong(f'application "{application}": offers is no map')
+    found = {}
+    for name, entry in entries.items():
+        endpoints = mapping(entry).get("endpoints")
+        if not isinstance(endpoints, list) or not endpoints:
+            raise wrong(f'application "{application}": offer "{name}" has no endpoints')
+        for endpoint in endpoints:
+            known = charm.endpoints.get(str(endpoint))
+            if known is None or known.role == "peer":
+                raise wrong(f'application "{application}": offer "{name}": it has no "{endpoint}"')
+        users = mapping(mapping(entry).get("acl"))
+        notes += [f"acl of {user} for offer {name}" for user in sorted(users) if user != _USER]
+        found[str(name)] = tuple(str(endpoint) for endpoint in endpoints)
+    return found
+
+
+def _saas(entries: Any, charms: dict[str, Charm], wrong: Wrong) -> dict[str, str]:
+    if not isinstance(entries, dict):
+        raise wrong("saas is no map")
+    found = {}
+    for name, entry in entries.items():
+        url = str(mapping(entry).get("url") or "")
+        if not _URL.fullmatch(url):
+            raise wrong(f'invalid offer URL "{url}" for SAAS {name}')
+        if name in charms:
+            raise wrong(f'application "{name}" and SAAS "{name}" have the same name')
+        found[str(name)] = url
+    return found
 
 
 def texts(values: dict[str, Any]) -> dict[str, str]:
@@ -201,7 +246,7 @@ def texts(values: dict[str, Any]) -> dict[str, str]:
 
 
 def _relations(
-    relations: list[Any], charms: dict[str, Charm], wrong: Any
+    relations: list[Any], charms: dict[str, Charm], saas: Collection[str], wrong: Wrong
 ) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for relation in relations:
@@ -210,18 +255,20 @@ def _relations(
         ends = (str(relation[0]), str(relation[1]))
         names = [_application(end) for end in ends]
         for name in names:
-            if name not in charms:
+            if name not in charms and name not in saas:
                 raise wrong(f'relation {list(ends)} refers to application "{name}" not defined')
+        if not charms.keys() & names:
+            raise wrong(f"relation {list(ends)} relates two offers of other models")
         if names[0] == names[1]:
             raise wrong(f"relation {list(ends)} relates an application to itself")
         if ends in found or ends[::-1] in found:
             raise wrong(f"relation {list(ends)} is defined more than once")
         for end, name in zip(ends, names, strict=True):
             endpoint = end.partition(":")[2]
-            if endpoint and endpoint not in charms[name].endpoints:
+            if endpoint and name in charms and endpoint not in charms[name].endpoints:
                 raise wrong(f'relation {list(ends)}: application "{name}" has no "{endpoint}"')
         one, other = (
-            charms[name].endpoints.get(end.partition(":")[2])
+            charms[name].endpoints.get(end.partition(":")[2]) if name in charms else None
             for end, name in zip(ends, names, strict=True)
         )
         if one and other and (one.interface != other.interface or one.role == other.role):

@@ -6,12 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from localjuju.cli.bundle import load, texts
-from localjuju.cli.context import Context, UsageError, say
+from localjuju.cli.bundle import Bundle, load, texts
+from localjuju.cli.context import Context, UsageError, plain_name, say
 from localjuju.cli.registry import command
 from localjuju.cli.settings import pairs, read_mapping
+from localjuju.cli.status import as_applications
 from localjuju.errors import EngineError
 
+Step = tuple[str, str, dict[str, Any]]  # what is told, a method of the API, its parameters
 _IGNORED = ("--base", "--channel", "--revision")
 _NOT_SUPPORTED = ("--bind", "--to", "--attach-storage", "--device")
 
@@ -109,7 +111,7 @@ def _deploy_bundle(options: argparse.Namespace, context: Context, path: Path) ->
         )
     status = context.call("status")
     present = status["applications"]
-    steps: list[tuple[str, str, dict[str, Any]]] = []
+    steps: list[Step] = []
     for application in bundle.applications:
         params = {
             "charm": str(application.charm), "application": application.name,
@@ -126,7 +128,9 @@ def _deploy_bundle(options: argparse.Namespace, context: Context, path: Path) ->
             continue
         text = f"- deploy application {application.name} from local charm {application.charm.name}"
         steps.append((text + (" with trust" if application.trust else ""), "deploy", params))
-    related = _related(present)
+    steps += _offer_steps(bundle, status.get("offers") or {})
+    steps += _consume_steps(bundle, status.get("application-endpoints") or {})
+    related = _related(present | as_applications(status))
     for a, b in bundle.relations:
         if not _is_related(related, a, b):
             steps.append((f"- add relation {a} - {b}", "integrate", {"a": a, "b": b}))
@@ -140,6 +144,30 @@ def _deploy_bundle(options: argparse.Namespace, context: Context, path: Path) ->
             context.call(method, **params)
     if not options.dry_run:
         say("Deploy of bundle completed.")
+
+
+def _offer_steps(bundle: Bundle, present: dict[str, Any]) -> list[Step]:
+    """Offers that are not there, or have other endpoints."""
+    steps: list[Step] = []
+    for application in bundle.applications:
+        for name, endpoints in application.offers.items():
+            there = present.get(name)
+            if there and set(there["endpoints"]) == set(endpoints):
+                continue
+            verb = "update" if there else "create"
+            text = f"- {verb} offer {name} using {application.name}:{','.join(endpoints)}"
+            params = {"application": application.name, "endpoints": list(endpoints), "name": name}
+            steps.append((text, "offer", params))
+    return steps
+
+
+def _consume_steps(bundle: Bundle, present: dict[str, Any]) -> list[Step]:
+    """What is consumed under the same name from elsewhere, the model refuses."""
+    return [
+        (f"- consume offer {name} at {url}", "consume", {"url": url, "alias": name})
+        for name, url in bundle.saas.items()
+        if plain_name(url) != plain_name(present.get(name, {}).get("url", ""))
+    ]
 
 
 def _related(present: dict[str, Any]) -> set[tuple[str, str, str]]:

@@ -82,7 +82,7 @@ def _tabular(found: dict[str, Any], relations: bool, storage: bool) -> str:
     if applications:
         parts += [_applications(applications), _units(applications)]
     parts.append(_offers(found.get("offers") or {}))
-    if relations and (text := _relations(applications | _as_applications(found))):
+    if relations and (text := _relations(applications | as_applications(found))):
         parts.append(text)
     if storage and (text := _storage_table(found.get("storage") or {})):
         parts.append(text)
@@ -147,7 +147,7 @@ def _offers(found: dict[str, Any]) -> str:
     return table(rows) if len(rows) > 1 else ""
 
 
-def _as_applications(found: dict[str, Any]) -> dict[str, Any]:
+def as_applications(found: dict[str, Any]) -> dict[str, Any]:
     """What is consumed of other models, with relations as applications have them."""
     return {
         name: {

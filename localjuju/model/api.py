@@ -14,6 +14,7 @@ from localjuju.agent.statistics import Statistics
 from localjuju.model import (
     applications,
     clock,
+    export,
     models,
     offers,
     redeploy,
@@ -100,6 +101,7 @@ class Api:
         applications.deploy(
             self._db, model, name, read, values=config or {}, resources=resources or {},
             count=units, trust=trust, constraints=constraints, directives=storage or {},
+            path=charm,
         )  # fmt: skip
         return {"application": name, "charm": read.name}
 
@@ -117,6 +119,9 @@ class Api:
         )  # fmt: skip
         return [asdict(change) for change in found]
 
+    def export_bundle(self, model: str, charm_defaults: bool = False) -> dict[str, Any]:
+        return export.bundle(self._db, model, charm_defaults)
+
     async def _read(self, path: str) -> Charm:
         """Off the event loop: a charm may be many megabytes."""
 
@@ -132,7 +137,7 @@ class Api:
         resources: Mapping[str, str] | None = None, trust: bool | None = None,
     ) -> None:  # fmt: skip
         read = await self._read(charm) if charm else None
-        applications.refresh(self._db, model, application, read, resources or {})
+        applications.refresh(self._db, model, application, read, resources or {}, charm or "")
         if trust is not None:
             applications.set_trust(self._db, model, application, trust)
 

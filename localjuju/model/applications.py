@@ -53,9 +53,12 @@ def charm_of(db: Database, application: Row) -> Charm:
 def deploy(
     db: Database, model: str, name: str, charm: Charm, *, values: Mapping[str, Any],
     resources: Mapping[str, str], count: int, trust: bool, constraints: str,
-    directives: Mapping[str, str],
+    directives: Mapping[str, str], path: str = "",
 ) -> None:  # fmt: skip
     """Adds the application and its units.
+
+    Args:
+        path: the charm's file.
 
     Raises:
         ModelError: a name that is taken or malformed, a bad option, resource or storage.
@@ -78,7 +81,7 @@ def deploy(
     stores = storage.plan(charm, directives)
     models.parse_constraints(constraints)
     with db.transaction(model):
-        charms.keep(db, charm)
+        charms.keep(db, charm, path)
         db.insert(
             "applications", model=model, name=name, charm=charm.sha256,
             charm_rev=_next_revision(db, model, charm.name), life="alive", trust=int(trust),
@@ -276,9 +279,13 @@ def set_trust(db: Database, model: str, name: str, trust: bool) -> None:
 
 
 def refresh(
-    db: Database, model: str, name: str, charm: Charm | None, resources: Mapping[str, str]
-) -> None:
+    db: Database, model: str, name: str, charm: Charm | None, resources: Mapping[str, str],
+    path: str = "",
+) -> None:  # fmt: skip
     """Another charm or other resources: every unit gets a new pod.
+
+    Args:
+        path: the charm's file.
 
     Raises:
         ModelError: the new charm has another name, or lost an endpoint that is related.
@@ -304,7 +311,7 @@ def refresh(
     }
     kept = {key: value for key, value in row["config"].items() if key in new.options}
     with db.transaction(model):
-        charms.keep(db, new)
+        charms.keep(db, new, path)
         revision = row["charm_rev"]
         if new.sha256 != old.sha256:
             revision = _next_revision(db, model, new.name)

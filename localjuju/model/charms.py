@@ -10,14 +10,27 @@ from localjuju.model.errors import NotFound
 _read: dict[str, Charm] = {}
 
 
-def keep(db: Database, charm: Charm) -> None:
-    """Writes the charm's row where it is new; to be called in a transaction."""
+def keep(db: Database, charm: Charm, path: str = "") -> None:
+    """Writes the charm's row where it is new; to be called in a transaction.
+
+    Args:
+        path: the file that it was read from, which an exported bundle names.
+    """
     if db.one("SELECT 1 FROM charms WHERE sha256 = ?", charm.sha256) is None:
         db.insert(
             "charms", sha256=charm.sha256, name=charm.name, metadata=dict(charm.metadata),
             config=dict(charm.options), actions=dict(charm.actions),
             manifest=dict(charm.manifest),
         )  # fmt: skip
+    if path:
+        db.run("DELETE FROM charm_files WHERE sha256 = ?", charm.sha256)
+        db.insert("charm_files", sha256=charm.sha256, path=path)
+
+
+def file_of(db: Database, sha256: str) -> str:
+    """The file that a charm was read from last; "" where that was not kept."""
+    row = db.one("SELECT path FROM charm_files WHERE sha256 = ?", sha256)
+    return row["path"] if row else ""
 
 
 def get(db: Database, sha256: str) -> Charm:

@@ -15,12 +15,12 @@ from localjuju.model.db import Database, Row
 from localjuju.model.errors import ModelError, NotFound
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]*[a-z][a-z0-9]*)*")
-_OWNER = "admin"
+OWNER = "admin"
 
 
 def url(model: str, name: str) -> str:
     """How an offer is named in any model of this controller."""
-    return f"{_OWNER}/{model}.{name}"
+    return f"{OWNER}/{model}.{name}"
 
 
 def parse(text: str) -> tuple[str, str]:
@@ -34,7 +34,7 @@ def parse(text: str) -> tuple[str, str]:
         raise ModelError(f"controller {controller} not found")
     owner, slash, name = rest.rpartition("/")
     model, dot, offer = name.partition(".")
-    if not dot or not model or not offer or (slash and owner != _OWNER):
+    if not dot or not model or not offer or (slash and owner != OWNER):
         raise ModelError(f'application offer URL "{text}" not valid')
     return model, offer
 
@@ -236,7 +236,7 @@ def listing(db: Database, model: str) -> dict[str, Any]:
         joined = [
             {
                 "source-model-uuid": models.get(db, row["other_model"])["uuid"],
-                "username": _OWNER,
+                "username": OWNER,
                 "relation-id": row["id"],
                 "endpoint": relations.endpoint(row, offer["application"]),
                 "status": {"current": "joined" if row["life"] == "alive" else "broken"},
@@ -255,7 +255,7 @@ def listing(db: Database, model: str) -> dict[str, Any]:
     return shown
 
 
-_USERS = {_OWNER: {"display-name": _OWNER, "access": "admin"}}
+_USERS = {OWNER: {"display-name": OWNER, "access": "admin"}}
 
 
 def find(db: Database, model: str | None, name: str | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from localjuju.model import storage
 from localjuju.model.charm import Charm
 from localjuju.model.substrate import ApplicationSpec
 
@@ -155,7 +156,7 @@ def _claim(spec: ApplicationSpec, name: str, index: int) -> Manifest:
         "spec": {
             "accessModes": ["ReadWriteOnce"],
             "resources": {"requests": {"storage": f"{stored['size_mib']}Mi"}},
-            **({} if stored["pool"] == "local" else {"storageClassName": stored["pool"]}),
+            **({} if stored["pool"] == storage.POOL else {"storageClassName": stored["pool"]}),
         },
     }  # fmt: skip
 

@@ -100,6 +100,7 @@ CREATE INDEX tasks_unit ON tasks (model, unit, status);
 # Made on opening where it is missing: older databases of this version have it not.
 ADDED = """
 CREATE TABLE IF NOT EXISTS clock (seconds REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS charm_files (sha256 TEXT PRIMARY KEY, path TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS offers (
   model TEXT NOT NULL, name TEXT NOT NULL, application TEXT NOT NULL, endpoints TEXT NOT NULL,
   PRIMARY KEY (model, name)

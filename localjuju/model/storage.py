@@ -14,6 +14,7 @@ from localjuju.model.errors import ModelError
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([MGTPE]?)(?:i?B?)")
 _MIB = {"": 1, "M": 1, "G": 1024, "T": 1024**2, "P": 1024**3, "E": 1024**4}
 _DEFAULT_MIB = 1024
+POOL = "local"  # the cluster's default StorageClass
 
 
 def mib(text: str) -> int:
@@ -46,7 +47,7 @@ def _planned(charm: Charm, name: str, directive: str) -> dict[str, Any]:
         raise ModelError(f'storage "{name}" of type {spec["type"]}: not supported by localjuju')
     minimum = mib(str(spec["minimum-size"])) if spec.get("minimum-size") else 0
     low, high = _range(spec)
-    pool, size, count = "local", minimum or _DEFAULT_MIB, low
+    pool, size, count = POOL, minimum or _DEFAULT_MIB, low
     for word in filter(None, directive.split(",")):
         if word.isdigit():
             count = int(word)
@@ -65,6 +66,12 @@ def _planned(charm: Charm, name: str, directive: str) -> dict[str, Any]:
             f"{low} to {high if high is not None else 'any number'} allowed"
         )
     return {"size_mib": size, "count": count, "pool": pool}
+
+
+def directive(planned: Mapping[str, Any]) -> str:
+    """What gives the same plan again; the default pool has another name on another cloud."""
+    pool = [] if planned["pool"] == POOL else [planned["pool"]]
+    return ",".join([*pool, str(planned["count"]), f"{planned['size_mib']}M"])
 
 
 def _range(spec: Mapping[str, Any]) -> tuple[int, int | None]:

@@ -178,4 +178,5 @@ def destroy(db: Database, model: str) -> None:
                       "status_history", "applications"):  # fmt: skip
             db.run(f"DELETE FROM {table} WHERE model = ?", model)
         db.run("DELETE FROM charms WHERE sha256 NOT IN (SELECT charm FROM applications)")
+        db.run("DELETE FROM charm_files WHERE sha256 NOT IN (SELECT sha256 FROM charms)")
         db.run("DELETE FROM models WHERE name = ?", model)

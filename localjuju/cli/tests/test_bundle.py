@@ -150,7 +150,18 @@ def test_included_files_are_read_beside_the_file_that_names_them(folder: Path):
         ("relations: [[store:db, web:db]]", r"is defined more than once"),
         ("relations: [[web:db, web:db]]", r"relates an application to itself"),
         ("machines: {'0': {}}", r"machines not valid for Kubernetes bundles"),
-        ("saas: {x: {url: a}}", r"saas is not supported by localjuju"),
+        ("saas: {x: {url: a}}", r'invalid offer URL "a" for SAAS x'),
+        ("saas: {x: {}}", r'invalid offer URL "" for SAAS x'),
+        ("saas: {web: {url: m.db}}", r'"web" and SAAS "web" have the same name'),
+        (
+            "saas: {x: {url: m.db}, y: {url: m.db}}\nrelations: [[x:db, y:db]]",
+            r"relates two offers of other models",
+        ),
+        ("applications: {store: {offers: {o: {}}}}", r'"store": offer "o" has no endpoints'),
+        (
+            "applications: {store: {offers: {o: {endpoints: [nope]}}}}",
+            r'"store": offer "o": it has no "nope"',
+        ),
         ("bundle: openstack", r'invalid type "openstack"'),
     ],
 )
@@ -162,7 +173,15 @@ def test_each_mistake_is_one_line_that_names_it(folder: Path, change: str, line:
 
 
 @pytest.mark.parametrize(
-    "text", ["applications: [", "- a list", "", "applications: [web]", "applications: {web: 3}"]
+    "text",
+    [
+        "applications: [",
+        "- a list",
+        "",
+        "applications: [web]",
+        "applications: {web: 3}",
+        "saas: [x]\napplications: {web: {charm: ./web.charm}}",
+    ],
 )
 def test_what_is_no_bundle_is_one_line(folder: Path, text: str):
     with pytest.raises(EngineError) as caught:
@@ -186,3 +205,25 @@ def test_what_means_nothing_here_is_told(folder: Path):
 def test_a_missing_file_is_named(folder: Path):
     with pytest.raises(EngineError, match="no charm or bundle found at"):
         load(folder / "nowhere.yaml", [])
+
+
+def test_what_is_consumed_is_related_as_an_application_is(folder: Path):
+    text = """
+        saas: {far: {url: "localjuju:admin/m.db"}, near: {url: m.db}}
+        applications:
+          store: {offers: {shop: {endpoints: [db], acl: {admin: admin, ann: consume}}}}
+        relations: [[web:db, far:db], [web, near]]
+    """
+    bundle = load(write(folder, "bundle.yaml", BASE), [write(folder, "o.yaml", text)])
+    assert bundle.saas == {"far": "localjuju:admin/m.db", "near": "m.db"}
+    assert bundle.relations[1:] == (("web:db", "far:db"), ("web", "near"))
+    assert [application.offers for application in bundle.applications] == [{}, {"shop": ("db",)}]
+    assert bundle.notes == ("acl of ann for offer shop",)
+
+
+def test_what_is_no_longer_consumed_goes_with_its_relations(folder: Path):
+    more = write(folder, "more.yaml", "saas: {far: {url: m.db}}\nrelations: [[web:db, far:db]]")
+    less = write(folder, "less.yaml", "saas: {far: }")
+    assert load(write(folder, "bundle.yaml", BASE), [more, less]) == load(
+        folder / "bundle.yaml", []
+    )
