@@ -91,7 +91,9 @@ def add_unit(options: argparse.Namespace, context: Context) -> None:
 def _remove_unit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("application")
     parser.add_argument("--num-units", type=int)
-    for flag in ("--no-prompt", "--destroy-storage", "--force", "--no-wait"):
+    parser.add_argument("--destroy-storage", action="store_true",
+                        help="ignored: juju remove-storage removes what units left")  # fmt: skip
+    for flag in ("--no-prompt", "--force", "--no-wait"):
         parser.add_argument(flag, action="store_true")
 
 
@@ -162,7 +164,7 @@ def _what_goes(status: dict[str, Any], name: str, destroy_storage: bool) -> list
         *(
             f"- will {verb} storage {storage}"
             for storage, instance in sorted(stored.items())
-            if set(instance["attachments"]["units"]) & set(units)
+            if set((instance.get("attachments") or {}).get("units") or {}) & set(units)
         ),
     ]
 

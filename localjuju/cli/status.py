@@ -84,7 +84,7 @@ def _tabular(found: dict[str, Any], relations: bool, storage: bool) -> str:
     parts.append(_offers(found.get("offers") or {}))
     if relations and (text := _relations(applications | as_applications(found))):
         parts.append(text)
-    if storage and (text := _storage_table(found.get("storage") or {})):
+    if storage and (text := storage_table(found.get("storage") or {}, mounts=True)):
         parts.append(text)
     return "\n\n".join(part for part in parts if part)
 
@@ -186,21 +186,45 @@ def _relations(applications: dict[str, Any]) -> str:
     return table([("Integration provider", "Requirer", "Interface", "Type"), *sorted(rows)])
 
 
-def _storage_table(found: dict[str, Any]) -> str:
-    rows: list[tuple[Any, ...]] = [
-        ("Storage Unit", "Storage ID", "Type", "Pool", "Size", "Status", "Message")
-    ]
+def storage_table(found: dict[str, Any], mounts: bool) -> str:
+    """Instances by unit; those that no unit has come first, as on Juju.
+
+    Args:
+        mounts: also where they are mounted, as `juju status` has it.
+    """
     systems = {entry["storage"]: entry for entry in (found.get("filesystems") or {}).values()}
-    for name, instance in sorted((found.get("storage") or {}).items()):
+    rows: list[tuple[str, ...]] = []
+    for name, instance in (found.get("storage") or {}).items():
         system = systems.get(name, {})
-        for unit in instance["attachments"]["units"]:
+        units = (instance.get("attachments") or {}).get("units") or {"": {}}
+        for unit, attachment in units.items():
             rows.append(
                 (
                     unit, name, instance["kind"], system.get("pool", ""),
-                    f"{system.get('size', 0)} MiB", instance["status"]["current"], "",
+                    *([attachment.get("location", "")] if mounts else []),
+                    size(system.get("size", 0)), instance["status"]["current"], "",
                 )
             )  # fmt: skip
-    return table(rows) if len(rows) > 1 else ""
+    if not rows:
+        return ""
+    header = ("Storage Unit" if mounts else "Unit", "Storage ID", "Type", "Pool",
+              *(["Mountpoint"] if mounts else []), "Size", "Status", "Message")  # fmt: skip
+    rows.sort(key=lambda row: (by_number(row[0]), by_number(row[1])))
+    return table([header, *rows])
+
+
+def by_number(name: str) -> tuple[str, int]:
+    """Sorts `data/9` before `data/10`, and nothing before all."""
+    text, _, number = name.rpartition("/")
+    return text, int(number or 0)
+
+
+def size(mib: int) -> str:
+    """As Juju tells sizes: `512 MiB`, `1.0 GiB`, `10 GiB`."""
+    value, units = float(mib), ["MiB", "GiB", "TiB", "PiB", "EiB"]
+    while value >= 1024 and len(units) > 1:
+        value, units = value / 1024, units[1:]
+    return f"{value:.1f} {units[0]}" if value < 10 else f"{value:.0f} {units[0]}"
 
 
 def _short(found: dict[str, Any]) -> str:
@@ -267,16 +291,6 @@ def show_status_log(options: argparse.Namespace, context: Context) -> None:
         for e in found
     ]  # fmt: skip
     show(options, found, lambda: table(rows))
-
-
-@command(
-    "storage", "Lists storage.",
-    lambda parser: format_option(parser, "tabular", "json", "yaml"),
-)  # fmt: skip
-def storage(options: argparse.Namespace, context: Context) -> None:
-    """Of all units."""
-    found = context.call("storage")
-    show(options, found, lambda: _storage_table(found))
 
 
 def _wait_arguments(parser: argparse.ArgumentParser) -> None:

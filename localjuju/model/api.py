@@ -22,6 +22,7 @@ from localjuju.model import (
     secrets,
     status,
     statuses,
+    storage,
     tasks,
 )
 from localjuju.model.charm import Charm, CharmFolder
@@ -311,6 +312,24 @@ class Api:
 
     def storage(self, model: str) -> dict[str, Any]:
         return status.storage_listing(self._db, model)
+
+    async def storage_pools(self, model: str) -> dict[str, Any]:
+        """Every StorageClass is a pool: `--storage NAME=POOL` names one."""
+        models.get(self._db, model)
+        classes = await self._cluster.storage_classes()
+        return {
+            name: {
+                "provider": "kubernetes",
+                "attrs": {"storage-class": name, "storage-provisioner": provisioner},
+            }
+            for name, provisioner in sorted(classes.items())
+        }
+
+    async def remove_storage(self, model: str, id: str) -> None:
+        models.get(self._db, model)
+        claim = storage.begin_removal(self._db, model, id)
+        await self._cluster.remove_claim(model, claim)
+        storage.end_removal(self._db, model, id)
 
     def status_log(self, model: str, entity: str) -> list[dict[str, str]]:
         return statuses.history(self._db, model, entity)

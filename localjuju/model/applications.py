@@ -201,7 +201,10 @@ def bury_unit(db: Database, model: str, name: str) -> None:
     for known, where in {name: model, **secrets.names_elsewhere(db, model, name)}.items():
         db.run("DELETE FROM secret_consumers WHERE unit = ? AND secret IN "
                "(SELECT id FROM secrets WHERE model = ?)", known, where)  # fmt: skip
-    db.run("DELETE FROM storage WHERE model = ? AND unit = ?", model, name)
+    application = get(db, model, row["application"])
+    # One that never ran has no volume.
+    keep = bool(row["agent"].get("installed")) and not application["destroy_storage"]
+    storage.leave(db, model, name, charm_of(db, application), application["storage"], keep=keep)
     db.run("UPDATE tasks SET status = 'aborted', message = 'unit removed', completed = ? "
            "WHERE model = ? AND unit = ? AND status IN ('pending', 'running')",
            clock.text(), model, name)  # fmt: skip
@@ -248,6 +251,8 @@ def bury(db: Database, model: str, name: str) -> None:
     with db.transaction(model):
         for relation in relations.of(db, model, name):
             relations.delete(db, model, relation["id"])
+        if get(db, model, name)["destroy_storage"]:
+            storage.forget_left(db, model, name)
         secrets.remove_owned(db, model, "application", name)
         db.run("DELETE FROM secret_grants WHERE target = ? AND secret IN "
                "(SELECT id FROM secrets WHERE model = ?)", name, model)  # fmt: skip

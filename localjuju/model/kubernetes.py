@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 from lightkube import ApiError, AsyncClient, KubeConfig, codecs
-from lightkube.resources import apps_v1, core_v1
+from lightkube.resources import apps_v1, core_v1, storage_v1
 from lightkube.resources import rbac_authorization_v1 as rbac
 
 from localjuju.model import provision
@@ -155,6 +155,16 @@ class KubernetesCluster:
                 assert claim.metadata is not None
                 assert claim.metadata.name is not None
                 await self._delete(core_v1.PersistentVolumeClaim, claim.metadata.name, model)
+
+    async def remove_claim(self, model: str, name: str) -> None:
+        await self._delete(core_v1.PersistentVolumeClaim, name, model)
+
+    async def storage_classes(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        async for item in self._client.list(storage_v1.StorageClass):
+            if item.metadata and item.metadata.name:
+                found[item.metadata.name] = item.provisioner
+        return found
 
     @staticmethod
     def _is_pod_of(pod: str, application: str) -> bool:

@@ -151,7 +151,7 @@ def _claim(spec: ApplicationSpec, name: str, index: int) -> Manifest:
     stored = spec.storage[name]
     return {
         "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-        "metadata": {"name": claim_name(spec.name, name, index),
+        "metadata": {"name": storage.claim_name(spec.name, name, index),
                      "labels": labels(spec.model, spec.name) | {"storage.juju.is/name": name}},
         "spec": {
             "accessModes": ["ReadWriteOnce"],
@@ -159,10 +159,6 @@ def _claim(spec: ApplicationSpec, name: str, index: int) -> Manifest:
             **({} if stored["pool"] == storage.POOL else {"storageClassName": stored["pool"]}),
         },
     }  # fmt: skip
-
-
-def claim_name(application: str, storage: str, index: int) -> str:
-    return f"{application}-{storage}" + (f"-{index}" if index else "")
 
 
 def _pod(spec: ApplicationSpec, agent_folder: str) -> Manifest:
@@ -211,7 +207,7 @@ def _charm_container(spec: ApplicationSpec) -> Manifest:
     for name, stored in sorted(spec.storage.items()):
         for index in range(stored["count"]):
             mounts.append({
-                "name": claim_name(spec.name, name, index),
+                "name": storage.claim_name(spec.name, name, index),
                 "mountPath": spec.charm.storage_location(name, index),
             })  # fmt: skip
     if spec.shared_venv:
@@ -245,7 +241,8 @@ def _workload(spec: ApplicationSpec, name: str, container: Manifest, port: int) 
             if index:
                 location = f"{location}/{index}"
             mounts.append({
-                "name": claim_name(spec.name, mount["storage"], index), "mountPath": location,
+                "name": storage.claim_name(spec.name, mount["storage"], index),
+                "mountPath": location,
             })  # fmt: skip
 
     def probe(level: str) -> Manifest:

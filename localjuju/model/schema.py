@@ -101,6 +101,10 @@ CREATE INDEX tasks_unit ON tasks (model, unit, status);
 ADDED = """
 CREATE TABLE IF NOT EXISTS clock (seconds REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS charm_files (sha256 TEXT PRIMARY KEY, path TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS detached (
+  model TEXT NOT NULL, id TEXT NOT NULL, application TEXT NOT NULL, claim TEXT NOT NULL,
+  pool TEXT NOT NULL, PRIMARY KEY (model, id)
+);
 CREATE TABLE IF NOT EXISTS offers (
   model TEXT NOT NULL, name TEXT NOT NULL, application TEXT NOT NULL, endpoints TEXT NOT NULL,
   PRIMARY KEY (model, name)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from localjuju.model import applications, clock, models, offers, ports, relations, statuses
+from localjuju.model import (
+    applications,
+    clock,
+    models,
+    offers,
+    ports,
+    relations,
+    statuses,
+    storage,
+)
 from localjuju.model.db import Database, Row
 from localjuju.model.substrate import Cluster
 
@@ -114,41 +123,55 @@ def _info(current: str, message: str, since: str) -> dict[str, str]:
 
 
 def _storage(db: Database, model: str) -> dict[str, Any]:
-    rows = db.all("SELECT * FROM storage WHERE model = ? ORDER BY id", model)
+    rows = db.all(
+        "SELECT s.*, d.pool FROM storage s LEFT JOIN detached d ON d.model = s.model "
+        "AND d.id = s.id WHERE s.model = ?",
+        model,
+    )
     if not rows:
         return {}
+    planned = {
+        row["name"]: row["storage"]
+        for row in db.all("SELECT name, storage FROM applications WHERE model = ?", model)
+    }
     instances, filesystems = {}, {}
-    for number, row in enumerate(rows):
+    for row in sorted(rows, key=_storage_number):
+        current = "attached" if row["attached"] else "pending"
+        plan = planned.get(row["unit"].rpartition("/")[0], {}).get(row["name"], {})
         state = {
-            "current": "attached" if row["attached"] else "pending",
+            "current": current if row["unit"] else "detached",
             "since": clock.status_text(row["since"]),
         }
-        attachment = {"location": row["location"], "life": "alive"}
         instances[row["id"]] = {
             "kind": row["kind"],
             "life": row["life"],
             "status": state,
             "persistent": False,
-            "attachments": {"units": {row["unit"]: attachment}},
+            **_attachments(row),
         }
-        filesystems[str(number)] = {
+        filesystems[str(_storage_number(row))] = {
             "storage": row["id"],
-            "pool": "local",
+            "pool": row["pool"] or plan.get("pool", storage.POOL),
             "size": row["size_mib"],
             "life": row["life"],
             "status": state,
-            "attachments": {
-                "containers": {
-                    row["unit"]: {
-                        "mount-point": row["location"],
-                        "read-only": False,
-                        "life": "alive",
-                    }
-                },
-                "units": {row["unit"]: attachment},
-            },
+            **_attachments(row, filesystem=True),
         }
     return {"storage": instances, "filesystems": filesystems}
+
+
+def _storage_number(row: Row) -> int:
+    """No two instances of a model have the same."""
+    return int(row["id"].rpartition("/")[2])
+
+
+def _attachments(row: Row, filesystem: bool = False) -> dict[str, Any]:
+    if not row["unit"]:
+        return {}
+    mounted = {"mount-point": row["location"], "read-only": False, "life": "alive"}
+    found = {"containers": {row["unit"]: mounted}} if filesystem else {}
+    units = {row["unit"]: {"location": row["location"], "life": "alive"}}
+    return {"attachments": {**found, "units": units}}
 
 
 def show_unit(db: Database, cluster: Cluster, model: str, name: str) -> dict[str, Any]:

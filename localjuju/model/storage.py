@@ -9,7 +9,7 @@ from typing import Any
 from localjuju.model import clock
 from localjuju.model.charm import Charm
 from localjuju.model.db import Database, Row
-from localjuju.model.errors import ModelError
+from localjuju.model.errors import ModelError, NotFound
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([MGTPE]?)(?:i?B?)")
 _MIB = {"": 1, "M": 1, "G": 1024, "T": 1024**2, "P": 1024**3, "E": 1024**4}
@@ -86,11 +86,95 @@ def _range(spec: Mapping[str, Any]) -> tuple[int, int | None]:
 
 
 def attach(db: Database, model: str, unit: str, charm: Charm, planned: Mapping[str, Any]) -> None:
-    """Gives a new unit its instances."""
+    """Gives a new unit its instances: those that the last unit of its name left, or new ones.
+
+    The volumes are the cluster's, which gives a StatefulSet's pod those of its number again.
+    """
     for name, spec in sorted(planned.items()):
         for index in range(spec["count"]):
             location = charm.storage_location(name, index)
-            _add(db, model, unit, charm, name, location, spec["size_mib"])
+            left = db.one(
+                "SELECT d.id FROM detached d JOIN storage s ON s.model = d.model AND s.id = d.id "
+                "WHERE d.model = ? AND d.claim = ? AND s.life = 'alive'",
+                model, _claim(unit, name, index),
+            )  # fmt: skip
+            if left is None:
+                _add(db, model, unit, charm, name, location, spec["size_mib"])
+                continue
+            db.run("DELETE FROM detached WHERE model = ? AND id = ?", model, left["id"])
+            db.run("UPDATE storage SET unit = ?, location = ?, since = ? WHERE model = ? "
+                   "AND id = ?", unit, location, clock.text(), model, left["id"])  # fmt: skip
+
+
+def leave(
+    db: Database, model: str, unit: str, charm: Charm, planned: Mapping[str, Any], *, keep: bool
+) -> None:
+    """A unit is gone: its instances stay without a unit, or go with it.
+
+    Args:
+        keep: whether the volumes stay.
+    """
+    for row in of_unit(db, model, unit):
+        name = row["name"]
+        if not keep or pending(row):
+            _forget(db, model, row["id"])
+            continue
+        number = row["location"].rpartition("/")[2]
+        several = (charm.storage.get(name) or {}).get("multiple") and number.isdigit()
+        db.run("UPDATE storage SET unit = '', attached = 0, since = ? WHERE model = ? AND id = ?",
+               clock.text(), model, row["id"])  # fmt: skip
+        db.insert(
+            "detached", model=model, id=row["id"], application=unit.rpartition("/")[0],
+            claim=_claim(unit, name, int(number) if several else 0),
+            pool=(planned.get(name) or {}).get("pool", POOL),
+        )  # fmt: skip
+
+
+def forget_left(db: Database, model: str, application: str) -> None:
+    """What an application's units left is gone, as its volumes were removed."""
+    for row in db.all("SELECT id FROM detached WHERE model = ? AND application = ?", model,
+                      application):  # fmt: skip
+        _forget(db, model, row["id"])
+
+
+def _forget(db: Database, model: str, id: str) -> None:
+    db.run("DELETE FROM detached WHERE model = ? AND id = ?", model, id)
+    db.run("DELETE FROM storage WHERE model = ? AND id = ?", model, id)
+
+
+def begin_removal(db: Database, model: str, id: str) -> str:
+    """No unit gets the instance any more; returns its claim, which is to be removed.
+
+    Raises:
+        ModelError: there is none, or a unit has it.
+    """
+    row = db.one("SELECT * FROM storage WHERE model = ? AND id = ?", model, id)
+    cannot = f'cannot destroy storage "{id}"'
+    if row is None:
+        raise NotFound(f'{cannot}: storage instance "{id}" not found')
+    if row["unit"]:
+        raise ModelError(f"{cannot}: storage is attached")
+    with db.transaction(model):
+        db.run("UPDATE storage SET life = 'dying' WHERE model = ? AND id = ?", model, id)
+    left = db.one("SELECT claim FROM detached WHERE model = ? AND id = ?", model, id)
+    assert left is not None
+    return left["claim"]
+
+
+def end_removal(db: Database, model: str, id: str) -> None:
+    with db.transaction(model):
+        _forget(db, model, id)
+
+
+def claim_name(application: str, storage: str, index: int) -> str:
+    """The volume claim's name in the application's StatefulSet."""
+    return f"{application}-{storage}" + (f"-{index}" if index else "")
+
+
+def _claim(unit: str, storage: str, index: int) -> str:
+    """The volume claim of a unit's pod, as Kubernetes names it."""
+    application, _, number = unit.rpartition("/")
+    return f"{claim_name(application, storage, index)}-{application}-{number}"
 
 
 def _add(

@@ -70,6 +70,14 @@ class Cluster(Protocol):
         """Removes the application's objects; returns when its pods are gone."""
         ...
 
+    async def remove_claim(self, model: str, name: str) -> None:
+        """Removes a volume claim with its volume."""
+        ...
+
+    async def storage_classes(self) -> dict[str, str]:
+        """The provisioners by the names of their StorageClasses."""
+        ...
+
     async def replace_pod(self, model: str, name: str, uid: str) -> None: ...
 
 

@@ -115,6 +115,11 @@ class LocalNode:
             self._remove(where, name)
         self.specs.pop((model, application), None)
 
+    async def remove_claim(self, model: str, name: str) -> None: ...
+
+    async def storage_classes(self) -> dict[str, str]:
+        return {}
+
     def _of(self, model: str, application: str) -> list[tuple[str, str]]:
         return [
             (where, name)

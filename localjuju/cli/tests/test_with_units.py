@@ -145,3 +145,28 @@ async def test_a_wrong_option_in_a_bundle_changes_nothing(
     assert await juju("deploy", str(file)) == 1
     assert 'unknown option "prot"' in capsys.readouterr().err
     assert bench.api.status(MODEL)["applications"]["web"]["scale"] == 1
+
+
+async def test_storage_outlives_its_unit_until_it_is_removed(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+):
+    storage = {"data": {"type": "filesystem", "location": "/data"}}
+    await bench.deploy(bench.charm("plain", storage=storage, containers={}), units=2)
+    await bench.idle()
+    bench.forget()
+    for units in (1, 2, 1):
+        assert await juju("scale-application", "plain", str(units)) == 0
+        await bench.until(lambda: len(bench.api.status(MODEL)["applications"]["plain"]["units"])
+                          == units)  # noqa: B023  # fmt: skip
+        await bench.idle()
+    hooks = [hook for hook in bench.hooks("plain/1") if "storage" in hook]
+    assert hooks == ["data-storage-detaching", "data-storage-attached", "data-storage-detaching"]
+    left = bench.api.storage(MODEL)["storage"]
+    assert {name: entry["status"]["current"] for name, entry in left.items()} == {
+        "data/0": "attached",
+        "data/1": "detached",
+    }
+    capsys.readouterr()
+    assert await juju("remove-storage", "data/0", "data/1") == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "removing data/1"
+    assert list(bench.api.storage(MODEL)["storage"]) == ["data/0"]

@@ -1,0 +1,279 @@
+"""The storage commands: what they show of a model, what they remove, what they refuse."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import jubilant
+import pytest
+import yaml
+
+from localjuju.agent.statistics import Statistics
+from localjuju.agent.tests.bench import pack
+from localjuju.cli.__main__ import main
+from localjuju.cli.status import size
+from localjuju.model import applications, storage
+from localjuju.model.api import Api
+from localjuju.model.charm import CharmFolder
+from localjuju.model.db import Database
+from localjuju.model.errors import ModelError
+from localjuju.model.logs import ModelLog
+from localjuju.model.server import Server
+from localjuju.model.tests.test_model import NoCluster
+
+STORES = {
+    "data": {"type": "filesystem", "location": "/data", "multiple": {"range": "1-3"}},
+    "logs": {"type": "filesystem", "location": "/logs"},
+}
+
+
+class Claims(NoCluster):
+    """A cluster that keeps nothing but what was asked of it."""
+
+    def __init__(self) -> None:
+        self.removed: list[str] = []
+        self.classes = {"fast": "disk.example", "local": "folder.example"}
+
+    async def remove_claim(self, model: str, name: str) -> None:
+        self.removed.append(f"{model}/{name}")
+
+    async def storage_classes(self) -> dict[str, str]:
+        return self.classes
+
+
+class World:
+    """A model whose units are told to have come and gone."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.cluster = folder, Claims()
+        self.db = Database(folder / "model.db")
+        charms = CharmFolder(folder / "charms")
+        self.api = Api(self.db, self.cluster, charms, lambda _: None, Statistics(), None)  # type: ignore[arg-type]
+
+    async def deploy(self, **more: Any) -> None:
+        charm = pack(self.folder, "db", storage=STORES)
+        await self.api.deploy("m", str(charm), **more)
+        self.run()
+
+    def run(self) -> None:
+        """All units are installed and have their storage."""
+        with self.db.transaction("m"):
+            self.db.run("UPDATE units SET agent = ?", {"installed": True})
+            self.db.run("UPDATE storage SET attached = 1 WHERE unit != ''")
+
+    def scale(self, count: int) -> None:
+        self.api.scale("m", "db", count)
+        with self.db.transaction("m"):
+            for row in self.db.all("SELECT name FROM units WHERE life = 'dying'"):
+                applications.bury_unit(self.db, "m", row["name"])
+        self.run()
+
+    def remove(self, destroy_storage: bool) -> None:
+        self.api.remove_application("m", "db", destroy_storage=destroy_storage)
+        with self.db.transaction("m"):
+            for row in applications.units(self.db, "m", "db"):
+                applications.bury_unit(self.db, "m", row["name"])
+        applications.bury(self.db, "m", "db")
+
+    def states(self) -> dict[str, str]:
+        found = self.api.storage("m").get("storage", {})
+        return {name: entry["status"]["current"] for name, entry in found.items()}
+
+
+@pytest.fixture
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    made = World(tmp_path)
+    server = Server(tmp_path / "engine.sock", made.api, made.db, ModelLog(tmp_path / "log"))
+    await server.start()
+    monkeypatch.setattr("localjuju.paths.state", lambda: tmp_path)
+    await made.api.add_model("m")
+    yield made
+    await server.stop()
+    made.db.close()
+
+
+async def juju(*argv: str) -> int:
+    """Runs a command beside the API; returns its exit code."""
+    return await asyncio.to_thread(main, [argv[0], "-m", "m", *argv[1:]])
+
+
+async def test_units_and_what_they_left_are_listed(
+    world: World, capsys: pytest.CaptureFixture[str]
+):
+    await world.deploy(units=2, storage={"data": "fast,20G,1"})
+    world.scale(1)
+    assert await juju("storage") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "Unit  Storage ID  Type        Pool   Size     Status    Message",
+        "      data/2      filesystem  fast   20 GiB   detached",
+        "      logs/3      filesystem  local  1.0 GiB  detached",
+        "db/0  data/0      filesystem  fast   20 GiB   attached",
+        "db/0  logs/1      filesystem  local  1.0 GiB  attached",
+    ]
+    assert await juju("storage", "--filesystem", "logs/1", "logs/3") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "Unit  Storage ID  ID  Mountpoint  Size     State     Message",
+        "      logs/3      3               1.0 GiB  detached",
+        "db/0  logs/1      1   /logs       1.0 GiB  attached",
+    ]
+    assert await juju("status", "--storage") == 0
+    assert "Storage Unit  Storage ID  Type        Pool   Mountpoint  Size " in (
+        capsys.readouterr().out
+    )
+    status = jubilant.Status._from_dict(json.loads(json.dumps(world.api.status("m"))))
+    assert status.storage.storage["data/2"].status.current == "detached"
+    assert status.storage.storage["data/2"].attachments is None
+    assert status.storage.filesystems["2"].pool == "fast"
+
+
+async def test_one_instance_is_shown(world: World, capsys: pytest.CaptureFixture[str]):
+    await world.deploy()
+    assert await juju("show-storage", "logs/1", "data/0") == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert list(shown) == ["data/0", "logs/1"]
+    assert shown["logs/1"]["kind"] == "filesystem"
+    assert shown["logs/1"]["attachments"]["units"]["db/0"]["location"] == "/logs"
+    assert await juju("show-storage", "logs/7") == 1
+    assert capsys.readouterr().err == 'ERROR storage instance "logs/7" not found\n'
+    assert await juju("show-storage", "logs") == 1
+    assert capsys.readouterr().err == "ERROR invalid storage ID logs\n"
+
+
+async def test_a_unit_of_the_same_name_gets_what_the_last_one_left(world: World):
+    await world.deploy(units=2, storage={"data": "2"})
+    there = world.api.storage("m")["storage"]
+    world.scale(0)
+    assert set(world.states().values()) == {"detached"}
+    assert world.states().keys() == there.keys()
+    world.api.scale("m", "db", 2)
+    assert set(world.states().values()) == {"pending"}  # its hook has still to run
+    world.run()
+    again = world.api.storage("m")["storage"]
+    assert {name: entry["attachments"] for name, entry in again.items()} == {
+        name: entry["attachments"] for name, entry in there.items()
+    }
+    world.scale(3)
+    assert set(world.states()) == there.keys() | {"data/6", "data/7", "logs/8"}
+
+
+async def test_a_new_application_of_the_same_name_gets_it_too(world: World):
+    await world.deploy()
+    world.remove(destroy_storage=False)
+    assert world.states() == {"data/0": "detached", "logs/1": "detached"}
+    with pytest.raises(ModelError, match="it has persistent storage: use --destroy-storage"):
+        world.api.destroy_model("m")
+    await world.deploy()
+    assert world.states() == {"data/0": "attached", "logs/1": "attached"}
+
+
+async def test_nothing_is_left_of_what_is_destroyed(world: World):
+    await world.deploy(units=2)
+    world.scale(1)
+    world.remove(destroy_storage=True)
+    assert world.states() == {}
+    assert world.db.all("SELECT * FROM detached") == []
+
+
+async def test_a_unit_that_never_ran_leaves_nothing(world: World):
+    await world.api.deploy("m", str(pack(world.folder, "db", storage=STORES)), units=2)
+    world.api.scale("m", "db", 1)
+    assert world.states() == {"data/0": "pending", "logs/1": "pending"}
+
+
+async def test_an_instance_without_a_place_goes_with_its_unit(world: World):
+    await world.deploy()
+    row = applications.get(world.db, "m", "db")
+    with world.db.transaction("m"):
+        storage.request(world.db, "m", "db/0", applications.charm_of(world.db, row), "data", 1)
+    assert "data/2" in world.states()
+    world.scale(0)
+    assert world.states() == {"data/0": "detached", "logs/1": "detached"}
+
+
+async def test_what_is_detached_can_be_removed(world: World, capsys: pytest.CaptureFixture[str]):
+    await world.deploy(units=2, storage={"data": "3"})
+    world.scale(1)
+    assert await juju("remove-storage", "data/6", "data/0", "logs/7", "no/9") == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "removing data/6",
+        'failed to remove data/0: cannot destroy storage "data/0": storage is attached',
+        "removing logs/7",
+        'failed to remove no/9: cannot destroy storage "no/9": storage instance "no/9" not found',
+    ]
+    assert world.cluster.removed == ["m/db-data-2-db-1", "m/db-logs-db-1"]
+    assert set(world.states()) == {"data/0", "data/1", "data/2", "logs/3", "data/4", "data/5"}
+    assert await juju("remove-storage", "data/4") == 0
+    world.scale(2)
+    assert set(world.states()) == {
+        "data/0", "data/1", "data/2", "logs/3", "data/5", "data/8", "data/9", "logs/10",
+    }  # fmt: skip
+
+
+async def test_a_removal_that_failed_is_done_again(world: World):
+    await world.deploy()
+    world.scale(0)
+
+    async def away(model: str, name: str) -> None:
+        raise OSError("no API server")
+
+    world.cluster.remove_claim = away  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="no API server"):
+        await world.api.remove_storage("m", "data/0")
+    world.scale(1)
+    assert set(world.states()) == {"data/0", "data/2", "logs/1"}
+    assert world.api.storage("m")["storage"]["data/0"]["life"] == "dying"
+    del world.cluster.remove_claim
+    await world.api.remove_storage("m", "data/0")
+    assert world.states() == {"data/2": "attached", "logs/1": "attached"}
+
+
+async def test_pools_are_the_cluster_s_classes(world: World, capsys: pytest.CaptureFixture[str]):
+    assert await juju("storage-pools") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "Name   Provider    Attributes",
+        "fast   kubernetes  storage-class=fast storage-provisioner=disk.example",
+        "local  kubernetes  storage-class=local storage-provisioner=folder.example",
+    ]
+    assert await juju("storage-pools", "--name", "fast,x", "--format", "json") == 0
+    assert list(json.loads(capsys.readouterr().out)) == ["fast"]
+    assert await juju("list-storage-pools", "--provider", "ebs") == 0
+    assert capsys.readouterr().err == "No storage pools to display.\n"
+
+
+async def test_nothing_is_told(world: World, capsys: pytest.CaptureFixture[str]):
+    for option in ((), ("--filesystem",)):
+        assert await juju("storage", *option) == 0
+        assert capsys.readouterr() == ("", "No storage to display.\n")
+        assert await juju("storage", *option, "--format", "json") == 0
+        assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["detach-storage", "data/0"], 'Juju command "detach-storage" not supported on container'),
+        (["attach-storage", "db/0", "data/0"], '"attach-storage" not supported on container'),
+        (["add-storage", "db/0", "data=1"], '"add-storage" not supported on container models'),
+        (["remove-storage", "--force", "data/0"], "forced detachment of storage on container"),
+        (["remove-storage", "--no-destroy", "data/0"], "is not supported by localjuju"),
+        (["storage", "--volume"], "is not supported by localjuju"),
+        (["storage", "data/0"], "specifying IDs only supported with --filesystem"),
+        (["create-storage-pool", "a", "b"], "is not supported by localjuju"),
+    ],
+)
+def test_what_is_refused(argv: list[str], line: str, capsys: pytest.CaptureFixture[str]):
+    assert main(argv) == 2
+    assert line in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("mib", "text"),
+    [(1, "1.0 MiB"), (512, "512 MiB"), (1024, "1.0 GiB"), (10240, "10 GiB"), (1536, "1.5 GiB"),
+     (2**21, "2.0 TiB")],
+)  # fmt: skip
+def test_sizes_as_juju_tells_them(mib: int, text: str):
+    assert size(mib) == text
