@@ -288,13 +288,17 @@ def _delete(db: Database, model: str, relation: int) -> None:
 
 
 def prune(db: Database, model: str) -> None:
-    """Removes dying relations that no unit is in any more, and then what was consumed."""
+    """Removes dying relations that no unit is in any more, and then what was consumed.
+
+    What is consumed may be another model's: the last unit to leave may be the offering side's.
+    """
     for row in db.all("SELECT id FROM relations WHERE model = ? AND life = 'dying'", model):
         if not any(_occupied(db, *side) for side in _rows(db, model, row["id"])):
             delete(db, model, row["id"])
-    for row in db.all("SELECT name FROM saas WHERE model = ? AND life = 'dying'", model):
-        if not of(db, model, row["name"]):
-            db.run("DELETE FROM saas WHERE model = ? AND name = ?", model, row["name"])
+    for row in db.all("SELECT model, name FROM saas WHERE life = 'dying'"):
+        if not of(db, row["model"], row["name"]):
+            db.run("DELETE FROM saas WHERE model = ? AND name = ?", row["model"], row["name"])
+            db.touch(row["model"])
 
 
 def _occupied(db: Database, model: str, relation: int) -> bool:

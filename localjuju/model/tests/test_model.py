@@ -371,3 +371,29 @@ async def test_server(api: Api, db: Database, tmp_path: Path):
             assert json.loads(await response.content.readline())["message"] == "again"
     await server.stop()
     log.close()
+
+
+@pytest.mark.parametrize("last", ["giver", "taker"])
+async def test_what_is_consumed_goes_whichever_side_leaves_last(
+    api: Api, db: Database, tmp_path: Path, last: str
+):
+    await api.add_model("other")
+    await _deploy(api, tmp_path, "giver", provides={"db": SQL})
+    await api.deploy("other", str(pack(tmp_path, "taker", requires={"store": SQL})))
+    api.offer("m", "giver", ["db"], "sql")
+    api.consume("other", "m.sql")
+    number = api.integrate("other", "taker", "sql")["id"]
+    link = relations.link(db, "other", number)
+    assert link
+    sides = {"taker": ("other", number), "giver": ("m", link["other_relation"])}
+    for name, (model, relation) in sides.items():
+        with db.transaction(model):
+            relations.enter(db, model, relation, f"{name}/0", {})
+    api.remove_saas("other", "sql")
+    for name in sorted(sides, key=lambda name: name == last):
+        assert "application-endpoints" in api.status("other")
+        model, relation = sides[name]
+        with db.transaction(model):
+            relations.leave(db, model, relation, f"{name}/0")
+            relations.prune(db, model)
+    assert "application-endpoints" not in api.status("other")
