@@ -79,12 +79,15 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("application")
     parser.add_argument("-n", "--num-units", type=int, default=1)
     for option in ("--to", "--attach-storage"):
-        parser.add_argument(option, help="ignored")
+        parser.add_argument(option, help="not supported by localjuju")
 
 
 @command("add-unit", "Adds units.", _add_arguments)
 def add_unit(options: argparse.Namespace, context: Context) -> None:
     """One, or as many as --num-units says."""
+    for option, value in (("--to", options.to), ("--attach-storage", options.attach_storage)):
+        if value is not None:
+            raise UsageError(f"{option} is not supported by localjuju")
     context.call("add_units", application=options.application, n=options.num_units)
 
 

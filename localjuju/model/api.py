@@ -29,6 +29,8 @@ from localjuju.model.charm import Charm, CharmFolder
 from localjuju.model.charm import read as read_charm
 from localjuju.model.db import Database
 from localjuju.model.errors import ModelError, NotSupported
+from localjuju.model.storage import POOL
+from localjuju.model.storage import plan as plan_storage
 from localjuju.model.substrate import Cluster, Node
 
 Map = Mapping[str, Any]
@@ -98,6 +100,7 @@ class Api:
         constraints: str = "", storage: Mapping[str, str] | None = None,
     ) -> dict[str, str]:  # fmt: skip
         read = await self._read(charm)
+        await self._check_pools(read, storage or {})
         name = application or read.name
         applications.deploy(
             self._db, model, name, read, values=config or {}, resources=resources or {},
@@ -105,6 +108,13 @@ class Api:
             path=charm,
         )  # fmt: skip
         return {"application": name, "charm": read.name}
+
+    async def _check_pools(self, charm: Charm, directives: Mapping[str, str]) -> None:
+        """A claim for a StorageClass that is not there would wait for ever."""
+        pools = {spec["pool"] for spec in plan_storage(charm, directives).values()}
+        for pool in sorted(pools - {POOL}):
+            if pool not in await self._cluster.storage_classes():
+                raise ModelError(f'pool "{pool}" not found')
 
     async def changes(
         self, model: str, charm: str, application: str, config: Map | None = None,

@@ -15,6 +15,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)([MGTPE]?)(?:i?B?)")
 _MIB = {"": 1, "M": 1, "G": 1024, "T": 1024**2, "P": 1024**3, "E": 1024**4}
 _DEFAULT_MIB = 1024
 POOL = "local"  # the cluster's default StorageClass
+_JUJU_POOL = "kubernetes"  # what Juju calls it, and writes to the bundles that it exports
 
 
 def mib(text: str) -> int:
@@ -54,7 +55,7 @@ def _planned(charm: Charm, name: str, directive: str) -> dict[str, Any]:
         elif _SIZE.fullmatch(word):
             size = mib(word)
         else:
-            pool = word
+            pool = POOL if word == _JUJU_POOL else word
     if size < minimum:
         raise ModelError(
             f'charm "{charm.name}" store "{name}": minimum storage size is {minimum}MB, '

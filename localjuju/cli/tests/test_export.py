@@ -23,12 +23,19 @@ from localjuju.model.tests.test_model import NoCluster
 SQL = {"interface": "sql"}
 
 
+class Pools(NoCluster):
+    """A cluster with one StorageClass besides the default one."""
+
+    async def storage_classes(self) -> dict[str, str]:
+        return {"fast": "disk.example"}
+
+
 @pytest.fixture
 async def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
     """The API with its socket; the models `one` and `two`, and no cluster."""
     db = Database(tmp_path / "model.db")
     folder = CharmFolder(tmp_path / "charms")
-    made = Api(db, NoCluster(), folder, lambda _: None, Statistics(), None)  # type: ignore[arg-type]
+    made = Api(db, Pools(), folder, lambda _: None, Statistics(), None)  # type: ignore[arg-type]
     server = Server(tmp_path / "engine.sock", made, db, ModelLog(tmp_path / "log"))
     await server.start()
     monkeypatch.setattr("localjuju.paths.state", lambda: tmp_path)

@@ -244,6 +244,18 @@ async def test_pools_are_the_cluster_s_classes(world: World, capsys: pytest.Capt
     assert capsys.readouterr().err == "No storage pools to display.\n"
 
 
+async def test_a_pool_has_to_be_there(world: World):
+    for directive in ("slow", "slow,1G", "1,slow"):
+        with pytest.raises(ModelError, match=r'^pool "slow" not found$'):
+            await world.deploy(storage={"data": directive})
+    assert world.api.status("m")["applications"] == {}
+    await world.deploy(storage={"data": "fast,2", "logs": "kubernetes,2G"})
+    pools = world.api.storage("m")["filesystems"]
+    assert [(entry["storage"], entry["pool"]) for entry in pools.values()] == [
+        ("data/0", "fast"), ("data/1", "fast"), ("logs/2", "local"),
+    ]  # fmt: skip
+
+
 async def test_nothing_is_told(world: World, capsys: pytest.CaptureFixture[str]):
     for option in ((), ("--filesystem",)):
         assert await juju("storage", *option) == 0
@@ -260,6 +272,8 @@ async def test_nothing_is_told(world: World, capsys: pytest.CaptureFixture[str])
         (["add-storage", "db/0", "data=1"], '"add-storage" not supported on container models'),
         (["remove-storage", "--force", "data/0"], "forced detachment of storage on container"),
         (["remove-storage", "--no-destroy", "data/0"], "is not supported by localjuju"),
+        (["add-unit", "db", "--attach-storage", "data/0"], "is not supported by localjuju"),
+        (["add-unit", "db", "--to", "a"], "is not supported by localjuju"),
         (["storage", "--volume"], "is not supported by localjuju"),
         (["storage", "data/0"], "specifying IDs only supported with --filesystem"),
         (["create-storage-pool", "a", "b"], "is not supported by localjuju"),
