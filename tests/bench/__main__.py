@@ -28,6 +28,7 @@ from localjuju import paths
 from localjuju.client import Client
 from localjuju.errors import EngineError
 from localjuju.progress import Progress
+from tests.bench import door
 from tests.bench.processes import Sampler
 
 CORE, FULL = ROOT / "bundle" / "core.yaml", ROOT / "bundle" / "bundle.yaml"
@@ -113,6 +114,8 @@ def _measure(bundle: bundles.Bundle, overlays: list[Path], timeout: float, updat
         quiet = _quiet(sampler)
         idle = {name: group.memory for name, group in sampler.groups.items()}
         _print_row(bundle, converged, wall, sum(used.values()), sampler)
+        if door.GATEWAY in bundle.applications:
+            _print_door(door.measure(MODEL, sampler.look))
         _set_interval(client, "5s")
         _wait(lambda: _too_few(client, converged, updates), timeout)
         _wait(lambda: _waiting(client, bundle), timeout)
@@ -248,6 +251,13 @@ def _print_processes(sampler: Sampler, idle: Mapping[str, int], used: Mapping[st
         table.add_row(name, *cells, f"{used.get(name, 0):.1f}")
     _show(table)
     print("peak and idle: proportional set size, seen each second; largest one: VmHWM\n")
+
+
+def _print_door(rows: list[tuple[str, str]]) -> None:
+    table = _table("the gateway", "what", "")
+    for row in rows:
+        table.add_row(*row)
+    _show(table)
 
 
 def _print_idle(rows: Rows, quiet: Mapping[str, float]) -> None:
