@@ -67,12 +67,10 @@ def reach(request: pytest.FixtureRequest) -> Iterator[Reach]:
         yield ClusterReach()
         return
     from localjuju import paths
-    from localjuju.controlplane import audit
 
     state = paths.cache() / "integration-engine"
     changed = {
         "CHARMED_MLOPS_STATE": str(state),
-        audit.VARIABLE: "1",
         "PATH": f"{ROOT / 'localjuju' / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
     }

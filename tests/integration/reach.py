@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from installer.down import remove_engine
 from installer.forward import Forwarder
 from localjuju import paths, system
-from localjuju.controlplane import audit
 from localjuju.engine import lifecycle
 
 _CLUSTER_KINDS = (
@@ -75,7 +74,6 @@ class EngineReach(Reach):
 
     def __init__(self) -> None:
         self.state = paths.state()
-        self.audit_log = self.state / "log" / audit.FILE
 
     def prepare(self) -> None:
         """Makes every image that is not in the cache yet, so that no test has to wait for one."""

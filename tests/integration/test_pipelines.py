@@ -1,66 +1,49 @@
 """Pipelines by the unchanged kfp SDK, through the gateway, by two tenants.
 
-Argo's controller and executor, Envoy and ML Metadata's store are the real programs; Kubeflow
-Pipelines' own servers, driver and launcher are stand-ins on the local engine. The tests of this
-file run in order on one model.
+Argo's controller and executor, Envoy and ML Metadata's store are the real programs, as are MLflow
+and KServe; Kubeflow Pipelines' own servers, driver and launcher are stand-ins on the local engine.
+The tests of this file run in order on one model.
 """
 
 from __future__ import annotations
 
+import base64
 import json
-import secrets
 import subprocess
+import sys
 import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import jubilant
 import pytest
-from browsers import PORT, namespace_of
-from bundles import deploy_part
+import yaml
+from browsers import PORT, namespace_of, settle
+from pages import get, wait_for
 from reach import Reach
+from serving import serve
 
-WANTED = {
-    "resource-broker", "mariadb", "object-store", "profiles", "dex", "oauth2-proxy", "gateway",
-    "argo-controller", "mlmd", "metadata-envoy", "kfp-api", "kfp-persistence", "kfp-schedwf",
-    "kfp-ui",
-}  # fmt: skip
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "first-model"
 SCRIPT = Path(__file__).with_name("pipelines_client.py")
+API = "/pipeline/apis/v2beta1"
+PARTS = ("configmap/kfp-launcher", "secret/mlpipeline-minio-artifact")
+STEPS = {"matchLabels": {"pipelines.kubeflow.org/v2_component": "true"}}
+"""What all pods of runs have."""
 Do = Callable[..., Any]
 
-
-@pytest.fixture(scope="module")
-def stack(juju: jubilant.Juju, charms: Path, tmp_path_factory: pytest.TempPathFactory):
-    """Pipelines behind the door."""
-    folder = tmp_path_factory.mktemp("bundle")
-    return deploy_part(juju, charms, folder, ("door", "pipelines"), WANTED.__contains__)
+sys.path.insert(0, str(EXAMPLE))
+from predict import predict  # noqa: E402 # pyright: ignore[reportMissingImports]
 
 
-def profile(stack: jubilant.Juju, reach: Reach, owner: str) -> Iterator[str]:
-    """A namespace of somebody's, with what a run needs."""
-    name = f"{owner}-{secrets.token_hex(3)}"
-    stack.run("profiles/0", "create-profile", {"name": name, "owner": f"{owner}@example.com"})
-    reach.kubectl("wait", f"namespace/{name}", "--for=create", "--timeout=60s")
-    for each in (
-        "rolebinding/default-editor", "configmap/kfp-launcher", "secret/mlpipeline-minio-artifact"
-    ):  # fmt: skip
-        reach.kubectl("-n", name, "wait", each, "--for=create", "--timeout=120s")
-    yield name
-    stack.run("profiles/0", "delete-profile", {"name": name, "confirm": True})
-    reach.kubectl("wait", f"namespace/{name}", "--for=delete", "--timeout=180s")
-
-
-@pytest.fixture(scope="module")
-def team(stack: jubilant.Juju, reach: Reach) -> Iterator[str]:
-    """Ann's namespace."""
-    yield from profile(stack, reach, "ann")
-
-
-@pytest.fixture(scope="module")
-def other(stack: jubilant.Juju, reach: Reach) -> Iterator[str]:
-    """Bob's namespace."""
-    yield from profile(stack, reach, "bob")
+@pytest.fixture(scope="module", autouse=True)
+def tenants(reach: Reach, team: str, other: str) -> None:
+    """Both namespaces have what a run needs."""
+    for name in (team, other):
+        for each in PARTS:
+            reach.kubectl("-n", name, "wait", each, "--for=create", "--timeout=120s")
 
 
 def sdk() -> Path:
@@ -85,15 +68,17 @@ def do(
     with reach.forward(namespace_of(stack), "gateway", PORT) as url:
 
         def done(namespace: str, what: str, /, **arguments: Any) -> Any:
-            token = reach.kubectl(
-                "-n", namespace, "create", "token", "default-editor",
-                "--audience=charmed-mlops", "--duration=1h",
-            ).strip()  # fmt: skip
+            token = folder / "token"
+            token.write_text(
+                reach.kubectl(
+                    "-n", namespace, "create", "token", "default-editor",
+                    "--audience=charmed-mlops", "--duration=1h",
+                )
+            )  # fmt: skip
             asked = {
-                "port": urllib.parse.urlsplit(url).port,
-                "name": urllib.parse.urlsplit(shown["url"]).hostname,
-                "ca": str(ca), "token": token, "namespace": namespace, "do": what,
-                "arguments": arguments, "package": str(folder / "sums.yaml"),
+                "url": shown["url"], "port": urllib.parse.urlsplit(url).port,
+                "ca": str(ca), "token": str(token), "namespace": namespace, "do": what,
+                "arguments": arguments, "package": str(folder / "package.yaml"),
             }  # fmt: skip
             ended = subprocess.run(
                 [python, SCRIPT],
@@ -106,6 +91,36 @@ def do(
             return json.loads(ended.stdout.splitlines()[-1])
 
         yield done
+
+
+def pods(reach: Reach, namespace: str, run: str) -> list[dict[str, Any]]:
+    """The pods of a run."""
+    found = reach.kubectl("-n", namespace, "get", "pods", f"-lpipeline/runid={run}", "-o", "json")
+    return json.loads(found)["items"]
+
+
+def wait_for_step(reach: Reach, namespace: str, run: str, step: str) -> None:
+    """Returns once a step's own container runs."""
+
+    def runs() -> bool:
+        for pod in pods(reach, namespace, run):
+            (main,) = (each for each in pod["spec"]["containers"] if each["name"] == "main")
+            command = main.get("command") or []
+            if f"root/{step}" in command:
+                states = pod["status"].get("containerStatuses") or ()
+                return any(each["name"] == "main" and each["state"].get("running") for each in
+                           states)  # fmt: skip
+        return False
+
+    wait_for(runs)
+
+
+def objects(stack: jubilant.Juju, reach: Reach, namespace: str) -> list[str]:
+    """The paths of what a tenant has in her folder of the bucket."""
+    return reach.kubectl(
+        "-n", namespace_of(stack), "exec", "object-store-0", "-c", "object-store", "--",
+        "find", "/data", "-type", "f", "-path", f"*/private-artifacts/{namespace}/*",
+    ).splitlines()  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -126,17 +141,14 @@ def test_its_artifacts_lie_in_the_tenant_s_folder(
         reach.kubectl("-n", team, "get", "configmap/kfp-launcher", "-o", "json")
     )["data"]
     assert f"/private-artifacts/{team}/" in settings["defaultPipelineRoot"]
-    listed = reach.kubectl(
-        "-n", namespace_of(stack), "exec", "object-store-0", "-c", "object-store", "--",
-        "find", "/data", "-type", "f", "-path", f"*/private-artifacts/{team}/*/numbers/*",
-    )  # fmt: skip
-    assert listed.splitlines()
+    assert [each for each in objects(stack, reach, team) if "/numbers/" in each]
 
 
 def test_the_same_again_is_taken_from_the_cache(do: Do, team: str, first: dict[str, Any]):
     again = do(team, "run", pipeline="sums", arguments={"count": 10})
     assert again["state"] == "SUCCEEDED"
     assert {again["tasks"][name] for name in ("numbers", "total")} == {"SKIPPED"}
+    assert again["made"]["numbers"] == first["made"]["numbers"]
 
 
 def test_a_condition_that_does_not_hold_leaves_its_step_out(
@@ -150,12 +162,27 @@ def test_a_condition_that_does_not_hold_leaves_its_step_out(
 def test_a_component_that_fails_ends_the_run(do: Do, team: str, first: dict[str, Any]):
     found = do(team, "run", pipeline="failing", arguments={})
     assert (found["state"], found["tasks"]["fail"]) == ("FAILED", "FAILED")
+    assert "this is the reason" in found["error"]
 
 
 def test_a_parameter_that_the_pipeline_does_not_have_is_named(
     do: Do, team: str, first: dict[str, Any]
 ):
     assert "colour" in do(team, "wrong")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("kind: Workflow", "a pipeline of version 1, an Argo Workflow"),
+        ("just: words", "the package is no pipeline specification"),
+        ("a: [", "the package is no YAML"),
+    ],
+)
+def test_a_package_that_is_no_pipeline_is_refused(do: Do, team: str, content: str, reason: str):
+    status, said = do(team, "upload", content=content)
+    assert status == 400
+    assert reason in said
 
 
 def test_another_tenant_is_refused(do: Do, team: str, other: str, first: dict[str, Any]):
@@ -169,6 +196,270 @@ def test_the_admin_lists_runs(stack: jubilant.Juju, team: str, first: dict[str, 
     assert runs[first["id"]] == "SUCCEEDED"
 
 
-def test_a_schedule_starts_runs_until_it_is_off(do: Do, team: str, first: dict[str, Any]):
+# Lineage ----------------------------------------------------------------------------------------
+
+
+def lineage(client: httpx2.Client, run: str) -> dict[str, dict[str, Any]]:
+    """What ML Metadata's store knows of the steps of a run, by their names."""
+    found = get(client, f"{API}/stand-in/runs/{run}/lineage")["executions"]
+    return {each["task_name"]: each for each in found}
+
+
+@pytest.mark.localjuju  # upstream's own API has no such path: its page asks the store
+def test_ml_metadata_knows_what_each_step_took_and_made(
+    ann: httpx2.Client, team: str, first: dict[str, Any]
+):
+    found = lineage(ann, first["id"])
+    (data,) = found["numbers"]["outputs"]["data"]
+    assert found["total"]["inputs"]["data"] == [data]
+    assert data["type"] == "system.Dataset"
+    assert f"/private-artifacts/{team}/v2/artifacts/sums/{first['id']}/numbers/" in data["uri"]
+    (metrics,) = found["total"]["outputs"]["metrics"]
+    assert metrics["metadata"]["sum"] == 45
+    assert found["numbers"]["parameters"] == {"inputs": {"count": 10}, "outputs": {"Output": 10}}
+    assert {found[name]["state"] for name in ("numbers", "total", "say")} == {"COMPLETE"}
+    assert found["say"]["parent"] == found["condition-1"]["execution_id"]
+    assert first["made"]["numbers"]["data"] == [str(data["artifact_id"])]
+
+
+@pytest.mark.localjuju
+def test_the_page_of_a_run_shows_them_to_who_may_see_the_run(
+    ann: httpx2.Client, bob: httpx2.Client, first: dict[str, Any]
+):
+    page = ann.get(f"/pipeline/?run={first['id']}")
+    assert page.status_code == 200
+    assert page.text.count("/numbers/") == 2  # made by one step, taken by another
+    assert bob.get(f"/pipeline/?run={first['id']}").status_code == 403
+
+
+def test_a_page_s_script_gets_to_the_store_through_envoy(
+    ann: httpx2.Client, team: str, first: dict[str, Any]
+):
+    # GetContextByTypeAndName by gRPC-Web: the type's name is field 1, the context's field 2
+    fields = b"".join(
+        bytes([number << 3 | 2, len(text)]) + text.encode()
+        for number, text in ((1, "system.PipelineRun"), (2, first["id"]))
+    )
+    answer = ann.post(
+        "/ml_metadata.MetadataStoreService/GetContextByTypeAndName",
+        content=b"\0" + len(fields).to_bytes(4, "big") + fields,
+        headers={
+            "Content-Type": "application/grpc-web+proto",
+            "Accept": "application/grpc-web+proto",
+            "X-Grpc-Web": "1",
+        },
+    )
+    assert answer.status_code == 200, answer.text
+    assert team.encode() in answer.content
+
+
+# From a notebook to a served model --------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def notebook(stack: jubilant.Juju, reach: Reach, team: str) -> Do:
+    """Has the SDK do something in a pod that has what a notebook that runs pipelines has.
+
+    The steps of her pipelines get MLflow's settings by a PodDefault that Ann makes.
+    """
+    given = json.loads(reach.kubectl("-n", team, "get", "poddefault/mlflow", "-o", "json"))
+    steps = {
+        "apiVersion": given["apiVersion"],
+        "kind": "PodDefault",
+        "metadata": {"name": "mlflow-for-steps", "namespace": team},
+        "spec": {
+            **given["spec"],
+            "selector": STEPS,
+        },
+    }
+    code = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "notebook-code", "namespace": team},
+        "data": {"client.py": SCRIPT.read_text()},
+    }
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "notebook", "namespace": team, "labels": {"pipelines": "true"}},
+        "spec": {
+            "serviceAccountName": "default-editor",
+            "terminationGracePeriodSeconds": 0,
+            "containers": [
+                {
+                    "name": "notebook",
+                    "image": "docker.io/library/python:3.11",
+                    "command": ["python3", "-c", "import time; time.sleep(1e6)"],
+                    "volumeMounts": [{"name": "code", "mountPath": "/code"}],
+                }
+            ],
+            "volumes": [{"name": "code", "configMap": {"name": "notebook-code"}}],
+        },
+    }
+    who = f"--as=system:serviceaccount:{team}:default-editor"
+    for each in (steps, code, pod):
+        reach.kubectl("apply", who, "-f", "-", stdin=yaml.safe_dump(each))
+    reach.kubectl("-n", team, "wait", "pod/notebook", "--for=condition=Ready", "--timeout=120s")
+    here = ("-n", team, "exec", "notebook", "--")
+
+    def done(what: str, /, **arguments: Any) -> Any:
+        asked = {
+            "namespace": team, "do": what, "arguments": arguments, "package": "/tmp/package.yaml",
+        }  # fmt: skip
+        said = reach.kubectl(*here, "python3", "/code/client.py", json.dumps(asked))
+        return json.loads(said.splitlines()[-1])
+
+    return done
+
+
+@pytest.fixture(scope="module")
+def trained(notebook: Do) -> dict[str, Any]:
+    """The run that trains, evaluates and registers a model, to its end."""
+    return notebook("run", pipeline="wine", arguments={"least": 0.8, "name": "wine"})
+
+
+def artifact(client: httpx2.Client, team: str, uri: str) -> Any:
+    """An artifact's JSON, as the interface gives it to the tenant."""
+    bucket, _, key = uri.removeprefix("minio://").partition("/")
+    query = urllib.parse.urlencode(
+        {"source": "minio", "namespace": team, "bucket": bucket, "key": key}
+    )
+    return get(client, f"/pipeline/artifacts/get?{query}")
+
+
+def test_a_notebook_trains_and_evaluates_a_model_in_a_pipeline(trained: dict[str, Any]):
+    assert trained["state"] == "SUCCEEDED", trained
+    wanted = ("load", "train", "evaluate", "register")
+    assert {trained["tasks"][name] for name in wanted} == {"SUCCEEDED"}
+
+
+def test_metrics_and_model_are_in_the_tenant_s_workspace(
+    ann: httpx2.Client, bob: httpx2.Client, team: str, other: str, trained: dict[str, Any]
+):
+    base = "/mlflow/api/2.0/mlflow"
+    headers = {"X-MLFLOW-WORKSPACE": team, "Accept": "application/json"}
+    found = ann.get(f"{base}/registered-models/get?name=wine", headers=headers)
+    assert found.status_code == 200, found.text
+    (version,) = found.json()["registered_model"]["latest_versions"]
+    run = ann.get(f"{base}/runs/get?run_id={version['run_id']}", headers=headers).json()["run"]
+    (metric,) = [each for each in run["data"]["metrics"] if each["key"] == "accuracy"]
+    (said,) = lineage(ann, trained["id"])["evaluate"]["outputs"]["metrics"]
+    assert metric["value"] == pytest.approx(said["metadata"]["accuracy"])
+    assert metric["value"] > 0.8
+    assert run["info"]["user_id"] == f"system:serviceaccount:{team}:default-editor"
+    headers["X-MLFLOW-WORKSPACE"] = other
+    theirs = bob.get(f"{base}/registered-models/get?name=wine", headers=headers)
+    assert theirs.status_code == 404
+
+
+def test_the_served_model_predicts_as_the_model_itself(
+    reach: Reach, ann: httpx2.Client, team: str, trained: dict[str, Any]
+):
+    """In her own namespace, from her own folder of the bucket, with her own key."""
+    steps = lineage(ann, trained["id"])
+    (answers,) = steps["evaluate"]["outputs"]["answers"]
+    expected = artifact(ann, team, answers["uri"])
+    settings = json.loads(
+        reach.kubectl("-n", team, "get", "configmap/kfp-launcher", "-o", "json")
+    )["data"]
+    keys = json.loads(
+        reach.kubectl("-n", team, "get", "secret/mlpipeline-minio-artifact", "-o", "json")
+    )["data"]
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": "models", "namespace": team,
+            "annotations": {
+                "serving.kserve.io/s3-endpoint":
+                    json.loads(settings["providers"])["minio"]["default"]["endpoint"],
+                "serving.kserve.io/s3-usehttps": "0",
+                "serving.kserve.io/s3-region": "us-east-1",
+            },
+        },
+        "stringData": {
+            "AWS_ACCESS_KEY_ID": base64.b64decode(keys["accesskey"]).decode(),
+            "AWS_SECRET_ACCESS_KEY": base64.b64decode(keys["secretkey"]).decode(),
+        },
+    }  # fmt: skip
+    account = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "models", "namespace": team},
+        "secrets": [{"name": "models"}],
+    }
+    for each in (secret, account):
+        reach.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(each))
+    document = yaml.safe_load((EXAMPLE / "inference-service.yaml").read_text())
+    document["spec"]["predictor"]["serviceAccountName"] = "models"
+    (model,) = steps["train"]["outputs"]["model"]
+    name = serve(reach, team, document, model["uri"].replace("minio://", "s3://"))
+    with reach.forward(team, f"{name}-predictor", 80) as url:
+        assert predict(url, name, expected["inputs"]) == expected["expected"]
+    reach.kubectl("-n", team, "delete", f"inferenceservice/{name}", "--timeout=120s")
+
+
+def test_the_same_again_from_the_notebook_skips_all_steps(notebook: Do, trained: dict[str, Any]):
+    again = notebook("run", pipeline="wine", arguments={"least": 0.8, "name": "wine"})
+    assert again["state"] == "SUCCEEDED"
+    wanted = ("load", "train", "evaluate", "register")
+    assert {again["tasks"][name] for name in wanted} == {"SKIPPED"}
+
+
+# The administrator's actions, and what does not go as it should ---------------------------------
+
+
+def test_a_terminated_run_ends_at_once(stack: jubilant.Juju, reach: Reach, do: Do, team: str):
+    run = do(team, "start", pipeline="chain", arguments={"seconds": 600})
+    wait_for_step(reach, team, run, "wait")
+    stack.run("kfp-api/0", "terminate", {"run-id": run})
+    found = do(team, "ended", id=run, seconds=60)
+    assert found["state"] in ("FAILED", "CANCELED")
+    wait_for(lambda: pods(reach, team, run) == [])
+
+
+def test_a_failed_run_is_retried_from_what_failed(
+    stack: jubilant.Juju, reach: Reach, do: Do, team: str
+):
+    failed = do(team, "run", pipeline="late", arguments={"variable": "MAY_END"})
+    assert (failed["state"], failed["tasks"]["fail-without"]) == ("FAILED", "FAILED")
+    assert "there is no MAY_END" in failed["error"]
+    default = {
+        "apiVersion": "kubeflow.org/v1alpha1",
+        "kind": "PodDefault",
+        "metadata": {"name": "may-end", "namespace": team},
+        "spec": {"selector": STEPS, "env": [{"name": "MAY_END", "value": "yes"}]},
+    }
+    reach.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(default))
+    stack.run("kfp-api/0", "retry", {"run-id": failed["id"]})
+    found = do(team, "ended", id=failed["id"])
+    assert found["state"] == "SUCCEEDED", found
+    assert found["began"]["numbers"] == failed["began"]["numbers"]
+
+
+def test_an_archived_run_is_put_away(
+    stack: jubilant.Juju, do: Do, team: str, first: dict[str, Any]
+):
+    stack.run("kfp-api/0", "archive", {"run-id": first["id"]})
+    assert do(team, "look", id=first["id"])["storage_state"] == "ARCHIVED"
+
+
+def test_an_image_that_cannot_be_pulled_ends_the_run_with_the_reason(
+    stack: jubilant.Juju, reach: Reach, do: Do, team: str
+):
+    stack.config("argo-controller", {"workflow-deadline": 40})
+    settle(stack)
+    try:
+        run = do(team, "start", pipeline="unpullable", arguments={})
+        found = do(team, "ended", id=run, seconds=150)
+    finally:
+        stack.config("argo-controller", reset="workflow-deadline")
+        settle(stack)
+    assert found["state"] == "FAILED"
+    assert "nothing: " in found["error"]
+    assert "no-such-image" in found["error"]
+
+
+def test_a_schedule_starts_runs_until_it_is_off(do: Do, team: str):
     found = do(team, "recurring", seconds=20)
     assert found == {"started": True, "status": "DISABLED"}
