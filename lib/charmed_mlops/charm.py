@@ -266,7 +266,7 @@ class ServiceCharm(ops.CharmBase):
     # events
 
     def _reconciling_events(self) -> list[ops.BoundEvent]:
-        """Not those that another is sure to follow; `dispatch` knows them, too."""
+        """All but relation-joined, which relation-changed always follows."""
         on = self.on
         events = [
             on.install,

@@ -15,7 +15,7 @@ from browsers import NewClient, browsers, login, settle
 from bundles import write_bundle
 from models import lasting_model
 from people import Account, Accounts, add_accounts, profile
-from reach import ClusterReach, EngineReach, Reach, cluster_objects
+from reach import ClusterReach, EngineReach, Reach
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,9 +29,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers the markers of tests that only the local engine can run, and of the last ones."""
+    """Registers the marker of tests that only the local engine can run."""
     config.addinivalue_line("markers", "localjuju: needs the local engine (kills it, or looks in)")
-    config.addinivalue_line("markers", "last: changes the shared model for good")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -39,11 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     So the others do not have it beside their own, and those that kill the engine do not touch it.
     """
-
-    def place(item: pytest.Item) -> tuple[bool, bool]:
-        return "shared_model" in getattr(item, "fixturenames", ()), "last" in item.keywords
-
-    items.sort(key=place)
+    items.sort(key=lambda item: "shared_model" in getattr(item, "fixturenames", ()))
     if config.getoption("--juju"):
         skip = pytest.mark.skip(reason="needs the local engine")
         for item in items:
@@ -92,14 +87,8 @@ def reach(request: pytest.FixtureRequest) -> Iterator[Reach]:
 
 
 @pytest.fixture(scope="session")
-def cluster_before(reach: Reach) -> set[str]:
-    """What the cluster has before the shared model."""
-    return cluster_objects(reach)
-
-
-@pytest.fixture(scope="session")
 def shared_model(
-    request: pytest.FixtureRequest, _model_prefix: str, cluster_before: set[str]
+    request: pytest.FixtureRequest, _model_prefix: str, reach: Reach
 ) -> Iterator[jubilant.Juju]:
     """One model for every file that takes `stack` from here; its name is not `kubeflow`."""
     with lasting_model(request.config, _model_prefix, "stack") as model:

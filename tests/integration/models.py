@@ -31,8 +31,6 @@ def lasting_model(config: pytest.Config, prefix: str, suffix: str) -> Iterator[j
         assert juju.model is not None
         juju.cli("switch", juju.model, include_model=False)
     yield juju
-    if f"{prefix}-{suffix}" not in model_names(juju):
-        return  # a test has destroyed it
     factory._dump_all_logs()
     if not option("--no-juju-teardown"):
         factory._teardown(force=True)
