@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import ops
 
-from charmed_mlops.errors import ActionFailed, Blocked, CommandFailed, Waiting
+from charmed_mlops.errors import (
+    ActionFailed,
+    Blocked,
+    CommandFailed,
+    Waiting,
+    option_status,
+)
 from charmed_mlops.logs import LogForwarding
 from charmed_mlops.peers import Peers
 from charmed_mlops.workload import Workload
@@ -243,7 +249,7 @@ class ServiceCharm(ops.CharmBase):
         except Waiting as reason:
             self._outcome = ops.WaitingStatus(str(reason))
         except Blocked as reason:
-            self._outcome = ops.BlockedStatus(str(reason))
+            self._outcome = ops.BlockedStatus(self._refusal(str(reason)))
         except CommandFailed as reason:
             logger.warning("%s", reason)
             self._outcome = ops.WaitingStatus(f"will try again: {reason}")
@@ -252,6 +258,15 @@ class ServiceCharm(ops.CharmBase):
         if not isinstance(self._outcome, ops.ActiveStatus):
             with contextlib.suppress(ops.pebble.ConnectionError):  # Pebble may have gone meanwhile
                 self._hold_back()
+
+    def _refusal(self, text: str) -> str:
+        """The status for what somebody has to put right; the log has all that it leaves out."""
+        if not text.startswith("config "):
+            return text
+        line = option_status(text, self.app.name)
+        if line.endswith("…"):
+            logger.warning("%s", text)
+        return line
 
     def _hold_back(self) -> None:
         """A unit that joins others gets no traffic before it serves.

@@ -22,6 +22,7 @@ Quantity = Annotated[
 _ADVICE = {
     "^\\d+(\\.\\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$": "must be a quantity such as 500m or 2Gi",
 }
+_VALUE_WIDTH = 32
 Model = typing.TypeVar("Model", bound=pydantic.BaseModel)
 
 
@@ -92,8 +93,14 @@ def _lines(error: pydantic.ValidationError, prefix: str) -> list[str]:
             lines.append(_advice(each))
             continue
         value = each["input"]
-        lines.append(f"{prefix}{name}={value}: {_advice(each)}")
+        lines.append(f"{prefix}{name}={_short(value)}: {_advice(each)}")
     return lines
+
+
+def _short(value: Any) -> str:
+    """The value in one line, so that what is wrong with it stays in view."""
+    text = str(value).replace("\n", " ")
+    return text if len(text) <= _VALUE_WIDTH else f"{text[: _VALUE_WIDTH - 1]}…"
 
 
 def _advice(error: Any) -> str:

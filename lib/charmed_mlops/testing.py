@@ -25,6 +25,7 @@ import ops
 import yaml
 from ops import testing
 
+from charmed_mlops.errors import STATUS_WIDTH
 from charmed_mlops.interfaces import manifests as resources
 from charmed_mlops.workload import DIGEST
 
@@ -210,6 +211,7 @@ class Charm:
         out = self.again(before, event="config_changed", config=config)
         assert out.unit_status.name == "blocked"
         assert self.service(out) == self.service(before)
+        assert len(out.unit_status.message) <= STATUS_WIDTH
         return out.unit_status.message
 
     def required(self) -> tuple[list[testing.RelationBase], list[testing.Secret]]:

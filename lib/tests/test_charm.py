@@ -162,7 +162,12 @@ def test_status_follows_the_checks(context, start, lasting, successes, message):
             {"log-level": "loud"},
             testing.BlockedStatus("config log-level=loud: must be one of debug, info"),
         ),
-        ({"workers": 9}, testing.BlockedStatus("config workers=9: must be from 1 to 8")),
+        (
+            {"workers": 9},
+            testing.BlockedStatus(
+                "config workers=9: must be from 1 to 8: juju config tea --reset workers"
+            ),
+        ),
         ({"log-level": "debug", "workers": 8}, testing.WaitingStatus("waiting for water")),
     ],
 )

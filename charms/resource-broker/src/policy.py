@@ -118,11 +118,14 @@ def grants(text: str) -> Grants:
         found = yaml.safe_load(text) or {}
         return pydantic.TypeAdapter(dict[str, list[Grant]]).validate_python(found)
     except yaml.YAMLError as error:
-        raise ValueError("not YAML: " + " ".join(str(error).split())) from None
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ValueError(f"not YAML{where}") from None
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{where}: {first['msg']}") from None
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{where}: {reason}") from None
 
 
 @dataclass(frozen=True)

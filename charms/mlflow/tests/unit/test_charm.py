@@ -161,7 +161,10 @@ def test_waits_for_the_container(context):
             {"log-level": "loud"},
             "config log-level=loud: must be one of debug, info, warning, error",
         ),
-        ({"workers": 0}, "config workers=0: must be from 1 to 64"),
+        (
+            {"workers": 0},
+            "config workers=0: must be from 1 to 64: juju config mlflow --reset workers",
+        ),
     ],
 )
 def test_wrong_config(context, config, message):

@@ -289,7 +289,8 @@ def test_actions(context, cluster):
         ("maker: everything", "maker: Input should be a valid list"),
         ("maker: [{resources: [secrets]}]", "write resources and verbs"),
         ("maker: [{resources: [secrets], verbs: [get], scope: all}]", "scope 'all' is none of"),
-        ("maker: [", "not YAML"),
+        ("maker: [", "not YAML in line 1, column 9"),
+        ("maker: [{resources: [secrets], verbs: [get], right: get}]", "maker.0.right: Extra"),
     ],
 )
 def test_a_grant_that_cannot_be_read_blocks(context, text, reason):
@@ -297,6 +298,17 @@ def test_a_grant_that_cannot_be_read_blocks(context, text, reason):
     assert isinstance(out.unit_status, ops.BlockedStatus)
     assert out.unit_status.message.startswith("config allow: ")
     assert reason in out.unit_status.message
+    assert len(out.unit_status.message) <= 80
+
+
+def test_what_the_status_leaves_out_is_in_the_log(context):
+    text = "maker: [{resources: [secrets], verbs: [get], scope: everywhere}]"
+    out = run(context, context.on.config_changed(), config={"allow": text})
+    line = "config allow: maker.0: scope 'everywhere' is none of"
+    assert out.unit_status.message.startswith(line)
+    assert out.unit_status.message.endswith("…")
+    logged = [each.message for each in context.juju_log if each.level == "WARNING"]
+    assert f"{line} cluster, tenants, model, view, edit, admin" in logged
 
 
 def test_without_trust_it_says_what_to_do(context, modules, monkeypatch):

@@ -91,7 +91,9 @@ def test_nodes_that_train_together_begin_anew_together(charm):
 
 def test_the_wrong_log_level_blocks(charm):
     out = charm.settled(config={"log-level": 9})
-    assert out.unit_status.message == "config log-level=9: must be from 0 to 5"
+    assert out.unit_status.message == (
+        "config log-level=9: must be from 0 to 5: juju config trainer --reset log-level"
+    )
 
 
 PATH = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/a/trainjobs"
