@@ -76,6 +76,7 @@ def moments(pod: Any) -> dict[str, float]:
 def run_first_cell(window: Window) -> str:
     """Opens a notebook from JupyterLab's launcher and runs a cell, whose result it returns."""
     window.click(".jp-LauncherCard[data-category=Notebook]")
+    window.see("| Idle")  # a cell that is run before its kernel is there does nothing
     window.click(".jp-Notebook .jp-CodeCell .cm-content")
     window.type(CELL, Keys.SHIFT, Keys.ENTER)
     result = window.find(".jp-OutputArea-executeResult .jp-OutputArea-output", "'")
