@@ -96,10 +96,14 @@ def broker(endpoint: str = "manifests", **answer: Any) -> testing.Relation:
     return testing.Relation(endpoint, remote_app_name="resource-broker", remote_app_data=data)
 
 
-def database(endpoint: str, name: str = "db") -> tuple[testing.Relation, testing.Secret]:
-    """A database that is given, and the secret of its user."""
+def database(
+    endpoint: str, name: str = "db", ca: str = ""
+) -> tuple[testing.Relation, testing.Secret]:
+    """A database that is given, and the secret of its user; with a CA its server speaks TLS."""
     user = testing.Secret(DATABASE)
     data = {"database": name, "endpoints": "mariadb:3306", "secret-user": user.id}
+    if ca:
+        data |= {"tls": "True", "tls-ca": ca}
     return testing.Relation(endpoint, remote_app_name="mariadb", remote_app_data=data), user
 
 

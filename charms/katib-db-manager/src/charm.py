@@ -25,7 +25,9 @@ class KatibDBManager(ServiceCharm):
 
     def __init__(self, framework: ops.Framework):
         super().__init__(framework, container="katib-db-manager")
-        self.database = DatabaseRequirer(self, "database", database="katib")
+        # its MySQL driver's data source name is fixed but for user, password, host, port and
+        # database: katib v0.19.0, pkg/db/v1beta1/mysql/mysql.go
+        self.database = DatabaseRequirer(self, "database", database="katib", tls=False)
         self.cluster = ClusterResources(self, "manifests")
         self.address_provider = ServiceProvider(self, "db-manager")
 

@@ -7,10 +7,13 @@
 | provider | database | name of the database it got |
 | provider | endpoints | `HOST:PORT`, several separated by commas; the first is used |
 | provider | secret-user | URI of a Juju secret with `username` and `password` |
-| provider | secret-tls | URI of a Juju secret with `tls` (`True`) and `tls-ca` |
+| provider | secret-tls | URI of a Juju secret with `tls` (`True`) and `tls-ca` (PEM) |
+| provider | tls, tls-ca | the same in the databag, for a requirer that wants no secret for them |
 | provider | version | version of the server |
 
-Source: canonical/data-platform-libs, lib/charms/data_platform_libs/v0/data_interfaces.py.
+Source: canonical/data-platform-libs, lib/charms/data_platform_libs/v0/data_interfaces.py. Its
+requirers always ask for `tls` and `tls-ca` where they ask for any secret: here, one that leaves
+them out has a program that cannot encrypt. mysql-k8s (revision 344) publishes neither of the two.
 """
 
 from __future__ import annotations
@@ -26,6 +29,10 @@ from charmed_mlops.errors import Waiting
 from charmed_mlops.interfaces import _common
 
 SECRET_FIELDS = ["username", "password", "tls", "tls-ca", "uris", "read-only-uris"]
+TLS_FIELDS = ("tls", "tls-ca")
+CA_FOLDER = "/tmp/database-ca"  # any image's user may write there
+CA_FILE = f"{CA_FOLDER}/ca.pem"
+"""Where `Credentials.files` puts the CA in a requirer's container."""
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
@@ -44,15 +51,36 @@ class Credentials:
     database: str
     ca: str = ""
 
+    @property
+    def files(self) -> dict[str, str]:
+        """What the program's container has to have: the CA in `CA_FILE`, if there is one."""
+        return {CA_FILE: self.ca} if self.ca else {}
+
 
 class DatabaseRequirer:
     """Asks for one database and reads how to reach it."""
 
-    def __init__(self, charm: ops.CharmBase, endpoint: str, database: str | None = None):
-        """`database` is the name to ask for; the application's name unless given."""
+    def __init__(
+        self,
+        charm: ops.CharmBase,
+        endpoint: str,
+        database: str | None = None,
+        *,
+        tls: bool = True,
+    ):
+        """Prepares.
+
+        Args:
+            charm: whose database it is.
+            endpoint: of the relation.
+            database: the name to ask for; the application's name unless given.
+            tls: whether the charm's program can encrypt; where not, `ca` is always empty.
+        """
         self._charm = charm
         self._endpoint = endpoint
         self._database = database or charm.app.name
+        self._tls = tls
+        self._secret_fields = [each for each in SECRET_FIELDS if tls or each not in TLS_FIELDS]
 
     def get(self) -> Credentials:
         """The credentials; asks for them first where that is still to be done.
@@ -65,7 +93,7 @@ class DatabaseRequirer:
         if self._charm.unit.is_leader():
             mine = relation.data[self._charm.app]
             _common.write(mine, "database", self._database)
-            _common.write(mine, "requested-secrets", json.dumps(SECRET_FIELDS))
+            _common.write(mine, "requested-secrets", json.dumps(self._secret_fields))
         theirs = relation.data[relation.app]
         endpoints, secret = theirs.get("endpoints"), theirs.get("secret-user")
         if not endpoints or not secret:
@@ -81,11 +109,14 @@ class DatabaseRequirer:
             username=username,
             password=password,
             database=theirs.get("database") or self._database,
-            ca=self._ca(theirs.get("secret-tls", ""), relation.app.name),
+            ca=self._ca(theirs, relation.app.name),
         )
 
-    def _ca(self, uri: str, owner: str) -> str:
-        content = _common.read_secret(self._charm, uri, owner) if uri else {}
+    def _ca(self, theirs: Mapping[str, str], owner: str) -> str:
+        if not self._tls:
+            return ""
+        uri = theirs.get("secret-tls", "")
+        content = _common.read_secret(self._charm, uri, owner) if uri else theirs
         return content.get("tls-ca", "") if content.get("tls", "").lower() == "true" else ""
 
     def get_or_none(self) -> Credentials | None:
@@ -95,13 +126,24 @@ class DatabaseRequirer:
 
 @dataclass(frozen=True)
 class Request:
-    """A database that a related application asks for."""
+    """A database that a related application asks for.
+
+    Attributes:
+        label: of the secret with its user.
+        secret_fields: what it wants in secrets; None where it wants nothing in them.
+    """
 
     relation: ops.Relation
     application: str
     database: str
     username: str
     label: str
+    secret_fields: list[str] | None = None
+
+    @property
+    def can_encrypt(self) -> bool:
+        """Whether its program can use TLS, as far as it tells."""
+        return self.secret_fields is None or "tls-ca" in self.secret_fields
 
 
 class DatabaseProvider(_common.Provider):
@@ -143,6 +185,7 @@ class DatabaseProvider(_common.Provider):
                 database=asked,
                 username=f"relation-{relation.id}",
                 label=f"{self._endpoint}.{relation.id}.user",
+                secret_fields=_secret_fields(relation),
             )
 
     def _asked(self) -> Iterator[tuple[ops.Relation, str]]:
@@ -165,12 +208,18 @@ class DatabaseProvider(_common.Provider):
         return _common.gone(self._charm, self._endpoint, usernames)
 
     def forget(self, username: str) -> None:
-        """Remove the secret of a relation that is gone."""
+        """Remove the secrets of a relation that is gone."""
         relation_id = username.removeprefix("relation-")
-        _common.forget_secret(self._charm, f"{self._endpoint}.{relation_id}.user")
+        for each in ("user", "tls"):
+            _common.forget_secret(self._charm, f"{self._endpoint}.{relation_id}.{each}")
 
     def answer(
-        self, request: Request, credentials: Mapping[str, str], endpoint: str, version: str = ""
+        self,
+        request: Request,
+        credentials: Mapping[str, str],
+        endpoint: str,
+        version: str = "",
+        ca: str = "",
     ) -> None:
         """Publish a database; to be called by the leader.
 
@@ -179,6 +228,7 @@ class DatabaseProvider(_common.Provider):
             credentials: `username` and `password`, kept in the relation's secret.
             endpoint: HOST:PORT.
             version: of the server.
+            ca: PEM of the CA that signed the server's certificate; empty for one without TLS.
         """
         secret = _common.keep_secret(self._charm, request.label, request.relation, credentials)
         mine = request.relation.data[self._charm.app]
@@ -187,3 +237,24 @@ class DatabaseProvider(_common.Provider):
         _common.write(mine, "secret-user", secret)
         if version:
             _common.write(mine, "version", version)
+        self._publish_ca(request, ca)
+
+    def _publish_ca(self, request: Request, ca: str) -> None:
+        fields = {"tls": "True", "tls-ca": ca} if ca and request.can_encrypt else {}
+        secret = ""
+        if fields and request.secret_fields:
+            label = f"{self._endpoint}.{request.relation.id}.tls"
+            secret = _common.keep_secret(self._charm, label, request.relation, fields)
+            fields = {}
+        mine = request.relation.data[self._charm.app]
+        _common.write(mine, "secret-tls", secret)
+        for name in TLS_FIELDS:
+            _common.write(mine, name, fields.get(name, ""))
+
+
+def _secret_fields(relation: ops.Relation) -> list[str] | None:
+    try:
+        fields = json.loads(relation.data[relation.app].get("requested-secrets", "null"))
+    except ValueError:
+        return None
+    return fields if isinstance(fields, list) else None

@@ -20,7 +20,9 @@ def test_it_gets_the_database_by_its_environment(charm):
 
 def test_it_asks_for_a_database_of_its_own(charm):
     out = charm.run(relation("database", "mariadb"))
-    assert charm.published(out, "database")["database"] == "katib"
+    asked = charm.published(out, "database")
+    assert asked["database"] == "katib"
+    assert "tls-ca" not in asked["requested-secrets"]  # which says that it cannot encrypt
     assert out.unit_status.message == "waiting for mariadb to give a database"
 
 
