@@ -72,6 +72,12 @@ def tracking(stack: jubilant.Juju, reach: Reach) -> Tracking:
     return Tracking(reach, stack.show_model().short_name)
 
 
+def backups(stack: jubilant.Juju) -> list[dict[str, str]]:
+    """What the action lists, oldest first."""
+    found = stack.run("mariadb/leader", "list-backups").results.get("backups", {})
+    return [each for _, each in sorted(found.items())]
+
+
 def test_a_restored_backup_holds_what_was_there_when_it_was_made(
     stack: jubilant.Juju, tracking: Tracking
 ):
@@ -80,9 +86,8 @@ def test_a_restored_backup_holds_what_was_there_when_it_was_made(
     assert made["place"] == "bucket"
     tracking.add("after")
     assert {"before", "after"} <= tracking.names()
-    listed = stack.run("mariadb/leader", "list-backups").results["backups"].splitlines()
-    (line,) = (each.split() for each in listed if made["backup"] in each)
-    assert line[-1] == "bucket"
+    (line,) = (each for each in backups(stack) if each["backup"] == made["backup"])
+    assert line["place"] == "bucket"
 
     with pytest.raises(jubilant.TaskError, match="confirm=true"):
         stack.run("mariadb/leader", "restore", {"backup": made["backup"]})
@@ -97,22 +102,19 @@ def test_old_backups_go_and_those_of_the_bucket_outlive_the_relation(
     stack: jubilant.Juju, tracking: Tracking
 ):
     made = stack.run("mariadb/leader", "create-backup", {"keep": 1}, wait=300).results
-    listed = stack.run("mariadb/leader", "list-backups").results["backups"]
-    assert listed.split()[0] == made["backup"]
-    assert len(listed.splitlines()) == 1
+    assert [each["backup"] for each in backups(stack)] == [made["backup"]]
 
     stack.cli("remove-relation", "mariadb:s3", "object-store:s3")
     stack.wait(lambda status: "s3" not in status.apps["mariadb"].relations, timeout=60)
     settle(stack)
     kept = stack.run("mariadb/leader", "create-backup", wait=300).results
     assert kept["place"] == "storage"
-    assert made["backup"] not in stack.run("mariadb/leader", "list-backups").results["backups"]
+    assert made["backup"] not in [each["backup"] for each in backups(stack)]
 
     stack.integrate("mariadb:s3", "object-store:s3")
     stack.wait(lambda status: "s3" in status.apps["mariadb"].relations, timeout=60)
     settle(stack)
-    listed = stack.run("mariadb/leader", "list-backups").results["backups"]
-    assert [line.split()[-1] for line in sorted(listed.splitlines())] == ["bucket", "storage"]
+    assert [each["place"] for each in backups(stack)] == ["bucket", "storage"]
     stack.run("mariadb/leader", "restore", {"backup": kept["backup"], "confirm": True}, wait=300)
     settle(stack)
     assert "before" in tracking.names()
@@ -121,7 +123,7 @@ def test_old_backups_go_and_those_of_the_bucket_outlive_the_relation(
 def test_nobody_but_mariadb_reads_its_backups(stack: jubilant.Juju, reach: Reach):
     """kserve-controller may read what others stored for it; a dump is not for it."""
     namespace = stack.show_model().short_name
-    backup = stack.run("mariadb/leader", "list-backups").results["backups"].split()[0]
+    backup = backups(stack)[0]["backup"]
     answers = {}
     for application in ("mariadb", "kserve-controller"):
         keys = stack.run(
@@ -164,9 +166,9 @@ def relation_id(juju: jubilant.Juju, unit: str, endpoint: str) -> int:
 
 def test_the_store_tells_its_buckets_and_what_they_take(stack: jubilant.Juju):
     stack.run("object-store/leader", "create-bucket", {"bucket": "extra-data"})
-    listed = stack.run("object-store/leader", "list-buckets").results["buckets"]
-    assert any(line.startswith("extra-data") for line in listed.splitlines())
-    assert any(line.endswith("mlflow") for line in listed.splitlines())
+    listed = stack.run("object-store/leader", "list-buckets").results["buckets"].values()
+    assert "extra-data" in [each["name"] for each in listed]
+    assert "mlflow" in [each["owner"] for each in listed]
     usage = stack.run("object-store/leader", "usage").results
     assert int(usage["used-bytes"]) > 0
     assert int(usage["free-bytes"]) > 0
@@ -174,7 +176,9 @@ def test_the_store_tells_its_buckets_and_what_they_take(stack: jubilant.Juju):
 
 def test_the_broker_knows_what_it_applied_and_has_no_leftovers(stack: jubilant.Juju):
     inventory = stack.run("resource-broker/leader", "inventory").results
-    applied = json.loads(inventory["objects"])
+    applied: dict[str, list[str]] = {}
+    for each in inventory["objects"].values():
+        applied.setdefault(each["application"], []).append(each["object"])
     assert set(applied) == {"kserve-controller", "mariadb", "mlflow", "object-store"}
     namespace = stack.show_model().short_name
     assert applied["mariadb"] == [f"NetworkPolicy/mariadb in {namespace}"]

@@ -203,7 +203,7 @@ def test_the_list_says_that_it_runs(stack: jubilant.Juju, team: str, notebook: s
 
 def _listed(stack: jubilant.Juju, team: str) -> dict[str, str]:
     task = stack.run("notebook-controller/0", "list-notebooks", {"namespace": team})
-    (found,) = json.loads(task.results["notebooks"])
+    (found,) = task.results["notebooks"].values()
     return found
 
 

@@ -192,7 +192,7 @@ def test_another_tenant_is_refused(do: Do, team: str, other: str, first: dict[st
 
 def test_the_admin_lists_runs(stack: jubilant.Juju, team: str, first: dict[str, Any]):
     listed = stack.run("kfp-api/0", "list-runs", {"namespace": team}).results
-    runs = {each["id"]: each["state"] for each in json.loads(listed["runs"])}
+    runs = {each["id"]: each["state"] for each in listed["runs"].values()}
     assert runs[first["id"]] == "SUCCEEDED"
 
 

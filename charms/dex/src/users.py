@@ -12,6 +12,7 @@ import bcrypt
 import pydantic
 
 from charmed_mlops import ActionFailed, ServiceCharm
+from charmed_mlops.results import names
 
 Email = Annotated[
     str, pydantic.StringConstraints(pattern=r"^[\w.+-]+@[\w-]+(\.[\w-]+)*$", max_length=254)
@@ -97,8 +98,7 @@ class Users:
 
     def listed(self) -> dict[str, str]:
         """Names only."""
-        names = sorted(each["email"] for each in self._users())
-        return {"count": str(len(names)), "users": ",".join(names)}
+        return names("users", sorted(each["email"] for each in self._users()))
 
     def _users(self) -> list[dict[str, str]]:
         return json.loads(self._secret(_USERS)[_KEY])

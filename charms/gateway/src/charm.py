@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Literal
 
 import ops
@@ -22,6 +21,7 @@ from charmed_mlops import (
     ServiceRequirer,
 )
 from charmed_mlops.interfaces.gateway_route import Entrance, GatewayRouteProvider
+from charmed_mlops.results import listing
 
 VERSION = "2.11.7"
 HTTPS, HTTP, METRICS, AUTHORIZER = 8443, 8080, 2020, 9001
@@ -144,14 +144,14 @@ class Gateway(ServiceCharm):
             return {"asked": ca}
         return super().action_renew_certificate(parameters)
 
-    def action_list_routes(self, _: dict) -> dict[str, str]:
+    def action_list_routes(self, _: dict) -> dict[str, Any]:
         found = routes.collected(self.routes.requests())
         table = [
             {"application": each.application, "prefix": each.route.prefix,
              "to": f"{each.route.host}:{each.route.port}", "access": each.route.access}
             for each in found.routes
         ]  # fmt: skip
-        return {"count": str(len(table)), "routes": json.dumps(table)}
+        return listing("routes", table)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import experiments
 import ops
 import pydantic
@@ -74,7 +76,7 @@ class KatibController(ServiceCharm):
         self.set_ports(8080, 8443)
         self.metrics.publish()
 
-    def action_list_experiments(self, params: Where) -> dict[str, str]:
+    def action_list_experiments(self, params: Where) -> dict[str, Any]:
         """What runs, what has ended, with what result."""
         return experiments.listed(params)
 

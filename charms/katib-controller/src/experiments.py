@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import json
 from typing import Any
 
 import pydantic
 
 from charmed_mlops import ActionFailed, Named, Where, kubernetes
+from charmed_mlops.results import listing, names
 
 _EXPERIMENTS = "experiments"
 _GROUP = "/apis/kubeflow.org/v1beta1"
@@ -27,10 +27,10 @@ class Purge(Where):
     confirm: bool = False
 
 
-def listed(where: Where) -> dict[str, str]:
+def listed(where: Where) -> dict[str, Any]:
     """State, trials and best objective of each experiment."""
     found = [_summary(each) for each in _experiments(where)]
-    return {"count": str(len(found)), "experiments": json.dumps(found)}
+    return listing("experiments", found)
 
 
 def resume(params: Resume) -> dict[str, str]:
@@ -51,12 +51,12 @@ def purge(params: Purge) -> dict[str, str]:
         days=params.older_than_days
     )
     old = [each for each in _experiments(params) if _ended_before(each, limit)]
-    names = [str(_name(each)) for each in old]
+    old_names = [str(_name(each)) for each in old]
     if params.confirm:
         for each in old:
             kubernetes.delete(_name(each).path(_GROUP, _EXPERIMENTS))
     verb = "deleted" if params.confirm else "would-delete"
-    return {"count": str(len(names)), verb: ",".join(names)}
+    return names(verb, old_names)
 
 
 def _experiments(where: Where) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import artifacts
 import ops
@@ -124,7 +124,7 @@ class KfpApi(ServiceCharm):
         url = f"http://localhost:{pipelines.HTTP_PORT}"
         return runs.Runs(url, kubernetes.token(), self.cluster.tenants)
 
-    def action_list_runs(self, params: runs.Where) -> dict[str, str]:
+    def action_list_runs(self, params: runs.Where) -> dict[str, Any]:
         """What runs, what has ended, and how."""
         return runs.listed(self._runs, params)
 

@@ -19,6 +19,7 @@ import pydantic
 from artifacts import Artifacts
 
 from charmed_mlops import ActionFailed
+from charmed_mlops.results import listing, names
 
 _PAGE = 100
 _TIMEOUT_SECONDS = 30
@@ -102,13 +103,13 @@ class Runs:
             raise ActionFailed(f"the API server does not answer: {error}") from None
 
 
-def listed(runs: Runs, where: Where) -> dict[str, str]:
+def listed(runs: Runs, where: Where) -> dict[str, Any]:
     """State and times of each run."""
     wanted = (
         each for each in runs.all(where.namespace) if where.state in ("", each.get("state", ""))
     )
     found = [_summary(each) for each in itertools.islice(wanted, where.limit)]
-    return {"count": str(len(found)), "runs": json.dumps(found)}
+    return listing("runs", found)
 
 
 def do(runs: Runs, verb: str, params: Run) -> dict[str, str]:
@@ -138,7 +139,7 @@ def purge(runs: Runs, artifacts: Artifacts, params: Purge) -> dict[str, str]:
                 runs.call("DELETE", f"/{run_id}")
     named = [each for found in old.values() for each in found]
     verb = "deleted" if params.confirm else "would-delete"
-    return {"count": str(len(named)), "objects": str(objects), verb: ",".join(named)}
+    return {**names(verb, named), **({"objects": str(objects)} if named else {})}
 
 
 def _summary(run: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import api
 import kserve
@@ -22,6 +23,7 @@ from charmed_mlops import (
     proxy,
 )
 from charmed_mlops.certificates import WebhookCertificate
+from charmed_mlops.results import listing
 
 VERSION = "0.16.0"
 CERTIFICATES = "/tmp/k8s-webhook-server/serving-certs"  # controller-runtime's default
@@ -71,21 +73,18 @@ class KServeController(ServiceCharm):
         self.set_ports(8080, 9443)
         self.metrics.publish()
 
-    def action_list_inference_services(self, params: Where) -> dict[str, str]:
+    def action_list_inference_services(self, params: Where) -> dict[str, Any]:
         """What is served, and what is not ready and why."""
         found = api.inference_services(params)
         waiting = [
             f"{each['namespace']}/{each['name']}" for each in found if each["ready"] != "True"
         ]
-        return {
-            "count": str(len(found)),
-            "not-ready": ",".join(waiting),
-            "inference-services": json.dumps(found),
-        }
+        results = listing("inference-services", found)
+        return {**results, "not-ready": ",".join(waiting)} if waiting else results
 
-    def action_list_runtimes(self, _: dict) -> dict[str, str]:
+    def action_list_runtimes(self, _: dict) -> dict[str, Any]:
         """Which model formats can be served, with which image."""
-        return {"runtimes": json.dumps(api.runtimes())}
+        return listing("runtimes", api.runtimes())
 
 
 if __name__ == "__main__":

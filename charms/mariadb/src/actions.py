@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ops
 from accounts import Accounts, relation_user
 from backups import Backups
@@ -9,6 +11,7 @@ from server import PORT, Server, new_password
 
 from charmed_mlops import ActionFailed, S3Requirer, ServiceCharm
 from charmed_mlops.objects import Objects
+from charmed_mlops.results import listing
 
 
 class Actions(ServiceCharm):
@@ -22,9 +25,9 @@ class Actions(ServiceCharm):
         """Dump all databases."""
         return self._backups().create(keep=int(params.get("keep", 0)))
 
-    def action_list_backups(self, _: dict) -> dict[str, str]:
-        """The backups, a line each."""
-        return {"backups": self._backups().table()}
+    def action_list_backups(self, _: dict) -> dict[str, Any]:
+        """The backups, oldest first."""
+        return listing("backups", self._backups().listed())
 
     def action_delete_backup(self, params: dict) -> dict[str, str]:
         """Remove one backup."""
@@ -61,14 +64,18 @@ class Actions(ServiceCharm):
             "command": f"mariadb -h {host} -P {PORT} -u {found['username']} -p {database}",
         }
 
-    def action_list_users(self, _: dict) -> dict[str, str]:
-        """The applications that have a user, a line each."""
-        lines = [
-            f"{each.app.name}  relation-{each.id}  {each.data[self.app].get('database', '')}"
-            for each in self.model.relations["database"]
+    def action_list_users(self, _: dict) -> dict[str, Any]:
+        """The applications that have a user."""
+        found = [
+            {
+                "application": each.app.name,
+                "username": f"relation-{each.id}",
+                "database": each.data[self.app].get("database", ""),
+            }
+            for each in sorted(self.model.relations["database"], key=lambda each: each.id)
             if each.app
         ]
-        return {"count": str(len(lines)), "users": "\n".join(sorted(lines)) or "none"}
+        return listing("users", found)
 
     def _relation(self, application: str) -> ops.Relation:
         for relation in self.model.relations["database"]:

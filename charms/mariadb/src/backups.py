@@ -18,6 +18,7 @@ from server import Server
 
 from charmed_mlops import ActionFailed, Workload
 from charmed_mlops.objects import Objects
+from charmed_mlops.results import size
 
 FOLDER = "/var/backups/mariadb"
 _LIMIT = 6 * 3600.0  # seconds
@@ -49,7 +50,7 @@ class Backups:
         dump += ["--single-transaction", "--routines", "--events", "--triggers"]
         dump += ["--add-drop-database", "--databases", *databases]
         self._shell(f"umask 077; {shlex.join(dump)} | gzip >{file}.partial")
-        digest, size = self._shell(
+        digest, length = self._shell(
             f"sha256sum {file}.partial | cut -d ' ' -f 1; stat -c %s {file}.partial"
         ).split()
         manifest = {
@@ -58,7 +59,7 @@ class Backups:
             "databases": ",".join(databases),
             "server-version": self._server.version(),
             "sha256": digest,
-            "size": size,
+            "size": length,
         }
         text = json.dumps(manifest, indent=1)
         if self._objects:
@@ -70,7 +71,8 @@ class Backups:
             place = self._in_bucket() if self._objects else self._in_storage()
             for old in sorted(place)[:-keep]:
                 self.delete(old)
-        return {**manifest, "place": "bucket" if self._objects else "storage"}
+        shown = manifest | size("size", int(manifest["size"]))
+        return {**shown, "place": "bucket" if self._objects else "storage"}
 
     def _upload(self, name: str, file: str, manifest: dict[str, str], text: str) -> None:
         assert self._objects
@@ -84,15 +86,19 @@ class Backups:
         finally:
             self._workload.container.remove_path(file, recursive=True)
 
-    def table(self) -> str:
-        """The complete backups as lines, oldest first: name, bytes, databases, place."""
+    def listed(self) -> list[dict[str, str]]:
+        """The complete backups, oldest first, each with size, databases and place."""
         found = {name: (each, "storage") for name, each in self._in_storage().items()}
         found |= {name: (each, "bucket") for name, each in self._in_bucket().items()}
-        lines = [
-            f"{name}  {each['size']:>12}  {each['databases']}  {place}"
+        return [
+            {
+                "backup": name,
+                **size("size", int(each["size"])),
+                "databases": each["databases"],
+                "place": place,
+            }
             for name, (each, place) in sorted(found.items())
         ]
-        return "\n".join(lines) or "none"
 
     def restore(self, name: str) -> None:
         """Replace the databases by the backup's, after its checksum was compared."""

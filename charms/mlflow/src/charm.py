@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ops
 import server
 
@@ -20,6 +22,7 @@ from charmed_mlops import (
     ServiceCharm,
 )
 from charmed_mlops.interfaces.gateway_route import Entrance
+from charmed_mlops.results import listing
 
 
 class MLflow(ServiceCharm):
@@ -92,9 +95,9 @@ class MLflow(ServiceCharm):
     def _environment(self) -> dict[str, str]:
         return server.environment(self.database.get(), self.store.get())
 
-    def action_gc(self, params: dict) -> dict[str, str]:
+    def action_gc(self, params: dict) -> dict[str, Any]:
         age = params.get("older-than", "30d")
-        return {"log": server.collect(self.workload, self._environment(), age)}
+        return listing("deleted", server.collect(self.workload, self._environment(), age))
 
     def action_upgrade_database(self, _: dict) -> dict[str, str]:
         self.require_leader()

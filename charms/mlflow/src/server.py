@@ -7,6 +7,8 @@ in the environment: arguments can be read by any process of the pod.
 from __future__ import annotations
 
 import json
+import logging
+import re
 import urllib.parse
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +20,7 @@ from charmed_mlops.interfaces.manifests import TENANT_LABEL
 from charmed_mlops.interfaces.mysql import Credentials
 from charmed_mlops.interfaces.s3 import Bucket
 
+logger = logging.getLogger(__name__)
 PORT = 5000
 VERSION = "3.17.2"
 WORKSPACES = "workspaces"
@@ -32,6 +35,8 @@ uri = os.environ["MLFLOW_BACKEND_STORE_URI"]
 sys.argv = ["mlflow"] + [uri if each == "URI" else each for each in {arguments!r}]
 cli()
 """
+# the lines of `mlflow gc`, by mlflow/cli/__init__.py of 3.17
+_DELETED = re.compile(r"^(.+) with ID (\S+) has been permanently deleted\.$", re.MULTILINE)
 # what the database's tables are, what this MLflow has them as, and whether it knows the former
 _REVISIONS = """
 import json, os, sqlalchemy
@@ -143,13 +148,15 @@ def artifacts(store: Bucket) -> str:
     return f"s3://{store.bucket}"
 
 
-def collect(workload: Workload, settings: dict[str, str], age: str) -> str:
-    """Delete for good what was deleted longer than `age` ago; return what MLflow says."""
+def collect(workload: Workload, settings: dict[str, str], age: str) -> list[str]:
+    """Delete for good what was deleted longer than `age` ago; return kind and ID of each."""
     if not age or not age[0].isdigit() or not age.isalnum():
         raise ActionFailed(f"older-than={age}: give days, hours, minutes, such as 30d or 12h30m")
     settings = settings | {"MLFLOW_TRACKING_URI": f"http://localhost:{PORT}"}
     arguments = ["gc", "--older-than", age, "--backend-store-uri", "URI"]
-    return _run(workload, settings, arguments).strip() or "nothing to delete"
+    out = _run(workload, settings, arguments)
+    logger.info("gc: %s", out.strip() or "nothing to delete")
+    return [f"{kind} {name}" for kind, name in _DELETED.findall(out)]
 
 
 def upgrade_database(workload: Workload, settings: dict[str, str]) -> None:

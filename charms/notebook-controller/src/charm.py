@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import notebooks
 import ops
 import pydantic
@@ -48,11 +50,11 @@ class NotebookController(ManagerCharm):
         )
         self.gateway.publish(ROUTE)
 
-    def action_list_notebooks(self, params: Where) -> dict[str, str]:
+    def action_list_notebooks(self, params: Where) -> dict[str, Any]:
         """What runs, what is stopped, what does not come up."""
         return notebooks.listed(params)
 
-    def action_list_idle(self, params: notebooks.Idle) -> dict[str, str]:
+    def action_list_idle(self, params: notebooks.Idle) -> dict[str, Any]:
         """What runs without being used."""
         return notebooks.idle(params)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import json
 from typing import Any
 
 import pydantic
 
 from charmed_mlops import ActionFailed, Named, Where, kubernetes
+from charmed_mlops.results import listing, names
 
 _GROUP, _PLURAL = "/apis/kubeflow.org/v1", "notebooks"
 # The controller scales a notebook to nothing while it has the one, and notes its use in the other.
@@ -28,13 +28,13 @@ class All(Where):
     confirm: bool = False
 
 
-def listed(where: Where) -> dict[str, str]:
+def listed(where: Where) -> dict[str, Any]:
     """State, image and last activity of each notebook."""
     found = [_summary(each) for each in _notebooks(where)]
-    return {"count": str(len(found)), "notebooks": json.dumps(found)}
+    return listing("notebooks", found)
 
 
-def idle(params: Idle) -> dict[str, str]:
+def idle(params: Idle) -> dict[str, Any]:
     """The running notebooks whose last activity is long ago."""
     limit = _now() - datetime.timedelta(minutes=params.minutes)
     found = [
@@ -42,7 +42,7 @@ def idle(params: Idle) -> dict[str, str]:
         for each in _notebooks(params)
         if (summary := _summary(each))["state"] == "running" and _idle_since(each, limit)
     ]
-    return {"count": str(len(found)), "notebooks": json.dumps(found)}
+    return listing("notebooks", found)
 
 
 def stop(notebook: Named) -> dict[str, str]:
@@ -79,8 +79,7 @@ def stop_all(params: All) -> dict[str, str]:
     if params.confirm:
         for each in found:
             stop(each)
-    names = ",".join(str(each) for each in found)
-    return {"count": str(len(found)), "stopped" if params.confirm else "would-stop": names}
+    return names("stopped" if params.confirm else "would-stop", [str(each) for each in found])
 
 
 def _notebooks(where: Where) -> list[dict[str, Any]]:

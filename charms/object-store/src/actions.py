@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ops
 from gateway import DATA, PORT, Gateway, new_keys
 from records import Records
 
 from charmed_mlops import ActionFailed, S3Provider, ServiceCharm
 from charmed_mlops.interfaces.s3 import BUCKET
+from charmed_mlops.results import listing, size
 
 
 class Actions(ServiceCharm):
@@ -44,14 +47,13 @@ class Actions(ServiceCharm):
         self.converge()
         return {"given": bucket}
 
-    def action_list_buckets(self, _: dict) -> dict[str, str]:
-        """Buckets and owners, a line each."""
+    def action_list_buckets(self, _: dict) -> dict[str, Any]:
+        """Buckets and owners."""
         names = {f"relation-{r.id}": r.app.name for r in self.model.relations["s3"] if r.app}
-        lines = [
-            f"{bucket}  {names.get(owner, owner)}"
-            for bucket, owner in sorted(self.gateway().buckets().items())
-        ]
-        return {"buckets": "\n".join(lines) or "none"}
+        found = sorted(self.gateway().buckets().items())
+        return listing(
+            "buckets", [{"name": name, "owner": names.get(owner, owner)} for name, owner in found]
+        )
 
     def action_get_credentials(self, params: dict) -> dict[str, str]:
         """Keys with the place they are for."""
@@ -74,7 +76,7 @@ class Actions(ServiceCharm):
             self.converge()  # restarts the server with it
         return {"rotated": keys["access-key"]}
 
-    def action_usage(self, _: dict) -> dict[str, str]:
+    def action_usage(self, _: dict) -> dict[str, Any]:
         """Bytes per bucket and of the volume."""
         used = self.workload.exec(["/usr/bin/du", "-s", "-k", DATA["buckets"]], timeout=600)
         lines = [f"{DATA['buckets']}/{name}" for name in sorted(self.gateway().buckets())]
@@ -83,10 +85,14 @@ class Actions(ServiceCharm):
         )
         free = self.workload.exec(["/bin/df", "-k", "-P", "/data"]).splitlines()[-1].split()
         sizes = (line.split("\t") for line in each.splitlines())
+        buckets = [
+            {"name": path.rsplit("/", 1)[-1], **size("size", int(kilobytes) * 1024)}
+            for kilobytes, path in sizes
+        ]
         return {
-            "buckets": "\n".join(f"{p.rsplit('/', 1)[-1]}  {int(k) * 1024}" for k, p in sizes),
-            "used-bytes": str(int(used.split()[0]) * 1024),
-            "free-bytes": str(int(free[3]) * 1024),
+            **listing("buckets", buckets),
+            **size("used", int(used.split()[0]) * 1024),
+            **size("free", int(free[3]) * 1024),
         }
 
     def _keys(self, params: dict) -> dict[str, str]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import ops
 import plan
@@ -78,7 +78,7 @@ class Profiles(ServiceCharm):
     def action_delete_profile(self, params: tenancy.Delete) -> dict[str, str]:
         return tenancy.delete(params)
 
-    def action_list_profiles(self, _: dict) -> dict[str, str]:
+    def action_list_profiles(self, _: dict) -> dict[str, Any]:
         return tenancy.listed()
 
     def action_add_contributor(self, params: tenancy.Add) -> dict[str, str]:

@@ -6,7 +6,6 @@ annotations `user` and `role`, and an AuthorizationPolicy of the same name.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from typing import Annotated, Any, Literal
@@ -15,6 +14,7 @@ import pydantic
 import yaml
 
 from charmed_mlops import ActionFailed, kubernetes
+from charmed_mlops.results import as_text, listing
 
 Role = Literal["admin", "edit", "view"]
 PROFILES = "/apis/kubeflow.org/v1/profiles"
@@ -152,7 +152,7 @@ def delete(params: Delete) -> dict[str, str]:
     return {"deleted": params.name, **contents}
 
 
-def listed() -> dict[str, str]:
+def listed() -> dict[str, Any]:
     """Every profile."""
     found = [
         {
@@ -164,7 +164,7 @@ def listed() -> dict[str, str]:
         }
         for name, profile in sorted(current().items())
     ]
-    return {"count": str(len(found)), "profiles": json.dumps(found)}
+    return listing("profiles", found)
 
 
 def current() -> dict[str, dict[str, Any]]:
@@ -211,7 +211,7 @@ def set_quota(params: Quota) -> dict[str, str]:
     path = f"{PROFILES}/{params.profile}"
     gone = dict.fromkeys(hard(kubernetes.get(path)), None)
     kubernetes.patch(path, {"spec": {"resourceQuotaSpec": {"hard": {**gone, **params.quota}}}})
-    return {"profile": params.profile, "quota": json.dumps(params.quota)}
+    return {"profile": params.profile, "quota": as_text(params.quota)}
 
 
 def subject(user: str) -> dict[str, str]:

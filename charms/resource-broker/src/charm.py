@@ -11,6 +11,7 @@ from broker import Broker, grants
 from watcher import NOTICE
 
 from charmed_mlops import ServiceCharm
+from charmed_mlops.results import listing
 
 FOLDER = "/tmp/watcher"
 
@@ -57,28 +58,33 @@ class ResourceBroker(ServiceCharm):
         if self.app.planned_units() == 0:  # the application goes, not one of its units
             self.broker.remove_all(everything=bool(self.config["remove-custom-resources"]))
 
-    def action_inventory(self, params: dict) -> dict[str, str]:
+    def action_inventory(self, params: dict) -> dict[str, Any]:
         """What is applied, by application."""
         found = self.broker.inventory(str(params.get("application", "")))
-        return {"count": str(sum(map(len, found.values()))), "objects": json.dumps(found)}
+        rows = [
+            {"application": application, "object": each}
+            for application, names in found.items()
+            for each in names
+        ]
+        return listing("objects", rows)
 
-    def action_leftovers(self, _: dict) -> dict[str, str]:
+    def action_leftovers(self, _: dict) -> dict[str, Any]:
         """What is there of applications that have gone."""
         found = self.broker.leftovers()
-        return {"count": str(len(found)), "objects": json.dumps(found)}
+        return listing("objects", found)
 
-    def action_reapply(self, params: dict) -> dict[str, str]:
+    def action_reapply(self, params: dict) -> dict[str, Any]:
         """Apply again what is declared, changed since or not."""
         granted = grants(str(self.config["allow"]))
         done = self.broker.reapply(granted, str(params.get("application", "")))
-        return {"problems": json.dumps(done)}
+        return listing("problems", done)
 
-    def action_adopt(self, params: dict) -> dict[str, str]:
+    def action_adopt(self, params: dict) -> dict[str, Any]:
         """Make existing objects an application's."""
         names = str(params["objects"]).replace(",", " ").split()
         adopted = self.broker.adopt(str(params["application"]), names)
         self.converge()
-        return {"adopted": json.dumps(adopted)}
+        return listing("adopted", adopted)
 
     def action_policy(self, params: dict) -> dict[str, Any]:
         """What applications ask for: what the rules give, what an exception, what is refused."""

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jobs
 import ops
 
@@ -70,7 +72,7 @@ class Trainer(ServiceCharm):
             version=version,
         )
 
-    def action_list_jobs(self, params: Where) -> dict[str, str]:
+    def action_list_jobs(self, params: Where) -> dict[str, Any]:
         """What runs, what has ended, and how."""
         return jobs.listed(params)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pydantic
 
 from charmed_mlops import ActionFailed, Named, Where, kubernetes
+from charmed_mlops.results import listing
 
 _JOBS = "trainjobs"
 _GROUP = "/apis/trainer.kubeflow.org/v1alpha1"
@@ -20,10 +20,10 @@ class Log(Named):
     lines: int = pydantic.Field(default=50, ge=1)
 
 
-def listed(where: Where) -> dict[str, str]:
+def listed(where: Where) -> dict[str, Any]:
     """Runtime, state and number of nodes of each job."""
     found = [_summary(each) for each in kubernetes.items(where.path(_GROUP, _JOBS))]
-    return {"count": str(len(found)), "jobs": json.dumps(found)}
+    return listing("jobs", found)
 
 
 def suspend(job: Named, *, suspended: bool) -> dict[str, str]:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jobs
 import ops
 import pydantic
@@ -77,7 +79,7 @@ class TrainingOperator(ServiceCharm):
         self.set_ports(WEBHOOK, METRICS)
         self.metrics.publish()
 
-    def action_list_jobs(self, params: Where) -> dict[str, str]:
+    def action_list_jobs(self, params: Where) -> dict[str, Any]:
         """What runs, what has ended, and how."""
         return jobs.listed(params, self.options(Options).kinds)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import pydantic
 
 from charmed_mlops import ActionFailed, Named, Where, kubernetes
+from charmed_mlops.results import listing
 
 KINDS = ("PyTorchJob", "TFJob", "XGBoostJob", "MPIJob", "PaddleJob", "JAXJob")
 _GROUP = "/apis/kubeflow.org/v1"
@@ -54,14 +54,14 @@ def plural(kind: str) -> str:
     return f"{kind.lower()}s"
 
 
-def listed(where: Where, kinds: list[str]) -> dict[str, str]:
+def listed(where: Where, kinds: list[str]) -> dict[str, Any]:
     """Kind, state and replicas of each job."""
     found = [
         _summary(kind, each)
         for kind in kinds
         for each in kubernetes.items(where.path(_GROUP, plural(kind)))
     ]
-    return {"count": str(len(found)), "jobs": json.dumps(found)}
+    return listing("jobs", found)
 
 
 def suspend(job: Job, *, suspended: bool) -> dict[str, str]:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ops
 import volumes
 
@@ -25,7 +27,7 @@ class VolumesUI(WebAppCharm):
             environment={"VOLUME_VIEWER_IMAGE": images["volume-viewer"]},
         )
 
-    def action_list_volumes(self, params: volumes.Which) -> dict[str, str]:
+    def action_list_volumes(self, params: volumes.Which) -> dict[str, Any]:
         """What is there, and what uses it."""
         return volumes.listed(params)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from typing import Any
 
 from charmed_mlops import Where, kubernetes
+from charmed_mlops.results import listing
 
 _ENDED = ("Succeeded", "Failed")
 
@@ -17,14 +17,14 @@ class Which(Where):
     unused: bool = False
 
 
-def listed(params: Which) -> dict[str, str]:
+def listed(params: Which) -> dict[str, Any]:
     """Size, state, class and users of each volume."""
     users = _users(kubernetes.items(params.path("/api/v1", "pods")))
     claims = kubernetes.items(params.path("/api/v1", "persistentvolumeclaims"))
     found = [_summary(each, users) for each in claims]
     if params.unused:
         found = [each for each in found if not each["used-by"]]
-    return {"count": str(len(found)), "volumes": json.dumps(found)}
+    return listing("volumes", found)
 
 
 def _users(pods: list[dict[str, Any]]) -> dict[tuple[str, str], list[str]]:

@@ -178,8 +178,8 @@ def test_a_route_that_would_open_too_much_is_left_out_and_named(charm, route, me
     out = charm.settled(routed({**ROUTE, **route}), routed({**ROUTE, "prefix": "/b/"}, app="b"))
     assert out.unit_status.name == "blocked"
     assert message in out.unit_status.message
-    listed = json.loads(charm.act("list-routes", out)["routes"])
-    assert [each["prefix"] for each in listed] == ["/b/"]
+    listed = charm.act("list-routes", out)["routes"]
+    assert [each["prefix"] for each in listed.values()] == ["/b/"]
 
 
 @pytest.mark.parametrize(

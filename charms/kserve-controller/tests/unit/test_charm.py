@@ -277,14 +277,14 @@ def test_actions_tell_what_is_served(context, api):
     run_action(context, "list-inference-services")
     assert context.action_results
     assert context.action_results["not-ready"] == "a/wine"
-    (entry,) = json.loads(context.action_results["inference-services"])
+    (entry,) = context.action_results["inference-services"].values()
     assert entry["reason"] == "no pod"
     assert entry["url"] == "http://wine.a.svc.cluster.local"  # the other resolves nowhere
     spec = {"supportedModelFormats": [{"name": "sklearn"}], "containers": [{"image": "i"}]}
     runtime = {"metadata": {"name": "r"}, "spec": spec}
     api.add(f"{group}/v1alpha1/clusterservingruntimes", runtime)
     run_action(context, "list-runtimes")
-    (entry,) = json.loads(context.action_results["runtimes"])
+    (entry,) = context.action_results["runtimes"].values()
     assert entry == {"name": "r", "formats": "sklearn", "image": "i"}
 
 

@@ -350,7 +350,10 @@ def test_credentials_of_an_application_come_with_the_command_that_uses_them(cont
     assert found["command"] == f"mariadb -h {host} -P 3306 -u relation-3 -p mlflow"
     assert found["password"] not in found["command"]
     run(context, context.on.action("list-users"), tmp_path, **given)
-    assert context.action_results == {"count": "1", "users": "mlflow  relation-3  mlflow"}
+    assert context.action_results == {
+        "count": "1",
+        "users": {"1": {"application": "mlflow", "username": "relation-3", "database": "mlflow"}},
+    }
     missing = context.on.action("get-credentials", params={"application": "nosuch"})
     with pytest.raises(testing.ActionFailed, match="nosuch is not related: list-users names"):
         run(context, missing, tmp_path, **given)
@@ -392,17 +395,25 @@ def test_create_and_list_backups(context, tmp_path):
     )
     made = dict(context.action_results)
     assert made["databases"] == "mlflow"
-    assert (made["sha256"], made["size"]) == ("abc", "42")
+    assert (made["sha256"], made["size"], made["size-bytes"]) == ("abc", "42 B", "42")
     script = commands(context)[1][-1]
     assert "--single-transaction" in script
     assert script.endswith(".sql.gz.partial")
     run(context, context.on.action("list-backups"), tmp_path)
-    assert made["backup"] in context.action_results["backups"]
+    assert context.action_results["backups"] == {
+        "1": {
+            "backup": made["backup"],
+            "size": "42 B",
+            "size-bytes": "42",
+            "databases": "mlflow",
+            "place": "storage",
+        }
+    }
 
 
 def test_no_backups_and_nothing_to_back_up(context, tmp_path):
     run(context, context.on.action("list-backups"), tmp_path)
-    assert context.action_results == {"backups": "none"}
+    assert context.action_results == {"count": "0"}
     with pytest.raises(testing.ActionFailed, match="no database to back up"):
         run(context, context.on.action("create-backup"), tmp_path, sql="mysql\nsys\n")
 

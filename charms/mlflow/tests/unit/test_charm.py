@@ -247,8 +247,9 @@ def test_upgrade_that_fails_keeps_the_unit_blocked(context):
 
 
 def test_gc(context):
-    context.run(context.on.action("gc"), state(container=box(stdout="Run 1 deleted\n")))
-    assert context.action_results == {"log": "Run 1 deleted"}
+    said = "WARNING of a library\nRun with ID a1 has been permanently deleted.\n"
+    context.run(context.on.action("gc"), state(container=box(stdout=said)))
+    assert context.action_results == {"count": "1", "deleted": {"1": "Run a1"}}
     (call,) = context.exec_history["mlflow"]
     assert "'30d'" in call.stdin
     bad = context.on.action("gc", params={"older-than": "1d; rm"})

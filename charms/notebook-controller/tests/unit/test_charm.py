@@ -117,7 +117,7 @@ def test_notebooks_are_listed_with_why_they_do_not_come_up(charm, api):
     ):
         api.add(PATH, each)
     results = charm.act("list-notebooks", charm.state(), namespace="ann")
-    found = {each["name"]: each["state"] for each in json.loads(results["notebooks"])}
+    found = {each["name"]: each["state"] for each in results["notebooks"].values()}
     assert found == {"a": "running", "b": "ImagePullBackOff", "c": "stopped", "d": "starting"}
 
 
@@ -128,7 +128,7 @@ def test_idle_is_what_runs_and_was_not_used(charm, api):
     api.add(PATH, notebook("unknown"))
     api.add(PATH, notebook("off", ready=0, activity=long_ago, stopped=long_ago))
     results = charm.act("list-idle", charm.state(), namespace="ann")
-    assert [each["name"] for each in json.loads(results["notebooks"])] == ["idle"]
+    assert [each["name"] for each in results["notebooks"].values()] == ["idle"]
 
 
 def test_a_notebook_is_stopped_and_started_by_its_annotation(charm, api):

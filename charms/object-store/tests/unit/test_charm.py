@@ -446,7 +446,13 @@ def test_create_and_list_buckets(context, memory):
     assert context.action_results == {"created": "data"}
     assert memory.buckets["data"] == "relation-3"
     context.run(context.on.action("list-buckets"), before)
-    assert context.action_results == {"buckets": "data  mlflow\nmodels  mlflow"}
+    assert context.action_results == {
+        "count": "2",
+        "buckets": {
+            "1": {"name": "data", "owner": "mlflow"},
+            "2": {"name": "models", "owner": "mlflow"},
+        },
+    }
     with pytest.raises(testing.ActionFailed, match="exists already"):
         context.run(make, before)
 
@@ -496,8 +502,11 @@ def test_usage(context, memory):
     memory.buckets["models"] = "root"
     context.run(context.on.action("usage"), state())
     assert context.action_results == {
-        "buckets": "models  12288",
+        "count": "1",
+        "buckets": {"1": {"name": "models", "size": "12.0 KiB", "size-bytes": "12288"}},
+        "used": "12.0 KiB",
         "used-bytes": "12288",
+        "free": "60.0 KiB",
         "free-bytes": "61440",
     }
 

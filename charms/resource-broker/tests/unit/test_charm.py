@@ -273,12 +273,14 @@ def test_actions(context, cluster):
     run(context, context.on.action("inventory"), relation)
     assert context.action_results
     assert context.action_results["count"] == str(len(ALL))
+    first = context.action_results["objects"]["1"]
+    assert first == {"application": "maker", "object": first["object"]}
     run(context, context.on.action("leftovers"), relation)
-    assert context.action_results["count"] == "0"
+    assert context.action_results == {"count": "0"}
     run(context, context.on.action("leftovers"))
     assert context.action_results["count"] == str(len(ALL))
     run(context, context.on.action("reapply", params={"application": "maker"}), relation)
-    assert context.action_results["problems"] == "[]"
+    assert context.action_results == {"count": "0"}
     with pytest.raises(testing.ActionFailed, match="nobody is not related"):
         run(context, context.on.action("reapply", params={"application": "nobody"}), relation)
 
@@ -402,6 +404,7 @@ def test_a_refused_definition_keeps_its_custom_resources_out(context, cluster, m
 
     params = {"application": "maker", "objects": "CustomResourceDefinition/pots.tea.example.com"}
     out = run(context, context.on.action("adopt", params=params), relation)
+    assert context.action_results == {"count": "1", "adopted": {"1": params["objects"]}}
     assert answer(out, relation)["problems"] == []
     assert "Pot/default" in names(cluster)
 

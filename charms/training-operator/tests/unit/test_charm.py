@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 
 import pytest
@@ -113,15 +112,15 @@ def test_jobs_are_listed_with_kind_replicas_and_state(charm, api):
     api.add(PATH, job("runs", "Created", "Running"))
     out = charm.settled(config={"kinds": "PyTorchJob"})
     found = charm.act("list-jobs", out, namespace="a")
-    assert json.loads(found["jobs"]) == [
-        {
+    assert found["jobs"] == {
+        "1": {
             "kind": "PyTorchJob",
             "namespace": "a",
             "name": "runs",
-            "replicas": {"Master": 1, "Worker": 3},
+            "replicas": "Master=1, Worker=3",
             "state": "Running",
         }
-    ]
+    }
 
 
 def test_a_job_is_suspended_and_resumed_but_not_when_it_has_ended(charm, api):

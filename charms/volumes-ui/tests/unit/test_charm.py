@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import yaml
 from ops import testing
@@ -66,17 +64,17 @@ def test_volumes_are_listed_with_the_pods_that_use_them(charm, api):
                 "status": {"phase": phase},
             },
         )
-    found = json.loads(charm.act("list-volumes", charm.state())["volumes"])
-    assert found[0] == {
+    found = charm.act("list-volumes", charm.state())["volumes"]
+    assert found["1"] == {
         "namespace": "ann",
         "name": "data",
         "state": "Bound",
         "size": "2Gi",
         "storage-class": "std",
-        "used-by": ["lab-0"],
+        "used-by": "lab-0",
     }
     results = charm.act("list-volumes", charm.state(), namespace="ann", unused=True)
-    assert [each["name"] for each in json.loads(results["volumes"])] == ["old"]
+    assert [each["name"] for each in results["volumes"].values()] == ["old"]
 
 
 def test_an_action_that_may_not_read_says_so(charm, api):
