@@ -1,4 +1,4 @@
-"""`./mlops status`: the engine, what it costs, its pods and stand-ins, and the model."""
+"""Shows the engine, its memory, and the model's applications."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from installer import target
+from installer import overview, target
 from localjuju import paths
 from localjuju.errors import EngineError
 
@@ -18,6 +18,7 @@ def main(arguments: list[str]) -> int:
     """Runs `./mlops status`; returns 1 where no engine runs."""
     parser = argparse.ArgumentParser(prog="./mlops status", description=__doc__)
     parser.add_argument("--format", choices=["table", "json"], default="table")
+    parser.add_argument("--pods", action="store_true", help="the pods too, of all namespaces")
     options = parser.parse_args(arguments)
     chosen = target.current()
     engine = _engine() if chosen.is_local else {"kind": "juju", "running": True}
@@ -38,12 +39,14 @@ def main(arguments: list[str]) -> int:
         }
         print(json.dumps(document, indent=2))
         return 0
-    print(_engine_line(engine))
-    for pod in pods:
-        print(f"  {pod['namespace']}/{pod['name']}  {pod['phase']}  restarts {pod['restarts']}")
-    print(f"stand-ins: {', '.join(stand_ins) or 'none'}")
-    print()
-    print(chosen.run("status").rstrip())
+    print(engine_line(engine))
+    print(f"model: {chosen.model}")
+    print("\n".join(overview.table(overview.applications(chosen)) or ["nothing is deployed"]))
+    if options.pods:
+        print("\n".join(["", *pod_lines(pods)]))
+    if stand_ins:
+        print("\nstand-ins, in place of programs that cannot be built here:")
+        print("\n".join(f"  {each}" for each in stand_ins))
     return 0
 
 
@@ -65,20 +68,49 @@ def _engine() -> dict[str, Any]:
         "kind": "local",
         "running": lifecycle.answers(),
         "pid": number,
+        "running-seconds": process_age(number),
         "processes": len(processes),
         "memory-bytes": sum(memory(process) for process in processes),
         "state": str(paths.state()),
     }
 
 
-def _engine_line(engine: dict[str, Any]) -> str:
+def engine_line(engine: dict[str, Any]) -> str:
+    """The engine in one line: for how long it runs, and what memory it takes."""
     if engine["kind"] == "juju":
-        return "engine: a real Juju controller"
-    size = engine["memory-bytes"] / (1 << 20)
-    return (
-        f"engine: local, process {engine['pid']}, {engine['processes']} processes, "
-        f"{size:.0f} MiB, state in {engine['state']}"
-    )
+        return f"engine: Juju, {target.controller()}"
+    size = engine["memory-bytes"]
+    shown = f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{size / (1 << 20):.0f} MiB"
+    return f"engine: running for {_span(engine['running-seconds'])}, {shown} of memory"
+
+
+def pod_lines(pods: list[dict[str, Any]]) -> list[str]:
+    """The pods as a table; `restarts` are those of all their containers."""
+    rows = [("POD", "PHASE", "RESTARTS")] + [
+        (f"{pod['namespace']}/{pod['name']}", pod["phase"], str(pod["restarts"])) for pod in pods
+    ]
+    names, phases = (max(len(row[column]) for row in rows) for column in (0, 1))
+    return [f"{name:<{names}}  {phase:<{phases}}  {count}" for name, phase, count in rows]
+
+
+def process_age(number: int) -> int:
+    """Whole seconds since a process began; 0 where it has ended."""
+    from localjuju.engine import running
+
+    ticks = running.start_time(number)
+    if ticks is None:
+        return 0
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    return max(0, int(uptime - ticks / os.sysconf("SC_CLK_TCK")))
+
+
+def _span(seconds: int) -> str:
+    minutes = seconds // 60
+    if minutes < 1:
+        return f"{seconds} s"
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // (24 * 60)} days"
 
 
 def descendants(number: int, proc: Path = Path("/proc")) -> list[int]:

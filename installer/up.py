@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from installer import bundle as bundles
-from installer import doctor, target
-from installer.pack import ROOT, merge, pack
+from installer import doctor, overview, target
+from installer.pack import ROOT, pack
 from localjuju import ownership, paths
 from localjuju.errors import EngineError
 from localjuju.progress import Progress
@@ -25,7 +25,6 @@ CORE = ROOT / "bundle" / "core.yaml"
 FULL = ROOT / "bundle" / "bundle.yaml"
 _FILES = "bundles.json"
 _POLL_SECONDS = 2.0
-_OPENED = ("gateway", "object-store")  # besides the web apps, which ask for a gateway
 _BLOCKED_SECONDS = 20.0  # all that is not active waits for a person
 _STUCK_SECONDS = 240.0  # nothing changed for so long, and something asks for a person
 
@@ -135,7 +134,7 @@ def _up(
     chosen.remember()
     _deploy(chosen, bundle, overlays, progress)
     wait(chosen, list(bundle.applications), options.timeout * 60)
-    print_table(chosen)
+    print("\n".join(overview.table(overview.applications(chosen), commands=True)))
     return 0
 
 
@@ -215,7 +214,7 @@ def _deploy(
     chosen: target.Target, bundle: bundles.Bundle, overlays: list[Path], progress: Progress
 ) -> None:
     """Deploys what the model lacks or what the files say anew; refreshes from newer packs."""
-    present = applications(chosen)
+    present = overview.applications(chosen)
     file = paths.state() / "deployed.json"
     try:
         before: dict[str, str] = json.loads(file.read_text())
@@ -238,11 +237,6 @@ def _deploy(
             with progress.step(f"refresh {name}"):
                 chosen.run("refresh", name, "--path", str(app.charm), cwd=ROOT)
     _write(file, {**before, **now})
-
-
-def applications(chosen: target.Target) -> dict[str, Any]:
-    """That part of the model's status."""
-    return (chosen.json("status") or {}).get("applications") or {}
 
 
 def unsettled(status: Mapping[str, Any], wanted: list[str]) -> dict[str, tuple[str, str]]:
@@ -285,7 +279,7 @@ def wait(chosen: target.Target, wanted: list[str], timeout: float) -> None:
     begin = changed = time.monotonic()
     last: dict[str, tuple[str, str]] | None = None
     with _View() as view:
-        while waiting := unsettled(applications(chosen), wanted):
+        while waiting := unsettled(overview.applications(chosen), wanted):
             now = time.monotonic()
             if waiting != last:
                 changed = now
@@ -356,24 +350,3 @@ class _View:
                 print(text, file=sys.stderr, flush=True)
         for name in sorted(set(before) - set(waiting)):
             print(f"{seconds:4.0f} s  {name} active", file=sys.stderr, flush=True)
-
-
-def print_table(chosen: target.Target) -> None:
-    """Prints each application with its state, and below it the commands that a person needs.
-
-    A command is a line of its own: it can be copied from a narrow terminal too.
-    """
-    found = applications(chosen)
-    width = max((len(name) for name in found), default=0)
-    for name, application in sorted(found.items()):
-        state = (application.get("application-status") or {}).get("current", "unknown")
-        print(f"{name:<{width}}  {state}")
-        charm = application.get("charm-name") or name
-        if not (ROOT / "charms" / charm / "charmcraft.yaml").exists():
-            continue
-        meta = merge(ROOT, charm)
-        if charm in _OPENED or "gateway" in (meta.get("requires") or {}):
-            print(f"  ./mlops open {name}")
-        for action in ("get-credentials", "get-admin-password"):
-            if action in (meta.get("actions") or {}):
-                print(f"  ./mlops juju run {name}/leader {action}")
