@@ -6,6 +6,7 @@ from __future__ import annotations
 import connectors
 import ops
 import pydantic
+import reachability
 import users
 
 from charmed_mlops import (
@@ -48,7 +49,7 @@ class Dex(ServiceCharm):
     def reconcile(self) -> None:
         options = self.options(Options)
         known = self.users.load(options.admin)
-        found = connectors.parsed(options.connectors, self._secrets(), self.gateway.url())
+        found = self._connectors(options)
         self.cluster.apply()
         requests = list(self.clients.requests())
         config = self.render(
@@ -78,6 +79,8 @@ class Dex(ServiceCharm):
             environment={
                 "KUBERNETES_POD_NAMESPACE": self.model.name,
                 "DEX_EXPAND_ENV": "false",  # a password may hold a $
+                # an issuer that does not answer when Dex starts keeps nobody else out
+                "DEX_CONTINUE_ON_CONNECTOR_FAILURE": "true",
             },
             check=Http(PORT, "/dex/healthz"),
             alive=Http(TELEMETRY, "/healthz/live"),
@@ -94,6 +97,9 @@ class Dex(ServiceCharm):
         url = f"http://{self.address}:{PORT}/dex"
         login = "/dex/auth"  # a path: people log in under whatever name the gateway has for them
         return Issuer(url, login, f"{url}/token", f"{url}/keys")
+
+    def _connectors(self, options: Options) -> list[connectors.Connector]:
+        return connectors.parsed(options.connectors, self._secrets(), self.gateway.url())
 
     def _secrets(self) -> dict[str, str]:
         uri = self.config.get("connector-secrets")
@@ -120,6 +126,9 @@ class Dex(ServiceCharm):
 
     def action_reset_password(self, params: users.User) -> dict[str, str]:
         return self._changed(self.users.reset(params.email))
+
+    def action_check_connectors(self, _: dict) -> dict[str, str]:
+        return reachability.checked(self._connectors(self.options(Options)))
 
     def _changed(self, result: dict[str, str]) -> dict[str, str]:
         self.converge()

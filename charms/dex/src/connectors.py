@@ -176,7 +176,7 @@ Connector = Annotated[Ldap | Oidc | Saml | Github, pydantic.Field(discriminator=
 _LIST = pydantic.TypeAdapter(list[Connector])
 
 
-def parsed(text: str, secrets: Mapping[str, str], url: str | None) -> list[_Connector]:
+def parsed(text: str, secrets: Mapping[str, str], url: str | None) -> list[Connector]:
     """The connectors with their passwords and where people come back to.
 
     Raises:

@@ -13,6 +13,7 @@ import secrets
 import sys
 import threading
 import time
+import urllib.request
 
 os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"  # TLS ends at the gateway, as with dex
 
@@ -156,6 +157,22 @@ def load(file):
         if not str(user.get("hash", "")).startswith(("$2a$", "$2b$", "$2y$")):
             refuse(f"invalid config: malformed bcrypt hash of {user.get('email')}")
     return config
+
+
+def open_connectors(config):
+    """Asks each oidc connector's issuer, as dex does at its start; ends the program like it."""
+    goes_on = os.environ.get("DEX_CONTINUE_ON_CONNECTOR_FAILURE", "").lower() in ("1", "t", "true")
+    for each in config.get("connectors") or []:
+        if each.get("type") != "oidc":
+            continue
+        try:
+            issuer = each["config"]["issuer"].rstrip("/")
+            urllib.request.urlopen(f"{issuer}/.well-known/openid-configuration", timeout=5)
+        except (OSError, ValueError, KeyError) as error:
+            said = f"failed to open connector {each.get('id')}: failed to get provider: {error}"
+            if not goes_on:
+                sys.exit(f"failed to initialize server: server: {said}")
+            print(f"server: {said}", file=sys.stderr, flush=True)
 
 
 APPROVAL = """<!DOCTYPE html><title>dex (stand-in)</title><h2>Grant Access</h2>
@@ -345,6 +362,7 @@ def main():
     if len(sys.argv) != 3 or sys.argv[1] != "serve":
         sys.exit("usage: dex serve [flags] [config file]")
     config = load(sys.argv[2])
+    open_connectors(config)
     listen(config["web"]["http"], application(config))
     address = (config.get("telemetry") or {}).get("http")
     if address:

@@ -205,6 +205,7 @@ def test_connectors_get_their_passwords_from_the_secret_and_the_way_back(charm):
     ldap = found["company"]["config"]
     assert ldap["bindPW"] == "p$ssw0rd"
     assert charm.environment(out)["DEX_EXPAND_ENV"] == "false"
+    assert charm.environment(out)["DEX_CONTINUE_ON_CONNECTOR_FAILURE"] == "true"
     assert ldap["userSearch"] == SEARCH
     assert charm.file(out, ldap["rootCA"]) == PEM
     assert "redirectURI" not in ldap
