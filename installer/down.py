@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from installer import target
+from installer import opened, target
 from localjuju import ownership, paths
 from localjuju.errors import EngineError
 from localjuju.progress import Progress
@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> int:
     chosen = target.current()
     if not chosen.is_local:
         removed.append(_destroy_model(chosen, options.destroy_storage))
+    removed += [f"open in the background: {each}" for each in opened.stop()]
     removed += remove_engine()
     if options.all:
         removed += _remove_cache()

@@ -1,4 +1,4 @@
-"""`./mlops open`: an application's port on this host's loopback, until Ctrl-C."""
+"""An application's port on this host's loopback, until Ctrl-C, or in the background."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
 from typing import Any
 
-from installer import kubectl, target
+from installer import kubectl, opened, target
 from installer.forward import Forwarder
+from localjuju import paths
 from localjuju.errors import EngineError
 
+_ROOT = Path(__file__).parents[1]
+_START_SECONDS = 30.0
 # ports of our charms that speak something else than HTTP
 _PROTOCOLS = {
     3306: "MySQL protocol",
@@ -28,6 +34,46 @@ _PROTOCOLS = {
 
 def main(arguments: list[str]) -> int:
     """Runs `./mlops open`; without a name it lists what can be opened."""
+    options = _parser().parse_args(arguments)
+    name, _, wanted = (options.application or "").partition(":")
+    if options.stop:
+        ended = opened.stop(name)
+        for each in ended:
+            print(f"stopped: {each}")
+        if not ended:
+            print(f"{name or 'nothing'} is {'not ' if name else ''}open in the background")
+        return 0
+    chosen = target.current()
+    namespace = options.namespace or chosen.model
+    if not name:
+        _list(namespace)
+        return 0
+    service = _service(namespace, name)
+    port = _port(service, name, wanted)
+    if options.detach:
+        return _detach(name, namespace, port, options.port)
+    if not chosen.is_local:
+        return _port_forward(namespace, name, port, options)
+    address = f"{name}.{namespace}.svc.cluster.local:{_inside(service, port, namespace, name)}"
+    host_port = options.port if options.port is not None else _free(port["port"])
+    with Forwarder(address, host_port) as forwarder:
+        if options.port is None:
+            _tell_other(port["port"], forwarder.port)
+        where = shown(f"127.0.0.1:{forwarder.port}", port)
+        file = opened.record(
+            name, namespace, port["port"], forwarder.port, where, detached=options.detached
+        )
+        print(f"{name} is at {where} until Ctrl-C", flush=True)
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            print()
+        finally:
+            file.unlink(missing_ok=True)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./mlops open", description=__doc__)
     parser.add_argument(
         "application",
@@ -39,30 +85,83 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--port", type=_host_port, help="of this host; default: the application's where it is free"
     )
-    options = parser.parse_args(arguments)
-    chosen = target.current()
-    namespace = options.namespace or chosen.model
-    if options.application is None:
-        _list(namespace)
-        return 0
-    name, _, wanted = options.application.partition(":")
-    service = _service(namespace, name)
-    port = _port(service, name, wanted)
-    if not chosen.is_local:
-        return _port_forward(namespace, name, port["port"], options.port)
-    address = f"{name}.{namespace}.svc.cluster.local:{_inside(service, port, namespace, name)}"
-    host_port = options.port if options.port is not None else _free(port["port"])
-    with Forwarder(address, host_port) as forwarder:
-        if options.port is None and forwarder.port != port["port"]:
-            text = f"port {port['port']} of this host is taken: using {forwarder.port}"
-            print(text, file=sys.stderr, flush=True)
-        where = shown(f"127.0.0.1:{forwarder.port}", port)
-        print(f"{name} is at {where} until Ctrl-C", flush=True)
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            print()
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--detach",
+        action="store_true",
+        help="in the background: prints the address and returns; ./mlops status shows it",
+    )
+    how.add_argument(
+        "--stop", action="store_true", help="end what --detach opened, or only that of APP"
+    )
+    how.add_argument("--detached", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def _detach(name: str, namespace: str, port: dict[str, Any], host_port: int | None) -> int:
+    """Starts this command once more in the background; returns when its port answers."""
+    for each in opened.listed():
+        at = each.host_port
+        same = (each.name, each.namespace, each.port) == (name, namespace, port["port"])
+        if each.detached and same and host_port in (None, at):
+            print(f"{name} is at {each.address}")
+            return 0
+    log = paths.state() / "log" / f"open-{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "installer", "open", "--detached"]
+    command += [f"{name}:{port['port']}", "--namespace", namespace]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, *(["--port", str(host_port)] if host_port is not None else [])],
+            cwd="/",
+            env={
+                **os.environ,
+                "PYTHONPATH": str(_ROOT),
+                "CHARMED_MLOPS_CACHE": str(paths.cache()),
+                "CHARMED_MLOPS_STATE": str(paths.state()),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    found = _answering(process, log)
+    at = found.host_port
+    if host_port is None:
+        _tell_other(port["port"], at)
+    print(f"{name} is at {found.address}")
     return 0
+
+
+def _answering(process: subprocess.Popen[bytes], log: Path) -> opened.Opened:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            lines = log.read_text(errors="replace").strip().splitlines()
+            raise EngineError(
+                lines[-1].removeprefix("ERROR ") if lines else f"it ended: see {log}"
+            )
+        for each in opened.listed():
+            if each.pid == process.pid and _listens(each):
+                return each
+        time.sleep(0.05)
+    process.kill()
+    raise EngineError(f"it did not listen in {_START_SECONDS:.0f} s: see {log}")
+
+
+def _listens(found: opened.Opened) -> bool:
+    at = found.host_port
+    try:
+        socket.create_connection(("127.0.0.1", at), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _tell_other(usual: int, used: int) -> None:
+    if used != usual:
+        text = f"port {usual} of this host is taken: using {used}"
+        print(text, file=sys.stderr, flush=True)
 
 
 def shown(address: str, port: dict[str, Any]) -> str:
@@ -138,9 +237,18 @@ def _free(port: int) -> int:
     return port
 
 
-def _port_forward(namespace: str, name: str, port: int, host_port: int | None) -> int:
-    """Becomes kubectl port-forward on a real cluster."""
+def _port_forward(
+    namespace: str, name: str, port: dict[str, Any], options: argparse.Namespace
+) -> int:
+    """Becomes kubectl port-forward on a real cluster: the same process, so its record holds."""
     program = shutil.which("kubectl") or "kubectl"
-    local = "" if host_port is None else str(host_port)
-    argv = [program, "port-forward", "-n", namespace, f"service/{name}", f"{local}:{port}"]
+    local = options.port if options.port is not None else _free(port["port"]) or _any_port()
+    where = shown(f"127.0.0.1:{local}", port)
+    opened.record(name, namespace, port["port"], local, where, detached=options.detached)
+    argv = [program, "port-forward", "-n", namespace, f"service/{name}", f"{local}:{port['port']}"]
     os.execvp(program, argv)
+
+
+def _any_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]

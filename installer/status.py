@@ -6,10 +6,12 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Collection, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from installer import overview, target
+from installer import opened, overview, target
 from localjuju import paths
 from localjuju.errors import EngineError
 
@@ -35,13 +37,18 @@ def main(arguments: list[str]) -> int:
             "engine": engine,
             "pods": pods,
             "stand-ins": stand_ins,
+            "open": [asdict(each) for each in opened.listed()],
             "model": _model(chosen),
         }
         print(json.dumps(document, indent=2))
         return 0
     print(engine_line(engine))
     print(f"model: {chosen.model}")
-    print("\n".join(overview.table(overview.applications(chosen)) or ["nothing is deployed"]))
+    applications = overview.applications(chosen)
+    own, others = open_lines(opened.listed(), chosen.model, applications)
+    print("\n".join(overview.table(applications, own) or ["nothing is deployed"]))
+    if others:
+        print("\n".join(["", *others]))
     if options.pods:
         print("\n".join(["", *pod_lines(pods)]))
     if stand_ins:
@@ -82,6 +89,20 @@ def engine_line(engine: dict[str, Any]) -> str:
     size = engine["memory-bytes"]
     shown = f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{size / (1 << 20):.0f} MiB"
     return f"engine: running for {_span(engine['running-seconds'])}, {shown} of memory"
+
+
+def open_lines(
+    found: Iterable[opened.Opened], model: str, applications: Collection[str]
+) -> tuple[dict[str, str], list[str]]:
+    """What is open: of the model's applications, by name; and a line for each other Service."""
+    own: dict[str, list[str]] = {}
+    others = []
+    for each in found:
+        if each.namespace == model and each.name in applications:
+            own.setdefault(each.name, []).append(each.address)
+        else:
+            others.append(f"open: {each.name} in {each.namespace} at {each.address}")
+    return {name: ", ".join(addresses) for name, addresses in own.items()}, others
 
 
 def pod_lines(pods: list[dict[str, Any]]) -> list[str]:

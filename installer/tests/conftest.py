@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from installer.pack import ROOT
-from localjuju import paths
+from localjuju import ownership, paths
 
 _PROGRAMS = sorted(paths.cache().glob("builds/kubernetes-*"))
 
@@ -82,6 +82,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if not _PROGRAMS:
         pytest.skip("Kubernetes is not built yet: ./mlops up builds it")
     state = tmp_path_factory.mktemp("state")
+    ownership.mark(state)
     process = subprocess.Popen(
         [sys.executable, Path(__file__).with_name("engine_without_pods.py"), _PROGRAMS[-1], state],
         env={**os.environ, "PYTHONPATH": str(ROOT)},

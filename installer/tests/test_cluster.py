@@ -86,6 +86,27 @@ def test_open_on_a_port_in_use(engine: Path):
     )
 
 
+def test_open_in_the_background_returns_and_stays_until_it_is_stopped(engine: Path):
+    first = _mlops(engine, "open", "web", "--detach")
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.startswith("web is at http://127.0.0.1:")
+    port = int(first.stdout.strip().rpartition(":")[2])
+    socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    assert _mlops(engine, "open", "web", "--detach").stdout == first.stdout
+    stopped = _mlops(engine, "open", "--stop")
+    assert stopped.stdout == f"stopped: web at http://127.0.0.1:{port}\n"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def test_open_in_the_background_on_a_port_in_use(engine: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = _mlops(engine, "open", "web", "--detach", "--port", str(port))
+    assert result.returncode == 1
+    assert f"127.0.0.1:{port} (Address already in use)" in result.stderr
+
+
 def test_headless_service_without_a_pod(engine: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CHARMED_MLOPS_STATE", str(engine))
     _mlops(engine, "kubectl", "apply", "-f", "-", stdin=_service("bare", clusterIP="None"))

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from installer import overview, status
+from installer import opened, overview, status
 
 
 def application(current: str, message: str = "", **more: str) -> dict:
@@ -42,6 +42,17 @@ def test_an_application_has_its_state_and_where_it_is_open_or_what_it_waits_for(
         "mlflow  active   http://127.0.0.1:5000",
         "store   active",
     ]
+
+
+def test_what_is_open_goes_with_its_application_and_the_rest_follows():
+    def entry(name: str, namespace: str, port: int) -> opened.Opened:
+        return opened.Opened(1, 1, name, namespace, 80, port, f"127.0.0.1:{port}", True)
+
+    found = [entry("mlflow", "mlops", 1), entry("mlflow", "mlops", 2), entry("wine", "team", 3)]
+    assert status.open_lines(found, "mlops", ["mlflow", "db"]) == (
+        {"mlflow": "127.0.0.1:1, 127.0.0.1:2"},
+        ["open: wine in team at 127.0.0.1:3"],
+    )
 
 
 def test_the_commands_that_a_person_needs_are_lines_of_their_own():
