@@ -65,6 +65,14 @@ def test_nothing_of_a_kubeconfig_is_left(engine: Path):
     assert {path.name for path in engine.iterdir()} == before
 
 
+def test_a_new_node_takes_pods_at_once(engine: Path):
+    """Else each start of the engine leaves warnings that no node would take the first pods."""
+    node = json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "new"}})
+    made = _mlops(engine, "kubectl", "create", "-f", "-", "-o", "json", stdin=node)
+    assert "taints" not in json.loads(made.stdout)["spec"], made.stderr
+    _mlops(engine, "kubectl", "delete", "node", "new")
+
+
 def test_open_lists_and_names_what_is_wrong(engine: Path):
     listed = _mlops(engine, "open")
     assert "./mlops open web:5000" in listed.stdout, listed.stderr

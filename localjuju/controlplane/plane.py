@@ -116,6 +116,10 @@ class ControlPlane:
                 f"--advertise-address={self._node_ip}",
                 f"--service-cluster-ip-range={SERVICE_RANGE}",
                 "--authorization-mode=RBAC",
+                # It taints a new node until the controller manager has seen it ready, so that the
+                # first pods of every start would have warnings of the scheduler. This node is
+                # registered when it is ready.
+                "--disable-admission-plugins=TaintNodesByCondition",
                 "--allow-privileged=true",
                 "--enable-aggregator-routing=true",
                 f"--client-ca-file={authority.pair.certificate}",
