@@ -51,6 +51,13 @@ def test_actions_exist(page: Path):
         assert action in (yaml.safe_load(file.read_text()).get("actions") or {}), (charm, action)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=_IDS)
+def test_a_unit_s_log_is_asked_for_by_container(page: Path):
+    """Juju's pods have no default container: the first is the charm's, which prints nothing."""
+    for line in re.findall(r"kubectl [^`\n]*\b(?:logs|exec|cp) [^`\n]*", page.read_text()):
+        assert " -c " in line or not re.search(r"\b[a-z-]+-\d+\b", line), line
+
+
 @pytest.mark.parametrize("file", sorted(ROOT.glob(".github/workflows/*.yaml")), ids=str)
 def test_workflow_is_complete(file: Path):
     workflow = yaml.safe_load(file.read_text())
