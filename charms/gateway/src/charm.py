@@ -19,6 +19,7 @@ from charmed_mlops import (
     Reach,
     ServiceCharm,
     ServiceRequirer,
+    authorizers,
 )
 from charmed_mlops.interfaces.gateway_route import Entrance, GatewayRouteProvider
 from charmed_mlops.results import listing
@@ -29,7 +30,6 @@ LEAVING, GRACE = 5, 30
 """Seconds that a stopping Caddy takes new requests, and that it gives those under way."""
 FOLDER = "/tmp/gateway"
 CONFIG = f"{FOLDER}/Caddyfile"
-SCRIPT = "/tmp/authorizer.py"
 
 
 class Options(pydantic.BaseModel):
@@ -69,16 +69,13 @@ class Gateway(ServiceCharm):
             metrics=METRICS,
             annotated=routes.ANNOTATED,
         )
-        self.authorizer.run(
-            command=(
-                f"/usr/local/bin/python3 {SCRIPT} --port={AUTHORIZER} "
-                f"--audience={options.token_audience} --ttl={options.decision_ttl} "
-                f"--leaving={LEAVING + 1}"
-            ),
-            files={SCRIPT: (self.charm_dir / "src" / "authorizer.py").read_text()},
-            check=Http(AUTHORIZER, "/healthz"),
-            alive=Http(AUTHORIZER, "/healthz"),
-            kill_delay=LEAVING + 5,
+        authorizers.run(
+            self,
+            self.authorizer,
+            AUTHORIZER,
+            audience=options.token_audience,
+            ttl=options.decision_ttl,
+            leaving=LEAVING + 1,
         )
         config = self.render(
             "Caddyfile.j2",
