@@ -1,4 +1,4 @@
-"""Certificates for admission webhooks: one CA and one leaf per application."""
+"""Certificates for admission webhooks and for servers: by a CA of one's own, or a related one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 
 import ops
 
-from charmed_mlops.errors import ActionFailed, Waiting
+from charmed_mlops.errors import ActionFailed, Blocked, Waiting
+from charmed_mlops.interfaces import _common
 
 if TYPE_CHECKING:
+    from charmlibs.interfaces.tls_certificates import TLSCertificatesRequiresV4
     from cryptography import x509
 
     from charmed_mlops.charm import ServiceCharm
 
+LIBRARY = "afd8c2bccf834997afce12c2706d2ede"
+"""What the labels of the secrets of charmlibs' tls_certificates begin with: its old library ID."""
+_LONGEST_NAME = 64  # characters of a common name: RFC 5280 appendix A.1, ub-common-name
 _LEAF_LIFE = datetime.timedelta(days=365)
 _CA_LIFE = datetime.timedelta(days=3650)
 _RENEW_AT = 2 / 3  # of the life; the rest is the time to notice that renewal does not work
@@ -80,6 +85,10 @@ class WebhookCertificate:
         leaf = x509.load_pem_x509_certificate(content["server-cert"].encode())
         return leaf.not_valid_after_utc
 
+    def renew_elsewhere(self) -> str:
+        """Have a related CA renew it; returns that CA's application, empty for one's own CA."""
+        return ""
+
     def current(self) -> Certificate:
         """The certificate in use; the leader renews it at two thirds of its life.
 
@@ -138,8 +147,8 @@ class WebhookCertificate:
             subject: str, issuer: str, key: ec.EllipticCurvePrivateKey, life: datetime.timedelta
         ) -> x509.CertificateBuilder:
             def name(text: str) -> x509.Name:
-                # a common name holds at most 64 characters (RFC 5280, ub-common-name)
-                return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text[:64])])
+                text = text[:_LONGEST_NAME]
+                return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
 
             return (
                 x509.CertificateBuilder()
@@ -188,27 +197,92 @@ class WebhookCertificate:
 
 
 class ServingCertificate(WebhookCertificate):
-    """One for the application's Service and further host names, for clients of all kinds."""
+    """One for the application's Service and further host names, for clients of all kinds.
+
+    With a relation `certificates` the related CA gives each unit one for a key of its own; without
+    it the leader makes one.
+    """
 
     _purpose = "CA"
 
-    def __init__(self, charm: ServiceCharm):
+    def __init__(
+        self, charm: ServiceCharm, hosts: Sequence[str] = (), endpoint: str = "certificates"
+    ):
+        """Prepares.
+
+        Args:
+            charm: whose application it is for.
+            hosts: names beside the Service's, which it shall be for, too; another list makes
+                another certificate by the same CA.
+            endpoint: of the interface tls-certificates.
+        """
         super().__init__(charm)
         self._label = "serving-certificate"
-        self._hosts: list[str] = []
+        self._hosts = list(hosts)
+        self._endpoint = endpoint
+        self._related = self._requirer() if charm.model.relations[endpoint] else None
 
-    def current(self, hosts: Sequence[str] = ()) -> Certificate:
-        """The certificate in use, a new one by the same CA when `hosts` change.
+    def current(self) -> Certificate:
+        """The certificate in use.
 
         Raises:
-            Waiting: the leader has not made it yet.
+            Blocked: the related CA refuses to give one.
+            Waiting: the related CA, or the leader, has not made one yet.
         """
-        self._hosts = list(hosts)
+        relation = _common.find(self._charm, self._endpoint)
+        if relation and self._related:
+            return self._signed(self._related, relation.app.name)
         return super().current()
+
+    def renew_elsewhere(self) -> str:
+        """Have a related CA give this unit a certificate for a new key.
+
+        Returns:
+            The CA's application; empty when the certificate in use is by one's own CA.
+        """
+        relation = _common.find(self._charm, self._endpoint)
+        if not relation or not self._related:
+            return ""
+        self._related.regenerate_private_key()
+        return relation.app.name
 
     @property
     def _names(self) -> list[str]:
         return [*self._hosts, *super()._names, "localhost"]
+
+    def _requirer(self) -> TLSCertificatesRequiresV4:
+        from charmlibs.interfaces import tls_certificates as tls  # here: few have the relation
+
+        charm = self._charm
+        names = [*self._hosts, charm.address]
+        wanted = tls.CertificateRequestAttributes(
+            common_name=names[0] if len(names[0]) <= _LONGEST_NAME else charm.app.name,
+            sans_dns=names,
+        )
+        found = tls.TLSCertificatesRequiresV4(
+            charm,
+            self._endpoint,
+            [wanted],
+            refresh_events=[charm.on.config_changed, charm.on.start],
+        )
+        charm.reconcile_on(found.on.certificate_available)
+        charm.leave_secrets_of(LIBRARY)
+        return found
+
+    def _signed(self, related: TLSCertificatesRequiresV4, ca: str) -> Certificate:
+        certificates, key = related.get_assigned_certificates()
+        if not certificates or key is None:
+            asked = related.get_csrs_from_requirer_relation_data()
+            own = [each.certificate_signing_request for each in asked]
+            for refused in related.get_request_errors():
+                if refused.certificate_signing_request in own:
+                    raise Blocked(f"{ca} refuses a certificate: {refused.error.message}")
+            raise Waiting(f"waiting for {ca} to give a certificate")
+        found = certificates[0]
+        # some providers repeat the certificate in the chain
+        others = [each for each in found.chain if each != found.certificate]
+        chain = "\n".join(str(each) for each in (found.certificate, *others))
+        return Certificate(str(found.ca), f"{chain}\n", f"{key}\n")
 
 
 def _old(certificate: x509.Certificate) -> bool:

@@ -232,6 +232,9 @@ class ServiceCharm(ops.CharmBase):
 
     def action_renew_certificate(self, parameters: dict[str, Any]) -> dict[str, str]:
         """For charms with a certificate, which declare the action `renew-certificate`."""
+        asked = [ca for each in self.certificates if (ca := each.renew_elsewhere())]
+        if asked:
+            return {"asked": ", ".join(asked)}
         self.require_leader()
         ends = [each.renew() for each in self.certificates]
         self.converge()

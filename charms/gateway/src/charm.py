@@ -11,6 +11,7 @@ import routes
 import tls
 
 from charmed_mlops import (
+    ActionFailed,
     Blocked,
     ClusterResources,
     File,
@@ -58,7 +59,7 @@ class Gateway(ServiceCharm):
     def reconcile(self) -> None:
         options = self.options(Options)
         found = routes.collected(self.routes.requests())
-        certificate = self.tls.current(options.hostname)
+        certificate = self.tls.current()
         self.routes.publish(self._url(options), self._entrance(options, certificate))
         auth = self.auth.get()
         self.cluster.apply(
@@ -134,11 +135,11 @@ class Gateway(ServiceCharm):
 
     def action_get_ca(self, _: dict) -> dict[str, str]:
         options = self.options(Options)
-        return {"url": self._url(options), "ca": self.tls.current(options.hostname).ca}
+        return {"url": self._url(options), "ca": self.tls.current().ca}
 
     def action_renew_certificate(self, parameters: dict[str, Any]) -> dict[str, str]:
-        if ca := self.tls.renew_elsewhere():
-            return {"asked": ca}
+        if self.config.get("tls-secret"):
+            raise ActionFailed("the certificate is config tls-secret's: juju update-secret")
         return super().action_renew_certificate(parameters)
 
     def action_list_routes(self, _: dict) -> dict[str, Any]:

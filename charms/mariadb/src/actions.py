@@ -9,7 +9,7 @@ from accounts import Accounts, relation_user
 from backups import Backups
 from server import PORT, Server, new_password
 
-from charmed_mlops import ActionFailed, S3Requirer, ServiceCharm
+from charmed_mlops import ActionFailed, S3Requirer, ServiceCharm, ServingCertificate
 from charmed_mlops.objects import Objects
 from charmed_mlops.results import listing
 
@@ -20,6 +20,7 @@ class Actions(ServiceCharm):
     server: Server
     accounts: Accounts
     object_store: S3Requirer
+    certificate: ServingCertificate
 
     def action_create_backup(self, params: dict) -> dict[str, str]:
         """Dump all databases."""
@@ -56,13 +57,18 @@ class Actions(ServiceCharm):
         relation = self._relation(application)
         host, database = self.unit_address(0), relation.data[self.app].get("database", "")
         found = self._secret(f"relation-{relation.id}").get_content(refresh=True)
+        tls = "--ssl " if self.config["require-tls"] else ""
         return {
             **found,
             "host": host,
             "port": str(PORT),
             "database": database,
-            "command": f"mariadb -h {host} -P {PORT} -u {found['username']} -p {database}",
+            "command": f"mariadb {tls}-h {host} -P {PORT} -u {found['username']} -p {database}",
         }
+
+    def action_get_ca(self, _: dict) -> dict[str, str]:
+        """The certificate that clients have to trust."""
+        return {"ca": self.certificate.current().ca}
 
     def action_list_users(self, _: dict) -> dict[str, Any]:
         """The applications that have a user."""

@@ -8,7 +8,14 @@ from accounts import Accounts
 from actions import Actions
 from server import PORT, Server, new_password
 
-from charmed_mlops import Blocked, ClusterResources, DatabaseProvider, Exec, S3Requirer
+from charmed_mlops import (
+    Blocked,
+    ClusterResources,
+    DatabaseProvider,
+    Exec,
+    S3Requirer,
+    ServingCertificate,
+)
 from charmed_mlops.interfaces.mysql import NAME
 
 
@@ -20,6 +27,8 @@ class MariaDB(Actions):
         self.database = DatabaseProvider(self, "database")
         self.object_store = S3Requirer(self, "s3", private=True)
         self.cluster = ClusterResources(self, "manifests")
+        # clients are given the pod's own name: `require_single_unit`
+        self.certificate = ServingCertificate(self, [self.unit_address(0)])
         self.server = Server(self.workload)
         self.accounts = Accounts(self.workload, self.server)
 
@@ -28,8 +37,14 @@ class MariaDB(Actions):
         settings = {
             "max_connections": self.number("max-connections", 10, 10_000),
             "buffer_pool": self.number("buffer-pool-size", 16, 65_536),
+            "require_tls": bool(self.config["require-tls"]),
+            "certificate": self.server.certificate,
         }
         root = self.app_secret("root", lambda: {"username": "root", "password": new_password()})
+        certificate = self.certificate.current()
+        self.workload.require()
+        # not as one of the service's files, which would restart it
+        self.server.keep_certificate(certificate)
         self.workload.run(
             command=self.server.command,
             files={
@@ -43,20 +58,32 @@ class MariaDB(Actions):
         version = self.server.version()
         self.accounts.keep_root(root["password"])
         self.unit.set_workload_version(version)
-        self._serve_relations(version)
+        self.server.load_certificate(certificate)
+        self._serve_relations(version, certificate.ca)
         self.object_store.get_or_none()  # asks for the bucket; the databases do not wait for it
         self.cluster.protect()
+        if settings["require_tls"]:
+            self._name_those_kept_out()
 
-    def _serve_relations(self, version: str) -> None:
+    def _serve_relations(self, version: str, ca: str) -> None:
         for request in self.database.requests(self._shared()):
             password = self.database.password(request) or new_password()
             self.accounts.keep(request.username, password, request.database)
             user = {"username": request.username, "password": password}
-            self.database.answer(request, user, f"{self.unit_address(0)}:{PORT}", version)
+            self.database.answer(request, user, f"{self.unit_address(0)}:{PORT}", version, ca)
         for user in self.database.gone(self.accounts.users()):
             self.accounts.drop(user, databases=bool(self.config["delete-databases"]))
             self.database.forget(user)
         self.database.require_valid()
+
+    def _name_those_kept_out(self) -> None:
+        requests = self.database.requests(self._shared())
+        names = sorted({each.application for each in requests if not each.can_encrypt})
+        if names:
+            raise Blocked(
+                f"config require-tls=true keeps out {', '.join(names)}, which cannot encrypt: "
+                f"juju config {self.app.name} require-tls=false, or another server for it"
+            )
 
     def _shared(self) -> list[str]:
         names = str(self.config["shared-databases"]).replace(",", " ").split()

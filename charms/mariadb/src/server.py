@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 
-from charmed_mlops import Blocked, Waiting, Workload
+from charmed_mlops import Blocked, Certificate, File, Waiting, Workload
 
 PORT = 3306
 DATA = "/var/lib/mysql"
+_LOADED = ".charmed-mlops-certificate"
 SYSTEM = ("information_schema", "mysql", "performance_schema", "sys")
 
 
@@ -26,7 +28,8 @@ class Server:
 
     config = "/etc/mysql/charm.cnf"
     script = "/etc/mysql/charm-start.sh"
-    command = f"/bin/bash {script} {DATA} {config}"
+    certificate = "/etc/mysql/charm-certificate.pem"
+    command = f"/bin/bash {script} {DATA} {config} {certificate}"
     client = ("/usr/bin/mariadb", f"--defaults-file={config}")
     ping = f"/usr/bin/mariadb-admin --defaults-file={config} ping"
 
@@ -41,6 +44,24 @@ class Server:
         argv = [*self.client, "--batch", "--skip-column-names"]
         out = self._workload.exec(argv, stdin=statements, timeout=timeout)
         return [line.split("\t") for line in out.splitlines()]
+
+    def keep_certificate(self, certificate: Certificate) -> None:
+        """Write chain and key for the server's start; `load_certificate` follows once it runs."""
+        self._workload.push({self.certificate: File(_pem(certificate), mode=0o600)})
+
+    def load_certificate(self, certificate: Certificate) -> None:
+        """Have the running server use it for new connections, where it does not yet.
+
+        FLUSH SSL reads the files again; connections that are there go on with the old one:
+        https://mariadb.com/docs/server/reference/sql-statements/administrative-sql-statements/flush-commands/flush
+        """
+        digest = hashlib.sha256(_pem(certificate).encode()).hexdigest()
+        if self._line(_LOADED).partition(" ")[0] == digest:
+            return
+        # to whoever has the data: a file that was pushed anew is root's
+        self._workload.exec(["/usr/bin/chown", f"--reference={DATA}", self.certificate])
+        self.sql("FLUSH SSL;\n")
+        self._workload.push({f"{DATA}/{_LOADED}": digest})
 
     def version(self) -> str:
         """The server's version, such as 10.11.19.
@@ -74,6 +95,10 @@ class Server:
     def databases(self) -> list[str]:
         """All databases but the server's own."""
         return sorted(row[0] for row in self.sql("SHOW DATABASES;") if row[0] not in SYSTEM)
+
+
+def _pem(certificate: Certificate) -> str:
+    return certificate.chain + certificate.key
 
 
 def _series(version: str) -> tuple[int, ...]:

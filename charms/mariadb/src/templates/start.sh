@@ -1,9 +1,9 @@
 #!/bin/bash
-# Written by the charm. Starts MariaDB: start.sh DATA CONFIG
+# Written by the charm. Starts MariaDB: start.sh DATA CONFIG CERTIFICATE
 # Makes the data directory on the first start, and upgrades its tables when they are of an older
 # series. No client gets in before that is done, and no hook waits for it.
 set -euo pipefail
-data=$1 config=$2
+data=$1 config=$2 certificate=$3
 PATH=$PATH:/usr/sbin:/usr/bin
 installed=$data/.charmed-mlops-installed
 upgrading=$data/.charmed-mlops-upgrading
@@ -16,6 +16,9 @@ series() {
 # where the volume or the user namespace lets no file be given to mysql, root runs it
 account=mysql
 chown "$account:" "$data" || account=root
+# it reads the key after it has given up being root; what is newer than this is loaded by FLUSH SSL
+chown "$account:" "$certificate"
+sha256sum <"$certificate" >"$data/.charmed-mlops-certificate"
 
 if [[ ! -e $installed ]]; then
     mariadb-install-db --no-defaults --datadir="$data" --user="$account" --skip-test-db \

@@ -56,6 +56,7 @@ def execs(sql: str = "", shell: str = "", code: int = 0):
     return {
         testing.Exec(SQL, stdout=sql, return_code=code, stderr="ERROR 2002: no server" * code),
         testing.Exec(["/bin/bash"], stdout=shell),
+        testing.Exec(["/usr/bin/chown"]),
     }
 
 
@@ -96,6 +97,12 @@ def root(password="secret-of-root") -> testing.Secret:
     return testing.Secret({"username": "root", "password": password}, label="root", owner="app")
 
 
+def certificate(context, tmp_path) -> testing.Secret:
+    """What the leader has made."""
+    out, _ = run(context, context.on.config_changed(), tmp_path)
+    return out.get_secret(label="serving-certificate")
+
+
 def test_waits_for_the_container(context):
     state = testing.State(leader=True, containers=[testing.Container("mariadb")])
     out = context.run(context.on.config_changed(), state)
@@ -107,14 +114,13 @@ def test_first_start(context, tmp_path):
     assert out.unit_status == testing.ActiveStatus()
     assert out.workload_version == "10.11.19"
     assert out.opened_ports == {testing.TCPPort(3306)}
-    (secret,) = out.secrets
-    password = secret.tracked_content["password"]
+    password = out.get_secret(label="root").tracked_content["password"]
     assert f"PASSWORD('{password}')" in sql
     calls = [call.command for call in context.exec_history["mariadb"]]
     assert all(password not in " ".join(call) for call in calls)
     service = out.get_container("mariadb").plan.services["mariadb"]
     assert password not in str(service.to_dict())
-    script, data, config = service.command.split()[1:]
+    script, data, config, _ = service.command.split()[1:]
     assert (service.command.split()[0], data) == ("/bin/bash", "/var/lib/mysql")
     files = out.get_container("mariadb").get_filesystem(context)
     assert "max-connections = 200" in (files / config.lstrip("/")).read_text()
@@ -301,7 +307,7 @@ def test_relation_that_is_gone(context, tmp_path, delete):
     )
     assert "DROP USER IF EXISTS 'relation-3'@'%'" in sql
     assert ("DROP DATABASE" in sql) == delete
-    assert [secret.label for secret in out.secrets] == ["root"]
+    assert {secret.label for secret in out.secrets} == {"root", "serving-certificate"}
 
 
 def test_follower_drops_nobody(context, tmp_path):
@@ -312,7 +318,7 @@ def test_follower_drops_nobody(context, tmp_path):
         tmp_path,
         leader=False,
         relations=[gone],
-        secrets=[root()],
+        secrets=[root(), certificate(context, tmp_path)],
         sql="relation-3\n",
     )
     assert out.unit_status == testing.ActiveStatus()

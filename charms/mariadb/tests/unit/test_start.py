@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "src/templates/start.sh"
+CONFIG = "/etc/mysql/charm.cnf"
 SERVER = """
 case " $* " in
 *" --version "*) echo "mariadbd  Ver $VERSION-MariaDB for Linux on x86_64"; exit;;
@@ -20,7 +22,10 @@ esac
 """
 PROGRAMS = {
     "mariadbd": SERVER,
-    "chown": 'echo "chown $*" >>"$CALLS"; exit "$CHOWN"',
+    "chown": """
+        echo "chown $*" >>"$CALLS"
+        [ "$1" = root: ] || exit "$CHOWN"
+    """,
     "mariadb-install-db": """
         echo "install $*" >>"$CALLS"
         echo -n "$VERSION-MariaDB" >"$DATA/mysql_upgrade_info"
@@ -41,6 +46,8 @@ class Start:
         self.data = folder / "data"
         self.data.mkdir()
         self._folder = folder
+        self.certificate = folder / "certificate.pem"
+        self.certificate.write_text("chain and key\n")
         (folder / "bin").mkdir()
         for name, text in PROGRAMS.items():
             program = folder / "bin" / name
@@ -53,7 +60,7 @@ class Start:
         """Run it; `chown` and `upgrade` are those programs' exit codes."""
         (self._folder / "calls").write_text("")
         return subprocess.run(
-            ["/bin/bash", str(SCRIPT), str(self.data), "/etc/mysql/charm.cnf"],
+            ["/bin/bash", str(SCRIPT), str(self.data), CONFIG, str(self.certificate)],
             env={
                 "PATH": f"{self._folder / 'bin'}:{os.environ['PATH']}",
                 "CALLS": str(self._folder / "calls"),
@@ -107,6 +114,14 @@ def test_a_volume_that_takes_no_other_owner_has_root_run_the_server(start):
     assert start(chown=1).returncode == 0
     assert "--user=root" in start.asked("install")[0]
     assert start.calls[-1].endswith("--user=root")
+    assert start.asked("chown")[-1] == f"chown root: {start.certificate}"
+
+
+def test_who_runs_the_server_owns_the_key_and_what_is_loaded_is_noted(start):
+    assert start().returncode == 0
+    assert f"chown mysql: {start.certificate}" in start.calls
+    digest = hashlib.sha256(start.certificate.read_bytes()).hexdigest()
+    assert start.text(".charmed-mlops-certificate").split()[0] == digest
 
 
 def test_tables_of_an_older_series_are_upgraded_once_and_before_clients_get_in(start):
