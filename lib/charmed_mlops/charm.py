@@ -15,6 +15,7 @@ from charmed_mlops.errors import (
     ActionFailed,
     Blocked,
     CommandFailed,
+    Restarting,
     Waiting,
     option_status,
 )
@@ -249,6 +250,8 @@ class ServiceCharm(ops.CharmBase):
             for workload in self._workloads:
                 workload.admit()
             self._outcome = ops.ActiveStatus()
+        except Restarting as reason:
+            self._outcome = ops.MaintenanceStatus(str(reason))
         except Waiting as reason:
             self._outcome = ops.WaitingStatus(str(reason))
         except Blocked as reason:

@@ -12,6 +12,10 @@ class Waiting(Exception):  # noqa: N818 (a state of affairs, not a fault)
     """Something that comes by itself is not there yet; str() is the waiting status."""
 
 
+class Restarting(Waiting):
+    """The charm has restarted its program, which does not answer yet; the maintenance status."""
+
+
 class Blocked(Exception):  # noqa: N818
     """Someone has to act; str() is the blocked status and names the fix in one line."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import ops
 
 from charmed_mlops.checks import Check, Exec, Http, Tcp, duration
-from charmed_mlops.errors import Blocked, CommandFailed, Waiting
+from charmed_mlops.errors import Blocked, CommandFailed, Restarting, Waiting
 
 __all__ = ["DIGEST", "PATHS", "Check", "Exec", "File", "Http", "Tcp", "Workload"]
 
@@ -174,6 +174,9 @@ class Workload:
             or not running
             or not running[self.name].is_running()
         ):
+            if running and running[self.name].is_running():
+                # now, as it may take long to end
+                self._charm.unit.status = ops.MaintenanceStatus(f"restarting {self.name}")
             self._start(bool(check))
         if version:
             self._charm.unit.set_workload_version(version)
@@ -356,7 +359,11 @@ class Workload:
             self.container.replan()
 
     def require_healthy(self) -> None:
-        """Raises Waiting unless the service that `run` declared runs and answers."""
+        """Raises Waiting unless the service that `run` declared runs and answers.
+
+        Raises:
+            Restarting: it answered before this charm restarted it.
+        """
         if not self._managed:
             return
         checks = self.container.get_checks()
@@ -365,6 +372,10 @@ class Workload:
         if start and start.status == down:
             slow = start.failures >= _START_FAILURES
             if not (slow and lasting and lasting.status != down and not lasting.failures):
+                # it has answered in this container before: Pebble counts on as long as the check
+                # stays the same, over restarts of the service and failures
+                if lasting and lasting.successes:
+                    raise Restarting(f"restarting {self.name}")
                 raise Waiting(f"waiting for {self.name} to answer")
         # Pebble before 1.23 does not count successes: there, up is all that is known
         if (

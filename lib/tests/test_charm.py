@@ -63,7 +63,13 @@ def state(container: testing.Container | None = None, **kwargs) -> testing.State
     return testing.State(leader=kwargs.pop("leader", True), containers=[container], **kwargs)
 
 
-def checks(container: testing.Container, start: ops.pebble.CheckStatus, lasting="up", successes=0):
+def checks(
+    container: testing.Container,
+    start: ops.pebble.CheckStatus,
+    lasting="up",
+    successes=0,
+    answered=0,
+):
     infos = {
         testing.CheckInfo(
             "tea-start",
@@ -77,6 +83,7 @@ def checks(container: testing.Container, start: ops.pebble.CheckStatus, lasting=
             "tea",
             level=ops.pebble.CheckLevel.READY,
             status=ops.pebble.CheckStatus(lasting),
+            successes=answered,
             failures=3 if lasting == "down" else 0,
         ),
     }
@@ -153,6 +160,26 @@ def test_status_follows_the_checks(context, start, lasting, successes, message):
     infos = {info.name: info for info in out.get_container("tea").check_infos}
     if start == "up":  # it has done its work
         assert infos["tea-start"].status == ops.pebble.CheckStatus.INACTIVE
+
+
+def test_a_restart_is_told_while_it_lasts(context):
+    first = context.run(context.on.config_changed(), state())
+    config: dict[str, str | int] = {"workers": 2}
+    again = testing.State(
+        leader=True, containers=first.containers, secrets=first.secrets, config=config
+    )
+    out = context.run(context.on.config_changed(), again)
+    assert context.unit_status_history[-1] == testing.MaintenanceStatus("restarting tea")
+    # Pebble has found that it does not answer, and wakes the charm
+    box = checks(out.get_container("tea"), ops.pebble.CheckStatus.DOWN, answered=7)
+    waits = testing.State(leader=True, containers=[box], secrets=out.secrets, config=config)
+    out = context.run(context.on.pebble_check_failed(box, box.get_check_info("tea-start")), waits)
+    assert out.unit_status == testing.MaintenanceStatus("restarting tea")
+
+
+def test_a_first_start_is_no_restart(context):
+    context.run(context.on.config_changed(), state())
+    assert testing.MaintenanceStatus("restarting tea") not in context.unit_status_history
 
 
 @pytest.mark.parametrize(
