@@ -86,6 +86,7 @@ def test_runs(context):
     assert service.environment["MLFLOW_ARTIFACTS_DESTINATION"] == "s3://m-mlflow"
     assert service.environment["MLFLOW_S3_ENDPOINT_URL"] == "http://store:7070"
     assert service.environment["AWS_SECRET_ACCESS_KEY"] == "s3cret"
+    assert service.environment["MLFLOW_DISABLE_TELEMETRY"] == "true"  # its pages' too
     hosts = service.environment["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
     assert {"mlflow:*", "mlflow.mlops.svc.cluster.local:*", "localhost:*"} < set(hosts)
     assert "*" not in hosts
