@@ -71,7 +71,7 @@ class KfpApi(ServiceCharm):
         )
         self.workload.run(
             command=server.command(options.log_level, samples=options.samples),
-            files={} if options.samples else dict([server.NO_SAMPLES]),
+            files=database.files | ({} if options.samples else dict([server.NO_SAMPLES])),
             environment={
                 **server.database(database),
                 **server.store(bucket),

@@ -7,7 +7,7 @@ underscores. config.json and the samples are the image's own, in /config and /sa
 from __future__ import annotations
 
 from charmed_mlops import Address, pipelines
-from charmed_mlops.interfaces.mysql import Credentials
+from charmed_mlops.interfaces.mysql import CA_FOLDER, Credentials
 from charmed_mlops.interfaces.s3 import Bucket
 
 RPC_PORT = 8886
@@ -29,7 +29,16 @@ def command(level: str, *, samples: bool) -> str:
 
 
 def database(found: Credentials) -> dict[str, str]:
-    """How to reach the database; the server reads no shorter names than these."""
+    """How to reach the database; the server reads no shorter names than these.
+
+    With the parameter `tls` its driver checks certificate and host name against Go's system roots,
+    which are the image's own file and what lies in SSL_CERT_DIR: go-sql-driver/mysql 1.9,
+    crypto/x509.
+    """
+    tls = {
+        "DBCONFIG_MYSQLCONFIG_EXTRAPARAMS": '{"tls": "true"}',
+        "SSL_CERT_DIR": f"/etc/ssl/certs:{CA_FOLDER}",
+    }
     return {
         "DBDRIVERNAME": "mysql",
         "DBCONFIG_MYSQLCONFIG_USER": found.username,
@@ -39,6 +48,7 @@ def database(found: Credentials) -> dict[str, str]:
         "DBCONFIG_MYSQLCONFIG_DBNAME": found.database,
         "DBCONFIG_MYSQLCONFIG_GROUPCONCATMAXLEN": "4194304",
         "DBCONFIG_CONMAXLIFETIME": "120s",
+        **(tls if found.ca else {}),
     }
 
 

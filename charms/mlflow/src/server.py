@@ -17,7 +17,7 @@ import ops
 
 from charmed_mlops import ActionFailed, Blocked, Waiting, Workload
 from charmed_mlops.interfaces.manifests import TENANT_LABEL
-from charmed_mlops.interfaces.mysql import Credentials
+from charmed_mlops.interfaces.mysql import CA_FILE, Credentials
 from charmed_mlops.interfaces.s3 import Bucket
 
 logger = logging.getLogger(__name__)
@@ -88,8 +88,10 @@ def environment(database: Credentials, store: Bucket) -> dict[str, str]:
     user = urllib.parse.quote(database.username, safe="")
     password = urllib.parse.quote(database.password, safe="")
     place = f"{database.host}:{database.port}/{database.database}"
+    # PyMySQL then checks the certificate and the host name, and speaks to no server without TLS
+    tls = f"?ssl_ca={CA_FILE}" if database.ca else ""
     values = {
-        "MLFLOW_BACKEND_STORE_URI": f"mysql+pymysql://{user}:{password}@{place}",
+        "MLFLOW_BACKEND_STORE_URI": f"mysql+pymysql://{user}:{password}@{place}{tls}",
         "MLFLOW_ARTIFACTS_DESTINATION": artifacts(store),
         "MLFLOW_S3_ENDPOINT_URL": store.endpoint,
         "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE": "path" if store.path_style else "virtual",

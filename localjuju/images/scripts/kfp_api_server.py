@@ -16,9 +16,11 @@ import operator
 import os
 import re
 import secrets
+import ssl
 import sys
 import threading
 import uuid
+from pathlib import Path
 
 import flask
 import kfp_compiler
@@ -89,6 +91,16 @@ def now():
 # Storage ----------------------------------------------------------------------------------------
 
 
+def trusting(folders):
+    """A TLS context with the roots that Go takes: the system's, and all in $SSL_CERT_DIR."""
+    context = ssl.create_default_context()
+    for folder in filter(None, folders.split(":")):
+        for file in Path(folder).glob("*.pem"):
+            with contextlib.suppress(ssl.SSLError):  # Go passes over what is no certificate
+                context.load_verify_locations(file)
+    return context
+
+
 class Objects:
     """Everything that is kept, as JSON, in one table of the database."""
 
@@ -102,6 +114,9 @@ class Objects:
             "charset": "utf8mb4",
             "connect_timeout": 10,
         }
+        extra = json.loads(settings.get("DBCONFIG_MYSQLCONFIG_EXTRAPARAMS") or "{}")
+        if extra.get("tls") == "true":
+            self._options["ssl"] = trusting(settings.get("SSL_CERT_DIR", ""))
         self._local = threading.local()
         self._do(lambda cursor: cursor.execute(TABLE))
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from ops import testing
 
-from charmed_mlops.testing import DATABASE, KEYS, address, bucket, relation
+from charmed_mlops.testing import DATABASE, KEYS, address, bucket, database, relation
 
 
 def test_it_runs_the_images_command_with_grpc_behind_the_front(charm):
@@ -224,3 +224,15 @@ def test_an_action_without_a_token_says_so(charm):
 def test_an_action_refuses_an_id_that_is_none(charm):
     with pytest.raises(testing.ActionFailed, match=r"run-id=\.\./x: must match"):
         charm.act("retry", charm.settled(), run_id="../x")
+
+
+def test_it_speaks_tls_to_a_database_whose_ca_it_is_told(charm):
+    plain = charm.environment(charm.settled())
+    assert not {"DBCONFIG_MYSQLCONFIG_EXTRAPARAMS", "SSL_CERT_DIR"} & plain.keys()
+    given, user = database("database", ca="a CA")
+    out = charm.settled(given, secrets=[user])
+    environment = charm.environment(out)
+    assert json.loads(environment["DBCONFIG_MYSQLCONFIG_EXTRAPARAMS"]) == {"tls": "true"}
+    assert environment["SSL_CERT_DIR"] == "/etc/ssl/certs:/tmp/database-ca"
+    assert charm.file(out, "/tmp/database-ca/ca.pem") == "a CA"
+    assert json.loads(charm.file(out, "/tmp/sample_config.json"))["pipelines"] == []

@@ -99,6 +99,38 @@ def test_runs(context):
     assert out.get_relation(2).local_app_data["bucket"] == "mlops-mlflow"
 
 
+def encrypted(ca: str = "a CA") -> testing.Relation:
+    data = {**DATABASE.remote_app_data, "tls": "True", "tls-ca": ca}
+    return testing.Relation("database", id=1, remote_app_name="mariadb", remote_app_data=data)
+
+
+def test_it_speaks_tls_to_a_database_whose_ca_it_is_told(context):
+    out = context.run(context.on.config_changed(), state(encrypted(), STORE))
+    assert out.unit_status == testing.ActiveStatus()
+    service = out.get_container("mlflow").plan.services["mlflow"]
+    uri = "mysql+pymysql://relation-1:p%40%2Fw@db:3306/mlflow?ssl_ca=/tmp/database-ca/ca.pem"
+    assert service.environment["MLFLOW_BACKEND_STORE_URI"] == uri
+    files = out.get_container("mlflow").get_filesystem(context)
+    assert (files / "tmp/database-ca/ca.pem").read_text() == "a CA"
+    other = context.run(context.on.config_changed(), state(encrypted("another"), STORE))
+    again = other.get_container("mlflow").plan.services["mlflow"].environment
+    assert again != service.environment  # which restarts it
+
+
+@pytest.mark.parametrize("action", ["upgrade-database", "gc"])
+def test_the_other_commands_have_the_ca_too(context, action):
+    tables = box(stdout="deleted")
+    given = state(encrypted(), STORE, peer={"schema": "3.10.0"}, container=tables)
+    out = context.run(context.on.action(action), given)
+    uris = [
+        call.environment["MLFLOW_BACKEND_STORE_URI"] for call in context.exec_history["mlflow"]
+    ]
+    assert all(uri.endswith("?ssl_ca=/tmp/database-ca/ca.pem") for uri in uris)
+    assert uris
+    files = out.get_container("mlflow").get_filesystem(context)
+    assert (files / "tmp/database-ca/ca.pem").read_text() == "a CA"
+
+
 def plain(**fields) -> testing.Relation:
     return testing.Relation("object-store", id=2, remote_app_data=fields)
 
