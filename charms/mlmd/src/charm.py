@@ -9,12 +9,16 @@ from charmed_mlops import (
     Address,
     ClusterResources,
     DatabaseRequirer,
+    File,
     Reach,
     ServiceCharm,
     ServiceProvider,
     Tcp,
     pipelines,
 )
+from charmed_mlops.interfaces.mysql import CA_FILE
+
+CONFIG = "/tmp/store.pbtxt"
 
 # large artifacts' properties are more than gRPC takes by default
 _CHANNEL = ",".join(
@@ -38,20 +42,17 @@ class Mlmd(ServiceCharm):
     def reconcile(self) -> None:
         database = self.database.get()
         self.workload.run(
-            # the server takes the password by a flag only: a shell puts it there, so that it is
-            # in the environment and not in the plan's command
-            command="/bin/sh -c 'exec /bin/metadata_store_server"
+            command="/bin/metadata_store_server"
             f" --grpc_port={pipelines.METADATA_PORT}"
-            ' "--mysql_config_database=$MYSQL_DATABASE" "--mysql_config_host=$MYSQL_HOST"'
-            ' "--mysql_config_port=$MYSQL_PORT" "--mysql_config_user=$DBCONFIG_USER"'
-            ' "--mysql_config_password=$DBCONFIG_PASSWORD"'
-            f" --enable_database_upgrade=true --grpc_channel_arguments={_CHANNEL}'",
-            environment={
-                "MYSQL_DATABASE": database.database,
-                "MYSQL_HOST": database.host,
-                "MYSQL_PORT": str(database.port),
-                "DBCONFIG_USER": database.username,
-                "DBCONFIG_PASSWORD": database.password,
+            # by default it would keep all in memory where it cannot read the file
+            " --metadata_source_config_type=config_file"
+            f" --metadata_store_server_config_file={CONFIG}"
+            f" --grpc_channel_arguments={_CHANNEL}",
+            files=database.files
+            | {
+                CONFIG: File(
+                    self.render("store.pbtxt.j2", database=database, ca=CA_FILE), mode=0o600
+                )
             },
             check=Tcp(pipelines.METADATA_PORT),
             version="1.14.0",

@@ -8,8 +8,10 @@ import concurrent.futures
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import grpc
+from google.protobuf import text_format
 from ml_metadata.metadata_store.pywrap import (  # pyright: ignore[reportMissingImports]: its image
     metadata_store_extension,
 )
@@ -28,6 +30,8 @@ FLAGS = {
     "grpc_port": "8080",
     "grpc_channel_arguments": "",
     "enable_database_upgrade": "false",
+    "metadata_source_config_type": "default",
+    "metadata_store_server_config_file": "",
     **{f"mysql_config_{name}": "" for name in _DATABASE},
 }
 
@@ -49,24 +53,32 @@ def channel_options(text):
     return [(name, int(number)) for name, _, number in pairs]
 
 
-def connection(given):
-    """How to reach the database."""
-    config = metadata_store_pb2.ConnectionConfig()
-    mysql = config.mysql
+def configuration(given):
+    """The MetadataStoreServerConfig that the flags make or name: a file goes before the others."""
+    config = metadata_store_pb2.MetadataStoreServerConfig()
+    if given["metadata_store_server_config_file"]:
+        text_format.Parse(Path(given["metadata_store_server_config_file"]).read_text(), config)
+        return config
+    if given["metadata_source_config_type"] == "config_file":
+        raise ValueError("Unable to construct server config using config file.")
+    mysql = config.connection_config.mysql
     mysql.host, mysql.port = given["mysql_config_host"], int(given["mysql_config_port"] or 3306)
     mysql.database = given["mysql_config_database"]
     mysql.user, mysql.password = given["mysql_config_user"], given["mysql_config_password"]
+    upgrade = given["enable_database_upgrade"] == "true"
+    config.migration_options.enable_upgrade_migration = upgrade
     return config
 
 
 class Store:
     """The library; it keeps one connection and is not for threads, so each has its own."""
 
-    def __init__(self, config, upgrade):
-        self._config = config
+    def __init__(self, config):
+        self._config = config.connection_config
         self._local = threading.local()
-        options = metadata_store_pb2.MigrationOptions(enable_upgrade_migration=upgrade)
-        self._create(options)  # makes the schema; it raises where the database does not answer
+        self._create(
+            config.migration_options
+        )  # makes the schema; it raises where the database does not answer
 
     def _create(self, options):
         self._local.store = library.CreateMetadataStore(
@@ -113,9 +125,7 @@ def main():
     given = flags(sys.argv[1:])
     try:
         options = channel_options(given["grpc_channel_arguments"])
-        config = connection(given)
-        upgrade = given["enable_database_upgrade"] == "true"
-        store = Store(config, upgrade)
+        store = Store(configuration(given))
     except Exception as error:
         sys.exit(f"metadata_store_server: {' '.join(str(error).split())}")
     pool = concurrent.futures.ThreadPoolExecutor(THREADS)

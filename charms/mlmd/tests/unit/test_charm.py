@@ -1,40 +1,62 @@
-"""ML Metadata's store: its flags, and that the password is in none of them."""
+"""ML Metadata's store: its flags, its config file, and that the password is in no argument."""
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
-import string
 
-from charmed_mlops.testing import DATABASE, relation
+from ops import testing
 
+from charmed_mlops.testing import DATABASE, database, relation
 
-def flags(charm, out) -> list[str]:
-    """The words that the program gets once the shell has put the environment in."""
-    shell, option, text = shlex.split(charm.service(out).command)
-    assert (shell, option) == ("/bin/sh", "-c")
-    return shlex.split(string.Template(text).substitute(charm.environment(out)))
+CONFIG = "/tmp/store.pbtxt"
+MYSQL = f"""
+  mysql {{
+    host: "mariadb"
+    port: 3306
+    database: "db"
+    user: "{DATABASE["username"]}"
+    password: "{DATABASE["password"]}"
+  }}
+"""
 
 
 def test_it_runs_with_upstreams_flags(charm):
-    assert flags(charm, charm.settled()) == [
-        "exec",
+    assert shlex.split(charm.service(charm.settled()).command) == [
         "/bin/metadata_store_server",
         "--grpc_port=8080",
-        "--mysql_config_database=db",
-        "--mysql_config_host=mariadb",
-        "--mysql_config_port=3306",
-        f"--mysql_config_user={DATABASE['username']}",
-        f"--mysql_config_password={DATABASE['password']}",
-        "--enable_database_upgrade=true",
+        "--metadata_source_config_type=config_file",
+        f"--metadata_store_server_config_file={CONFIG}",
         "--grpc_channel_arguments=grpc.max_metadata_size=16384,"
         "grpc.max_receive_message_length=104857600,grpc.max_send_message_length=104857600",
     ]
 
 
-def test_a_password_with_blanks_and_quotes_stays_one_word(charm):
-    # the shell splits no variable that stands in double quotes
-    command = charm.service(charm.settled()).command
-    assert '"--mysql_config_password=$DBCONFIG_PASSWORD"' in command
+def test_the_database_is_in_a_file_that_only_its_user_reads(charm):
+    out = charm.settled()
+    text = charm.file(out, CONFIG)
+    assert MYSQL in text
+    assert "enable_upgrade_migration: true" in text
+    root = out.get_container("mlmd").get_filesystem(charm.context())
+    assert (root / CONFIG.lstrip("/")).stat().st_mode & 0o777 == 0o600
+    assert charm.environment(out) == {}
+
+
+def test_a_password_with_quotes_stays_one_string(charm):
+    given, _ = database("database")
+    user = testing.Secret({"username": "me", "password": "a \"b\\c' d"})
+    data = {**given.remote_app_data, "secret-user": user.id}
+    given = dataclasses.replace(given, remote_app_data=data)
+    out = charm.settled(given, secrets=[user])
+    assert r'''password: "a \"b\\c' d"''' in charm.file(out, CONFIG)
+
+
+def test_it_encrypts_to_a_database_whose_ca_it_is_told(charm):
+    assert "ssl_options" not in charm.file(charm.settled(), CONFIG)
+    given, user = database("database", ca="a CA")
+    out = charm.settled(given, secrets=[user])
+    assert 'ssl_options { ca: "/tmp/database-ca/ca.pem" }' in charm.file(out, CONFIG)
+    assert charm.file(out, "/tmp/database-ca/ca.pem") == "a CA"
 
 
 def test_it_asks_for_a_database_of_its_own(charm):
