@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from charmed_mlops.authorizers import REVIEWS, SCRIPT
-from charmed_mlops.testing import ROOT, loaded, relation
+from charmed_mlops.testing import ROOT, loaded
 
 FOLDERS = sorted(path.parents[1] for path in (ROOT / "charms").glob("*/src/authorizer.py"))
 
@@ -17,8 +17,7 @@ FOLDERS = sorted(path.parents[1] for path in (ROOT / "charms").glob("*/src/autho
 @pytest.mark.parametrize("folder", FOLDERS, ids=[each.name for each in FOLDERS])
 def test_what_the_charm_pushes_is_all_that_it_needs(folder: Path, tmp_path: Path):
     with loaded(folder) as charm:
-        more = [relation("gateway")] if "gateway" in charm.meta["requires"] else []
-        out = charm.settled(*more)
+        out = charm.settled()
         for path in (SCRIPT, REVIEWS):
             file = tmp_path / path.removeprefix("/tmp/")
             file.parent.mkdir(exist_ok=True)

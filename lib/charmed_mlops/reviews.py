@@ -15,7 +15,7 @@ import signal
 import ssl
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,12 +68,12 @@ class Cache:
         return answer
 
 
-class Connection:
-    """Requests to one server; each thread keeps a connection of its own."""
+class Connections:
+    """Requests to one server, over connections that are kept."""
 
     def __init__(self, make: Callable[[], http.client.HTTPConnection]):
         self._make = make
-        self._local = threading.local()
+        self._idle: deque[http.client.HTTPConnection] = deque()
 
     def ask(
         self, method: str, path: str, body: str | bytes | None, headers: Mapping[str, str]
@@ -83,21 +83,31 @@ class Connection:
         Raises:
             OSError, http.client.HTTPException: there is none.
         """
-        for attempt in (1, 2):
-            kept: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-            connection = kept or self._make()
-            self._local.connection = connection
+        kept = self._kept()
+        for connection in [*kept, self._make()]:
             try:
                 connection.request(method, path, body, headers)
                 answer = connection.getresponse()
-                return answer, answer.read()
+                content = answer.read()
             except (OSError, http.client.HTTPException):
                 connection.close()
-                self._local.connection = None
-                if kept is None or attempt == 2:
+                if connection not in kept:
                     raise
-                # else the server closed a connection that was idle
-        raise ValueError("no answer")
+                continue  # the server closed it while it was idle
+            self._idle.append(connection)
+            return answer, content
+        raise AssertionError
+
+    def close(self) -> None:
+        """Closes those that are idle."""
+        while kept := self._kept():
+            kept[0].close()
+
+    def _kept(self) -> list[http.client.HTTPConnection]:
+        try:
+            return [self._idle.pop()]
+        except IndexError:
+            return []
 
 
 class Kubernetes:
@@ -106,7 +116,7 @@ class Kubernetes:
     def __init__(self, host: str, port: int, account: Path = ACCOUNT):
         self._account = account
         context = ssl.create_default_context(cafile=str(account / "ca.crt"))
-        self._connection = Connection(
+        self.connections = Connections(
             lambda: http.client.HTTPSConnection(
                 host, port, timeout=TIMEOUT_SECONDS, context=context
             )
@@ -157,7 +167,7 @@ class Kubernetes:
         # read each time: the kubelet renews it
         token = (self._account / "token").read_text().strip()
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        answer, text = self._connection.ask(method, path, body, headers)
+        answer, text = self.connections.ask(method, path, body, headers)
         return answer.status, text
 
 

@@ -109,6 +109,7 @@ class KfpApi(ServiceCharm):
                     host="127.0.0.1",
                     upstream=server.RPC_PORT,
                     grpc_web=False,
+                    fence=None,
                     forget=[pipelines.USER["KUBEFLOW_USERID_HEADER"]],
                 )
             },

@@ -15,11 +15,21 @@ from charmed_mlops import (
     ServiceProvider,
     ServiceRequirer,
     Tcp,
+    authorizers,
+    pipelines,
 )
 
 CONFIG = "/tmp/envoy.yaml"
-PORT, STATS_PORT = 9090, 9902
+PORT, STATS_PORT, AUTHORIZER, INSIDE = 9090, 9902, 9001, 9091
 SERVICE = "/ml_metadata.MetadataStoreService/"
+FENCE = {
+    "authorizer": AUTHORIZER,
+    "prefix": "/check",
+    "headers": [pipelines.USER["KUBEFLOW_USERID_HEADER"]],
+    "longest": 65536,  # a call that reads is some ids, or a name
+    "seconds": 15,
+    "inside": INSIDE,
+}
 
 
 class MetadataEnvoy(ServiceCharm):
@@ -27,6 +37,7 @@ class MetadataEnvoy(ServiceCharm):
 
     def __init__(self, framework: ops.Framework):
         super().__init__(framework, container="metadata-envoy")
+        self.authorizer = self.add_workload("authorizer")
         self.metadata = ServiceRequirer(self, "metadata")
         self.gateway = GatewayRoute(self, "gateway")
         self.cluster = ClusterResources(self, "manifests")
@@ -35,6 +46,8 @@ class MetadataEnvoy(ServiceCharm):
 
     def reconcile(self) -> None:
         metadata = self.metadata.get()
+        # Envoy first: while it finds no authorizer it lets nothing through. It asks without a
+        # gateway, too: no moment is unfenced while that relation comes or goes
         self.workload.run(
             command=f"/usr/local/bin/envoy -c {CONFIG}",
             files={
@@ -46,17 +59,19 @@ class MetadataEnvoy(ServiceCharm):
                     upstream=metadata.port,
                     grpc_web=True,
                     forget=[],
+                    fence=FENCE,
                 )
             },
             check=Tcp(PORT),
             version="1.37.0",
         )
+        authorizers.run(self, self.authorizer, AUTHORIZER, store=INSIDE, ttl=5, leaving=1)
         self.set_ports(PORT, STATS_PORT)
         self.address_provider.publish(Address(self.address, PORT))
         # the interface calls the gRPC service's own path, not one below /pipeline/
         self.gateway.publish(Route("metadata", SERVICE, self.address, PORT))
         self.metrics.publish()
-        self.cluster.protect()
+        self.cluster.apply()
 
 
 if __name__ == "__main__":

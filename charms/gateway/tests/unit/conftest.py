@@ -26,8 +26,8 @@ import pytest
 from ops import testing
 
 from charmed_mlops.testing import Charm, relation
-from charms.gateway.tests.unit.small_servers import http_server, ports, reply
 from charms.kubernetes_double import Api, served
+from charms.small_servers import http_server, ports, reply
 
 NB = "notebooks.kubeflow.org"
 EDITOR = "system:serviceaccount:1:default-editor"

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 
-from charms.gateway.tests.unit.small_servers import http_server, ports, reply
+from charms.small_servers import http_server, ports, reply
 
 LEAVING = 5
 """Seconds that a stopping Caddy takes new requests."""

@@ -1,4 +1,4 @@
-"""Small HTTP servers, which play what is around the gateway."""
+"""Small HTTP servers, which play what is around a program that a charm runs."""
 
 from __future__ import annotations
 
