@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from charmed_mlops.interfaces.gateway_route import Route as Route
     from charmed_mlops.interfaces.mysql import DatabaseProvider as DatabaseProvider
     from charmed_mlops.interfaces.mysql import DatabaseRequirer as DatabaseRequirer
+    from charmed_mlops.interfaces.oauth import OauthClient as OauthClient
+    from charmed_mlops.interfaces.oauth import OauthRequirer as OauthRequirer
     from charmed_mlops.interfaces.oidc_client import OidcProvider as OidcProvider
     from charmed_mlops.interfaces.oidc_client import OidcRequirer as OidcRequirer
     from charmed_mlops.interfaces.s3 import S3Provider as S3Provider
@@ -64,6 +66,8 @@ _HOME = {
     "ManagerCharm": "manager",
     "Metrics": "metrics",
     "Named": "options",
+    "OauthClient": "interfaces.oauth",
+    "OauthRequirer": "interfaces.oauth",
     "OidcProvider": "interfaces.oidc_client",
     "OidcRequirer": "interfaces.oidc_client",
     "Quantity": "options",

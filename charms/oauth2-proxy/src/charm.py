@@ -14,16 +14,21 @@ from charmed_mlops import (
     Blocked,
     ClusterResources,
     File,
+    GatewayRoute,
     Http,
     Metrics,
+    OauthClient,
+    OauthRequirer,
     OidcRequirer,
     ServiceCharm,
     ServiceProvider,
 )
+from charmed_mlops.interfaces.oauth import OFFLINE
 
 VERSION = "7.15.4"
 PORT, METRICS = 4180, 44180
-CONFIG = "/tmp/oauth2-proxy.cfg"
+CONFIG, CA = "/tmp/oauth2-proxy.cfg", "/tmp/issuer-ca.pem"
+CALLBACK = "/oauth2/callback"
 _SECRET, _KEY = "cookie", "cookie-secret"
 _DURATION = r"^([1-9]\d*[hms])+$"
 
@@ -52,7 +57,9 @@ class OAuth2Proxy(ServiceCharm):
 
     def __init__(self, framework: ops.Framework):
         super().__init__(framework, container="oauth2-proxy")
-        self.issuer = OidcRequirer(self, "oidc", ["/oauth2/callback"])
+        self.oidc = OidcRequirer(self, "oidc", [CALLBACK])
+        self.oauth = OauthRequirer(self, "oauth")
+        self.gateway = GatewayRoute(self, "gateway")
         self.cluster = ClusterResources(self, "manifests")
         self.auth = ServiceProvider(self, "auth")
         self.metrics = Metrics(self, port=METRICS)
@@ -61,19 +68,21 @@ class OAuth2Proxy(ServiceCharm):
         options = self.options(Options)
         key = self.app_secret(_SECRET, _new_key)[_KEY]
         self.peers.set("cookie", hashlib.sha256(key.encode()).hexdigest())  # wakes followers
-        client = self.issuer.get()
+        client = self._client(options)
         self.cluster.apply()
         config = self.render(
             "oauth2-proxy.cfg.j2",
             options=options,
             domains=[each.strip() for each in options.email_domains.split(",")],
-            issuer=client.issuer,
+            client=client,
+            relative=client.redirect_uri == CALLBACK,
+            ca_file=CA,
             port=PORT,
             metrics=METRICS,
         )
         self.workload.run(
             command=f"/bin/oauth2-proxy --config={CONFIG}",
-            files={CONFIG: File(config, mode=0o600)},
+            files={CONFIG: File(config, mode=0o600), **({CA: client.ca} if client.ca else {})},
             environment={
                 "OAUTH2_PROXY_CLIENT_ID": client.client_id,
                 "OAUTH2_PROXY_CLIENT_SECRET": client.client_secret,
@@ -86,6 +95,26 @@ class OAuth2Proxy(ServiceCharm):
         self.set_ports(PORT, METRICS)
         self.auth.publish(Address(self.address, PORT))
         self.metrics.publish()
+
+    def _client(self, options: Options) -> OauthClient:
+        """The client of the one issuer that is related, by either interface."""
+        name, inside, outside = self.app.name, self.oidc.provider, self.oauth.provider
+        if inside and outside:
+            remove = f"juju remove-relation {name}:oidc {inside}, or {name}:oauth {outside}"
+            raise Blocked(f"two issuers: {remove}")
+        scopes = ["openid", "email", "profile", "groups"]
+        if options.session_refresh:
+            scopes.append(OFFLINE)
+        if outside:
+            return self.oauth.get(f"{self.gateway.require_url()}{CALLBACK}", scopes)
+        if not inside:
+            raise Blocked(
+                f"no relation oidc: juju integrate {name}:oidc dex, or {name}:oauth hydra"
+            )
+        found = self.oidc.get()
+        return OauthClient(
+            found.issuer, found.client_id, found.client_secret, CALLBACK, " ".join(scopes)
+        )
 
     def action_end_sessions(self, _: dict) -> dict[str, str]:
         self.require_leader()

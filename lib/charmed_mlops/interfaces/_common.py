@@ -19,6 +19,12 @@ def find(charm: ops.CharmBase, endpoint: str) -> ops.Relation | None:
     return next(iter(live(charm, endpoint)), None)
 
 
+def related(charm: ops.CharmBase, endpoint: str) -> str:
+    """The name of that relation's application, empty where there is none."""
+    found = find(charm, endpoint)
+    return found.app.name if found else ""
+
+
 def one(charm: ops.CharmBase, endpoint: str) -> ops.Relation:
     """The same, where there has to be one.
 

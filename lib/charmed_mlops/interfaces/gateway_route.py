@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, field
 
 import ops
 
+from charmed_mlops.errors import Waiting
 from charmed_mlops.interfaces import _common
 
 VERSION = "1"
@@ -99,6 +100,19 @@ class GatewayRoute:
         """The gateway's URL, None while there is no gateway or it has not said it."""
         relation = _common.find(self._charm, self._endpoint)
         return (relation.data[relation.app].get("url") or None) if relation else None
+
+    def require_url(self) -> str:
+        """The same, for an application that is of no use without.
+
+        Raises:
+            Blocked: there is no relation.
+            Waiting: the gateway has not said it yet.
+        """
+        relation = _common.one(self._charm, self._endpoint)
+        url = self.url()
+        if not url:
+            raise Waiting(f"waiting for {relation.app.name} to give its URL")
+        return url
 
     def entrance(self) -> Entrance | None:
         """How pods get in, None while there is no gateway or it has not said it."""

@@ -60,6 +60,11 @@ class OidcRequirer:
         self._endpoint = endpoint
         self._redirect_uris = list(redirect_uris)
 
+    @property
+    def provider(self) -> str:
+        """The related application, empty where there is none."""
+        return _common.related(self._charm, self._endpoint)
+
     def get(self) -> Client:
         """The client; asks for it first where that is still to be done.
 
