@@ -11,7 +11,6 @@ import base64
 import contextlib
 import http.client
 import importlib
-import os
 import shutil
 import socket
 import subprocess
@@ -42,16 +41,10 @@ SERVICE = "/ml_metadata.MetadataStoreService/"
 RIGHTS = {("ann", "ann", "get"), ("ann", "ann", "list"), ("bob", "bob", "get")}
 EVERYWHERE = {("root", "", "get"), ("root", "", "list")}
 START_SECONDS = 30
-# the front that stands in for upstream's, its database a file
-FRONT = """
-import metadata_store_server as front
-def connection(given):
-    config = front.metadata_store_pb2.ConnectionConfig()
-    config.sqlite.filename_uri, config.sqlite.connection_mode = given["mysql_config_database"], 3
-    return config
-front.connection = connection
-front.main()
-"""
+# its database is a file
+STORE = (
+    'connection_config {{ sqlite {{ filename_uri: "{}" connection_mode: READWRITE_OPENCREATE }} }}'
+)
 
 
 class Reviews(Api):
@@ -189,10 +182,11 @@ def real(folder: Path) -> Iterator[Fence]:
         pytest.skip("the images of metadata-envoy and mlmd are not built: ./mlops up builds them")
     grpc, port, inside, stats, admin = ports(5)
     with contextlib.ExitStack() as stack:
-        flags = [f"--grpc_port={grpc}", f"--mysql_config_database={folder / 'store.db'}"]
-        environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
-        command = [str(python), "-c", FRONT, *flags]
-        store = stack.enter_context(running(command, grpc, folder, environment))
+        settings = folder / "store.txtpb"
+        settings.write_text(STORE.format(folder / "store.db"))
+        front = [str(python), str(SCRIPTS / "metadata_store_server.py"), f"--grpc_port={grpc}"]
+        front.append(f"--metadata_store_server_config_file={settings}")
+        store = stack.enter_context(running(front, grpc, folder))
         world = written(f"127.0.0.1:{grpc}")
         at, reviews, stop = stack.enter_context(deciding(inside, folder))
         text = rendered(grpc)
@@ -201,7 +195,7 @@ def real(folder: Path) -> Iterator[Fence]:
         (folder / "envoy.yaml").write_text(text)
         command = [str(envoy), "-c", str(folder / "envoy.yaml"), "--concurrency", "2"]
         command += ["--use-dynamic-base-id"]
-        stack.enter_context(running(command, port, folder, dict(os.environ)))
+        stack.enter_context(running(command, port, folder))
         yield Fence(
             world, reviews, port, inside=inside, stop={"store": store.kill, "authorizer": stop}
         )
@@ -216,15 +210,11 @@ def rendered(grpc: int) -> str:
 
 
 @contextlib.contextmanager
-def running(
-    command: list[str], port: int, folder: Path, environment: dict[str, str]
-) -> Iterator[subprocess.Popen]:
+def running(command: list[str], port: int, folder: Path) -> Iterator[subprocess.Popen]:
     """A program, once it listens; what it says if it does not."""
     log = folder / f"{port}.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, stdout=output, stderr=output, cwd=folder, env=environment
-        )
+        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder)
     try:
         deadline = time.monotonic() + START_SECONDS
         while True:
