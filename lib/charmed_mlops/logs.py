@@ -51,6 +51,6 @@ def _url(text: str) -> str:
     """The URL of a databag's endpoint, empty unless it is one."""
     try:
         url = json.loads(text)["url"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     return url if isinstance(url, str) and url.startswith(("http://", "https://")) else ""

@@ -315,6 +315,8 @@ def test_a_secret_without_its_field_is_waited_for():
         ("authorization_endpoint", "javascript:alert(1)", "is no URL"),
         ("token_endpoint", 'https://h/"\nskip_auth_routes = [".*"]', "is no URL"),
         ("token_endpoint", "https://", "is no URL"),
+        ("token_endpoint", "https://[", "is no URL"),
+        ("token_endpoint", "https://h:99999/token", "is no URL"),
         ("userinfo_endpoint", "https://ann:pw@h/", "is no URL"),
         ("jwks_endpoint", "https://h/a b", "is no URL"),
         ("jwks_endpoint", "file:///etc/passwd", "is no URL"),

@@ -136,8 +136,15 @@ def test_a_reason_to_restart_changes_that_service_alone(context):
 
 
 def test_logs_go_to_every_related_loki_and_stop_when_it_is_gone(context):
-    data = {0: {"endpoint": json.dumps({"url": "http://loki:3100/loki/api/v1/push"})}}
-    loki = testing.Relation("logging", remote_app_name="loki", remote_units_data=data)
+    # as loki-k8s writes it: patch 30 of loki_push_api v1
+    data = {
+        "endpoint": json.dumps({"url": "http://loki:3100/loki/api/v1/push"}),
+        "public_address": "loki-0.loki-endpoints.cos.svc.cluster.local",
+    }
+    promtail = {"promtail_binary_zip_url": json.dumps({"amd64": {"filename": "promtail"}})}
+    loki = testing.Relation(
+        "logging", remote_app_name="loki", remote_app_data=promtail, remote_units_data={0: data}
+    )
     first = run(context, relations=[loki])
     (target,) = first.get_container("milk").plan.log_targets.values()
     assert target.location == "http://loki:3100/loki/api/v1/push"
@@ -152,7 +159,9 @@ def test_logs_go_to_every_related_loki_and_stop_when_it_is_gone(context):
     assert again.get_container("milk").layers == gone.get_container("milk").layers
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"url": 3}', '{"url": "file:///etc/passwd"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"url": 3}', '{"url": "file:///etc/passwd"}', "[" * 100_000]
+)
 def test_a_loki_that_says_nothing_usable_is_passed_over(context, text):
     data = {0: {"endpoint": text}}
     loki = testing.Relation("logging", remote_app_name="loki", remote_units_data=data)

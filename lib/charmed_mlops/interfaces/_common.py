@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import re
+import urllib.parse
 from collections.abc import Iterable, Mapping
 
 import ops
 
 from charmed_mlops.errors import Blocked, Waiting
+
+_URL = re.compile(r"https?://[A-Za-z0-9_.:\[\]-]+(/[!-~]*)?")
+
+
+def is_url(text: str) -> bool:
+    """Whether it is an absolute http or https URL, of a host without a user, in ASCII."""
+    if not _URL.fullmatch(text):
+        return False
+    try:
+        url = urllib.parse.urlsplit(text)
+        return bool(url.hostname) and url.port != 0  # reading the port raises if it is none
+    except ValueError:
+        return False
 
 
 def live(charm: ops.CharmBase, endpoint: str) -> list[ops.Relation]:

@@ -6,11 +6,13 @@
 | requirer | requested-secrets | JSON list `["access-key", "secret-key"]`: wants them in a secret |
 | requirer | tenants | ours: a folder FOLDER; a tenant's own key may use FOLDER/NAMESPACE/ |
 | requirer | private | ours: `true` if nobody but the requirer may read the bucket |
-| provider | bucket, endpoint (URL), region, s3-uri-style (`path` or `host`) | where |
+| provider | bucket, endpoint, region, s3-uri-style (`path` or `host`) | where |
 | provider | path | prefix of the keys in the bucket |
 | provider | tls-ca-chain | JSON list of PEM texts |
 | provider | secret-extra | URI of a Juju secret with `access-key` and `secret-key` (version 1) |
 | provider | access-key, secret-key | in plain, version 0 (s3-integrator): read, never written |
+
+The endpoint is a URL. s3-integrator's is what somebody typed, and may have no scheme.
 
 Source: https://documentation.ubuntu.com/charmlibs/reference/interfaces/s3/v1
 """
@@ -25,7 +27,7 @@ from dataclasses import dataclass
 
 import ops
 
-from charmed_mlops.errors import Waiting
+from charmed_mlops.errors import Blocked, Waiting
 from charmed_mlops.interfaces import _common
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
@@ -101,7 +103,7 @@ class S3Requirer:
         """The bucket; asks for it first where that is still to be done.
 
         Raises:
-            Blocked: there is no relation.
+            Blocked: there is no relation, or the endpoint is no URL.
             Waiting: the provider has not answered yet.
         """
         relation = _common.one(self._charm, self._endpoint)
@@ -119,7 +121,7 @@ class S3Requirer:
         if not access or not secret or not theirs.get("bucket"):
             raise Waiting(f"waiting for {relation.app.name} to give a bucket")
         return Bucket(
-            endpoint=theirs.get("endpoint", ""),
+            endpoint=_url(theirs.get("endpoint", ""), relation.app.name),
             bucket=theirs["bucket"],
             region=theirs.get("region") or "us-east-1",
             access_key=access,
@@ -134,13 +136,23 @@ class S3Requirer:
         return self.get() if _common.find(self._charm, self._endpoint) else None
 
 
+def _url(text: str, provider: str) -> str:
+    """The endpoint as a URL, empty for AWS itself."""
+    url = text if not text or "://" in text else f"https://{text}"
+    if url and not _common.is_url(url):
+        raise Blocked(f"{provider}: endpoint {text[:32]!r} is no URL")
+    return url
+
+
 def _chain(text: str) -> str:
     """The PEM texts of a JSON list; empty unless it is one."""
     try:
         chain = json.loads(text or "[]")
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
-    return "\n".join(each for each in chain if isinstance(each, str)) if chain else ""
+    if not isinstance(chain, list):
+        return ""
+    return "\n".join(each for each in chain if isinstance(each, str))
 
 
 @dataclass(frozen=True)
