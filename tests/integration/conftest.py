@@ -15,7 +15,7 @@ from browsers import NewClient, browsers, login, settle
 from bundles import write_bundle
 from models import lasting_model
 from people import Account, Accounts, add_accounts, profile
-from reach import ClusterReach, EngineReach, Reach
+from reach import ClusterReach, EngineReach, Reach, cluster_objects
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,8 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers the marker of tests that only the local engine can run."""
+    """Registers the markers of tests that only the local engine can run, and of the last ones."""
     config.addinivalue_line("markers", "localjuju: needs the local engine (kills it, or looks in)")
+    config.addinivalue_line("markers", "last: after all others; the shared model may go with it")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -38,7 +39,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     So the others do not have it beside their own, and those that kill the engine do not touch it.
     """
-    items.sort(key=lambda item: "shared_model" in getattr(item, "fixturenames", ()))
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("last") is not None,
+            "shared_model" in getattr(item, "fixturenames", ()),
+        )
+    )
     if config.getoption("--juju"):
         skip = pytest.mark.skip(reason="needs the local engine")
         for item in items:
@@ -66,6 +72,7 @@ def reach(request: pytest.FixtureRequest) -> Iterator[Reach]:
     state = paths.cache() / "integration-engine"
     changed = {
         "CHARMED_MLOPS_STATE": str(state),
+        "LOCALJUJU_AUDIT": "1",
         "PATH": f"{ROOT / 'localjuju' / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
     }
@@ -87,8 +94,14 @@ def reach(request: pytest.FixtureRequest) -> Iterator[Reach]:
 
 
 @pytest.fixture(scope="session")
+def cluster_before(reach: Reach) -> set[str]:
+    """What the cluster had outside of namespaces before the shared model was made."""
+    return cluster_objects(reach)
+
+
+@pytest.fixture(scope="session")
 def shared_model(
-    request: pytest.FixtureRequest, _model_prefix: str, reach: Reach
+    request: pytest.FixtureRequest, _model_prefix: str, cluster_before: set[str]
 ) -> Iterator[jubilant.Juju]:
     """One model for every file that takes `stack` from here; its name is not `kubeflow`."""
     with lasting_model(request.config, _model_prefix, "stack") as model:

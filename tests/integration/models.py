@@ -15,7 +15,8 @@ from pytest_jubilant._main import _JujuFactory
 def lasting_model(config: pytest.Config, prefix: str, suffix: str) -> Iterator[jubilant.Juju]:
     """A model PREFIX-SUFFIX that is made and torn down as pytest-jubilant's options say.
 
-    The factory is what its fixtures use; the plugin has them for one module only.
+    The factory is what its fixtures use; the plugin has them for one module only. A test may
+    have destroyed the model.
     """
     option = config.getoption
     factory = _JujuFactory(
@@ -32,7 +33,7 @@ def lasting_model(config: pytest.Config, prefix: str, suffix: str) -> Iterator[j
         juju.cli("switch", juju.model, include_model=False)
     yield juju
     factory._dump_all_logs()
-    if not option("--no-juju-teardown"):
+    if not option("--no-juju-teardown") and f"{prefix}-{suffix}" in model_names(juju):
         factory._teardown(force=True)
 
 

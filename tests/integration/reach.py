@@ -9,10 +9,12 @@ import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from pathlib import Path
 
 from installer.down import remove_engine
 from installer.forward import Forwarder
 from localjuju import paths, system
+from localjuju.controlplane.audit import FILE as AUDIT_FILE
 from localjuju.engine import lifecycle
 
 _CLUSTER_KINDS = (
@@ -91,6 +93,11 @@ class EngineReach(Reach):
     def kill(self) -> None:
         """Ends the engine as a power cut does."""
         lifecycle.kill()
+
+    @property
+    def audit_log(self) -> Path:
+        """What service accounts asked the API server for; see `audit`."""
+        return self.state / "log" / AUDIT_FILE
 
     def pid(self) -> int:
         """The id of the engine's outer process."""
