@@ -241,12 +241,16 @@ class ServiceCharm(ops.CharmBase):
         self.converge()
         return {"expires": min(ends).isoformat()} if ends else {}
 
-    def converge(self) -> None:
-        """Reconcile now, and keep what came of it as the unit's status."""
+    def converge(self, recovered: str = "") -> None:
+        """Reconcile now, and keep what came of it as the unit's status.
+
+        Args:
+            recovered: the health check of which Pebble says that it has recovered.
+        """
         try:
             self.reconcile()
             for workload in self._workloads:
-                workload.require_healthy()
+                workload.require_healthy(recovered)
             for workload in self._workloads:
                 workload.admit()
             self._outcome = ops.ActiveStatus()
@@ -316,19 +320,25 @@ class ServiceCharm(ops.CharmBase):
         return events
 
     def _on_event(self, event: ops.EventBase) -> None:
-        if not self._is_leaving(event):
-            self.converge()
+        if not self._is_leaving():
+            recovered = isinstance(event, ops.PebbleCheckRecoveredEvent)
+            self.converge(event.info.name if recovered else "")
+            return
+        for workload in self._workloads:
+            with contextlib.suppress(ops.pebble.ConnectionError):
+                if workload.can_connect:
+                    workload.hold_back()
 
-    def _is_leaving(self, event: ops.EventBase) -> bool:
-        """Whether a relation ends because this unit is scaled away, others stay.
+    def _is_leaving(self) -> bool:
+        """Whether this unit is scaled away and others stay.
 
-        Juju breaks a leaving unit's relations one by one, while its program still answers
-        requests. Without them it would do that wrongly. Kubernetes takes the highest numbers
+        Juju breaks a leaving unit's relations one by one before its pod goes, while its program
+        still answers requests. Without them it would do that wrongly. So the unit stays as it
+        is, but for new requests: they go to the others. Kubernetes takes the highest numbers
         first.
         """
-        if not isinstance(event, (ops.RelationDepartedEvent, ops.RelationBrokenEvent)):
-            return False
-        return 0 < self.app.planned_units() <= int(self.unit.name.rpartition("/")[2])
+        number = int(self.unit.name.rpartition("/")[2])
+        return number > 0 and 0 < self.app.planned_units() <= number
 
     def _on_secret_remove(self, event: ops.SecretRemoveEvent) -> None:
         if not (event.secret.label or "").startswith(tuple(self._others_secrets)):

@@ -193,6 +193,7 @@ class Charm:
     ) -> testing.State:  # fmt: skip
         """The state after one event on `state(…)`."""
         context = self.context(unit)
+        changes.setdefault("planned_units", unit + 1)
         return context.run(getattr(context.on, event)(), self.state(*relations, **changes))
 
     def act(self, action: str, state: testing.State, unit: int = 0, **params: Any) -> dict:

@@ -358,8 +358,13 @@ class Workload:
             self.container.add_layer(name, layer, combine=True)
             self.container.replan()
 
-    def require_healthy(self) -> None:
+    def require_healthy(self, recovered: str = "") -> None:
         """Raises Waiting unless the service that `run` declared runs and answers.
+
+        Args:
+            recovered: the check that Pebble says has recovered. Where it is the start check, the
+                service has answered, whatever that check says by now: on a busy machine it goes
+                up and down, and each time the charm would be woken.
 
         Raises:
             Restarting: it answered before this charm restarted it.
@@ -369,7 +374,8 @@ class Workload:
         checks = self.container.get_checks()
         start, lasting = checks.get(f"{self.name}-start"), checks.get(self.name)
         down = ops.pebble.CheckStatus.DOWN
-        if start and start.status == down:
+        answered = recovered == f"{self.name}-start"
+        if start and start.status == down and not answered:
             slow = start.failures >= _START_FAILURES
             if not (slow and lasting and lasting.status != down and not lasting.failures):
                 # it has answered in this container before: Pebble counts on as long as the check
@@ -381,7 +387,7 @@ class Workload:
         if (
             start
             and start.status != ops.pebble.CheckStatus.INACTIVE
-            and (start.status == down or start.successes is None or start.successes)
+            and (answered or start.status == down or start.successes is None or start.successes)
         ):
             self.container.stop_checks(f"{self.name}-start")
         if lasting and lasting.status == down:

@@ -75,8 +75,9 @@ def test_a_unit_that_stands_aside_is_asked_no_oftener_for_it(context, monkeypatc
     assert again.get_container("tea").layers == out.get_container("tea").layers
 
 
-def test_a_unit_that_is_alone_is_not_held_back(context):
-    assert not held(context.run(context.on.config_changed(), state(units=1)))
+def test_a_unit_that_is_alone_is_not_held_back():
+    alone = testing.Context(Tea, meta=META, unit_id=0)
+    assert not held(alone.run(alone.on.config_changed(), state(units=1)))
 
 
 def test_a_new_unit_does_not_start_while_it_learns_of_its_relations(context):
@@ -119,3 +120,21 @@ def test_a_unit_keeps_its_program_as_it_is_only_when_its_relations_end_with_it(
     out = context.run(context.on.relation_broken(WATER), leaving)
     assert out.get_container("tea").plan.services["tea"].command == command
     assert out.unit_status.name == status
+
+
+def test_a_unit_that_is_scaled_away_gets_no_new_requests_and_stays_so(context):
+    serves = context.run(context.on.config_changed(), state(WATER))
+    out = context.run(
+        context.on.relation_departed(WATER), dataclasses.replace(serves, planned_units=1)
+    )
+    assert held(out)
+    assert out.get_container("tea").plan.services == serves.get_container("tea").plan.services
+    # such a check fails, of course, and tells the charm
+    again = context.run(context.on.update_status(), out)
+    assert held(again)
+
+
+def test_the_first_unit_never_leaves_while_others_stay(context):
+    first = testing.Context(Tea, meta=META, unit_id=0)
+    out = first.run(first.on.relation_departed(WATER), state(WATER, units=1))
+    assert not held(out)

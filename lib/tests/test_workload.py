@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Literal
 
@@ -168,6 +169,27 @@ def test_a_loki_that_says_nothing_usable_is_passed_over(context, text):
     out = run(context, relations=[loki])
     assert out.unit_status == testing.ActiveStatus()
     assert not out.get_container("tea").plan.log_targets
+
+
+def test_a_start_check_that_has_succeeded_once_is_done_though_it_fails_again(context):
+    first = run(context)
+    tea = first.get_container("tea")
+    start = testing.CheckInfo(
+        "tea-start",
+        status=ops.pebble.CheckStatus.DOWN,
+        threshold=1,
+        failures=2,
+        startup=ops.pebble.CheckStartup.DISABLED,
+    )
+    others = {info for info in tea.check_infos if info.name != "tea-start"}
+    busy = dataclasses.replace(tea, check_infos={start} | others)
+    before = dataclasses.replace(first, containers=[busy, first.get_container("milk")])
+    failed = context.run(context.on.pebble_check_failed(busy, start), before)
+    assert failed.unit_status == testing.WaitingStatus("waiting for tea to answer")
+    out = context.run(context.on.pebble_check_recovered(busy, start), before)
+    assert out.unit_status == testing.ActiveStatus()
+    infos = {info.name: info for info in out.get_container("tea").check_infos}
+    assert infos["tea-start"].status == ops.pebble.CheckStatus.INACTIVE
 
 
 @pytest.mark.parametrize("lasting, message", [("up", ""), ("down", "waiting for tea to answer")])

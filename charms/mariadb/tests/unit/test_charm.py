@@ -77,11 +77,15 @@ def container(tmp_path: Path, data: Mapping[str, str] | None = None, **kwargs):
     )
 
 
-def run(context, event, tmp_path, leader=True, config=None, relations=(), secrets=(), **kwargs):
+def run(
+    context, event, tmp_path, leader=True, config=None, relations=(), secrets=(), planned_units=1,
+    **kwargs,
+):  # fmt: skip
     """One event; returns the state after it and the statements that the server got."""
     box = container(tmp_path, **kwargs)
     state = testing.State(
         leader=leader,
+        planned_units=planned_units,
         containers=[box],
         config=config or {},
         relations=relations,
@@ -240,7 +244,7 @@ def test_second_unit_is_blocked(charm_type, tmp_path):
         charm_root=CHARM,
         unit_id=1,
     )
-    out, _ = run(context, context.on.config_changed(), tmp_path, leader=False)
+    out, _ = run(context, context.on.config_changed(), tmp_path, leader=False, planned_units=2)
     message = (
         "mariadb runs one unit: juju scale-application mariadb 1; "
         "use mysql-k8s for high availability"
@@ -250,7 +254,7 @@ def test_second_unit_is_blocked(charm_type, tmp_path):
 
 
 def test_follower_waits_for_the_root_secret(context, tmp_path):
-    out, _ = run(context, context.on.config_changed(), tmp_path, leader=False)
+    out, _ = run(context, context.on.config_changed(), tmp_path, leader=False, planned_units=2)
     message = "waiting for the leader to create secret root"
     assert out.unit_status == testing.WaitingStatus(message)
 

@@ -53,7 +53,7 @@ def asks(
     return testing.Relation("s3", id=number, remote_app_name=application, remote_app_data=data)
 
 
-def state(*relations, secrets=(ROOT,), leader=True, config=None, connected=True):
+def state(*relations, secrets=(ROOT,), leader=True, config=None, connected=True, planned_units=1):
     execs = {
         testing.Exec(["/bin/mkdir"]),
         testing.Exec(["/usr/bin/du"], stdout="12\t/data/buckets/models\n"),
@@ -61,6 +61,7 @@ def state(*relations, secrets=(ROOT,), leader=True, config=None, connected=True)
     }
     return testing.State(
         leader=leader,
+        planned_units=planned_units,
         relations=relations,
         secrets=secrets,
         config=config or {},
@@ -96,7 +97,7 @@ def test_runs(context):
 
 def test_second_unit_is_blocked(module):
     context = make_context(module, unit=1)
-    out = context.run(context.on.config_changed(), state(leader=False))
+    out = context.run(context.on.config_changed(), state(leader=False, planned_units=2))
     message = (
         "object-store runs one unit: juju scale-application object-store 1; "
         "use s3-integrator for high availability"
