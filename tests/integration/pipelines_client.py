@@ -242,6 +242,10 @@ def look(client, given, id):
         "error": run.error.message if run.error else "",
         "tasks": {name: each.state for name, each in tasks.items()},
         "errors": {name: each.error.message for name, each in tasks.items() if each.error},
+        # what came from the cache is a step whose executor did not run
+        "executors": sorted(
+            each.state for each in run.run_details.task_details if each.display_name == "executor"
+        ),
         "began": {name: str(each.start_time) for name, each in tasks.items()},
         "made": {
             name: {key: value.artifact_ids for key, value in (each.outputs or {}).items()}

@@ -36,13 +36,12 @@ class Artifacts:
 
         Args:
             namespace: the tenant's.
-            runs: id of a run to the names of its steps' pods.
+            runs: id of a run to the names of its Workflows.
         """
         folder = pipelines.folder(self._bucket, namespace) + "/"
         keys = [(key, key.removeprefix(folder).split("/")) for key in self._list(folder)]
-        pods = {pod for each in runs.values() for pod in each}
-        # WORKFLOW/YEAR/MONTH/DAY/POD/…: the other pods of the same workflow ran its drivers
-        workflows = {parts[0] for _, parts in keys if len(parts) > 5 and parts[4] in pods}
+        # WORKFLOW/YEAR/MONTH/DAY/POD/…
+        workflows = {name for each in runs.values() for name in each}
         return [
             key
             for key, parts in keys

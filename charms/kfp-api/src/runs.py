@@ -75,11 +75,17 @@ class Runs:
                 if not page:
                     break
 
-    def pods(self, run_id: str) -> list[str]:
-        """The names of the pods of a run's steps."""
+    def workflows(self, run_id: str) -> set[str]:
+        """The names of a run's Workflows; a retried run may have several.
+
+        The server tells them only within the ids of their nodes, which are NAME-NUMBER:
+        https://argo-workflows.readthedocs.io/en/latest/node-field-selector/
+        """
         details = self.call("GET", f"/{run_id}").get("run_details") or {}
         tasks = details.get("task_details") or ()
-        return [each["pod_name"] for each in tasks if each.get("pod_name")]
+        nodes = (child.get("pod_name") or "" for task in tasks
+                 for child in task.get("child_tasks") or ())  # fmt: skip
+        return {node.rpartition("-")[0] for node in nodes} - {""}
 
     def call(self, method: str, what: str, query: dict[str, Any] | None = None) -> dict[str, Any]:
         """What the server answers to a request on `/runs` and `what` follows it.
@@ -131,7 +137,7 @@ def purge(runs: Runs, artifacts: Artifacts, params: Purge) -> dict[str, str]:
             old.setdefault(each["namespace"], []).append(each["run_id"])
     objects = 0
     for namespace, found in old.items():
-        keys = artifacts.of_runs(namespace, {each: runs.pods(each) for each in found})
+        keys = artifacts.of_runs(namespace, {each: runs.workflows(each) for each in found})
         objects += len(keys)
         if params.confirm:
             artifacts.delete(keys)  # before the runs, so that it can be done again if it fails

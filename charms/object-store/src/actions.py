@@ -7,6 +7,7 @@ from typing import Any
 import ops
 from gateway import DATA, PORT, Gateway, new_keys
 from records import Records
+from tenants import Tenants
 
 from charmed_mlops import ActionFailed, S3Provider, ServiceCharm
 from charmed_mlops.interfaces.s3 import BUCKET
@@ -17,6 +18,7 @@ class Actions(ServiceCharm):
     """What `juju run` offers; the charm itself derives from it."""
 
     s3: S3Provider
+    tenants: Tenants
 
     def gateway(self) -> Gateway:
         """The gateway's API with root's keys."""
@@ -66,6 +68,12 @@ class Actions(ServiceCharm):
     def action_rotate_keys(self, params: dict) -> dict[str, str]:
         """A new secret key in the secret, then in the gateway."""
         self.require_leader()
+        if tenant := params.get("tenant"):
+            if params.get("application"):
+                raise ActionFailed("give one of application and tenant")
+            rotated = self.tenants.rotate(tenant)
+            self.converge()
+            return {"rotated": rotated}
         keys = new_keys(self._keys(params)["access-key"])
         if params.get("application"):
             Records(self.workload).keep_account(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import ops
 from gateway import PORT, Gateway, new_keys
 from records import Records
 
-from charmed_mlops import ClusterResources, Reach, ServiceCharm, pipelines
+from charmed_mlops import ActionFailed, ClusterResources, Reach, ServiceCharm, pipelines
 from charmed_mlops.interfaces import _common
 from charmed_mlops.interfaces.s3 import Bucket, Request
 
@@ -21,6 +22,25 @@ class Tenants:
         self._charm = charm
         self._cluster = ClusterResources(charm)
         self._keys: dict[str, dict[str, str]] = {}
+        self._rotated: dict[str, dict[str, str]] = {}
+
+    def rotate(self, tenant: str) -> str:
+        """A new secret key for a tenant, whose namespace has it once the charm has converged.
+
+        Returns:
+            the access key, which stays.
+
+        Raises:
+            ActionFailed: there is no such tenant.
+        """
+        try:
+            secret = self._charm.model.get_secret(label=_label(tenant))
+        except ops.SecretNotFoundError:
+            raise ActionFailed(f"{tenant} has no key: no profile has this namespace") from None
+        keys = new_keys(_account(tenant))
+        secret.set_content(keys)
+        self._rotated[tenant] = keys  # Juju tells the new revision only after this hook
+        return keys["access-key"]
 
     def serve(
         self, gateway: Gateway, records: Records, accounts: set[str], endpoint: str, region: str
@@ -38,7 +58,9 @@ class Tenants:
         tenants = set(self._cluster.tenants if self._cluster.related else ())
         had = {each.removeprefix(_PREFIX) for each in accounts if each.startswith(_PREFIX)}
         for tenant in sorted(tenants if self._cluster.gone_known else tenants | had):
-            keys = self._charm.app_secret(_label(tenant), lambda at=tenant: new_keys(_account(at)))
+            keys = self._rotated.get(tenant) or self._charm.app_secret(
+                _label(tenant), lambda at=tenant: new_keys(_account(at))
+            )
             access, secret = keys["access-key"], keys["secret-key"]
             records.keep_account(gateway, access, secret, exists=access in accounts)
             accounts.add(access)

@@ -20,6 +20,7 @@ import ssl
 import sys
 import threading
 import uuid
+import zlib
 from pathlib import Path
 
 import flask
@@ -629,15 +630,31 @@ class Server:
                 "run_id": id, "task_id": each["id"],
                 "display_name": each["path"].rpartition("/")[2],
                 "create_time": each["created_at"], "start_time": each["created_at"],
-                "state": {"CACHED": "SKIPPED"}.get(each["state"], each["state"]),
+                "state": {"CACHED": "SUCCEEDED"}.get(each["state"], each["state"]),
                 **({"end_time": each["ended_at"]} if each.get("ended_at") else {}),
-                **({"pod_name": each["pod_name"]} if each.get("pod_name") else {}),
                 **({"error": {"code": 9, "message": each["error"]}} if each.get("error") else {}),
                 **lineage_of(each),
             }
             for each in tasks
         ]  # fmt: skip
-        return {**shown(found), "run_details": {"task_details": details}}
+        # as upstream's, which shows the Workflow's nodes: what is taken from the cache is a step
+        # whose `executor` did not run, and a Workflow's name is in its nodes' ids alone
+        executors = [
+            {"run_id": id, "task_id": f"{each['id']}-executor", "display_name": "executor",
+             "create_time": each["created_at"],
+             "state": {"CACHED": "SKIPPED"}.get(each["state"], each["state"])}
+            for each in tasks
+            if each["state"] == "CACHED" or each.get("pod_name")
+        ]  # fmt: skip
+        top = {
+            "run_id": id, "task_id": f"{id}-workflow", "display_name": found["workflow"],
+            "create_time": found["created_at"], "state": found["state"],
+            "child_tasks": [{"pod_name": f"{found['workflow']}-{zlib.crc32(id.encode())}"}],
+        }  # fmt: skip
+        return {
+            **shown(found),
+            "run_details": {"task_details": [top, *details, *executors]},
+        }
 
     def lineage(self, headers, id):
         """What ML Metadata knows of a run, which upstream's interface asks it for itself."""

@@ -345,8 +345,17 @@ def test_a_failed_run_says_why_and_is_retried_from_what_failed(
     assert new["metadata"]["name"] != old["metadata"]["name"]
     found = server.run(ANN, run)
     assert (found["state"], "error" in found) == ("RUNNING", False)
-    details = found["run_details"]["task_details"]
+    top, *details = found["run_details"]["task_details"]
+    assert top["child_tasks"][0]["pod_name"].startswith(f"{new['metadata']['name']}-")
     assert [each["display_name"] for each in details] == ["first"]
+
+
+def test_a_step_from_the_cache_has_an_executor_that_did_not_run(server: Any, mine: str):
+    run = start(server, mine)["run_id"]
+    server.report_task(ANN, run, {"path": "root/first", "state": "CACHED", "outputs": {}})
+    _, *details = server.run(ANN, run)["run_details"]["task_details"]
+    states = {each["display_name"]: each["state"] for each in details}
+    assert states == {"first": "SUCCEEDED", "executor": "SKIPPED"}
 
 
 def test_a_run_is_terminated_once_and_not_after_its_end(

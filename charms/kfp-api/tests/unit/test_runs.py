@@ -31,7 +31,7 @@ RUNS = {
 }  # fmt: skip
 
 
-PODS = {"a1": ["train-x-impl-1"], "a2": ["train-y-impl-1"]}
+NODES = {"a1": ["train-x-1033", "train-x-7"], "a2": ["train-y-1"]}
 FOLDER = "private-artifacts/ann"
 LEFT = (
     f"{FOLDER}/v2/artifacts/train/a1/step/u/model",
@@ -66,8 +66,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if place.path == "/b":
             return self._list(self.server.objects, query)
         if "namespace" not in query:
-            pods = PODS.get(place.path.rpartition("/")[2], [])
-            tasks = [{"pod_name": each} for each in pods]
+            nodes = NODES.get(place.path.rpartition("/")[2], [])
+            tasks = [{"child_tasks": [{"pod_name": each}]} for each in nodes]
             return self._answer(200, {"run_details": {"task_details": [{}, *tasks]}})
         runs = RUNS[query["namespace"]]
         at = int(query.get("page_token", 0))

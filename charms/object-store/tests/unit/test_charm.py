@@ -320,6 +320,33 @@ def test_each_tenant_gets_an_account_a_folder_and_a_secret(context, memory):
     assert keys["secret-key"] not in str([each.local_app_data for each in out.relations])
 
 
+def test_a_tenant_s_new_key_is_in_the_gateway_and_in_its_namespace_at_once(context, memory):
+    before = settled(context, "alice", "bob")
+    old = dict(memory.accounts)
+    given = state(*before.relations, secrets=before.secrets)
+    out = context.run(context.on.action("rotate-keys", params={"tenant": "alice"}), given)
+    assert context.action_results == {"rotated": "tenant-alice"}
+    new = out.get_secret(label="tenant.alice.keys").latest_content["secret-key"]
+    assert new != old["tenant-alice"]
+    assert memory.accounts == {**old, "tenant-alice": new}
+    (juju,) = (each for each in out.secrets if each.id == declared(out)[0]["jujuSecret"])
+    assert json.loads((juju.latest_content or {})["content"])["secretkey"] == new
+
+
+@pytest.mark.parametrize(
+    "params, reason",
+    [
+        ({"tenant": "carol"}, "carol has no key: no profile has this namespace"),
+        ({"tenant": "alice", "application": "kfp-api"}, "give one of application and tenant"),
+    ],
+)
+def test_who_has_no_key_gets_no_new_one(context, memory, params, reason):
+    before = settled(context, "alice")
+    given = state(*before.relations, secrets=before.secrets)
+    with pytest.raises(testing.ActionFailed, match=reason):
+        context.run(context.on.action("rotate-keys", params=params), given)
+
+
 def test_the_broker_lets_the_secrets_pass(context, memory):
     found = declared(settled(context, "alice", "123"))  # a name that YAML could take for a number
     with loaded(CHARM.parent / "resource-broker"):
