@@ -320,9 +320,14 @@ class ServiceCharm(ops.CharmBase):
         return events
 
     def _on_event(self, event: ops.EventBase) -> None:
+        recovered = ""
+        if isinstance(event, (ops.PebbleCheckFailedEvent, ops.PebbleCheckRecoveredEvent)):
+            check = event.info.name
+            if any(each.has_ended(check) for each in self._workloads):
+                return  # on a busy machine many such events wait for their turn
+            recovered = check if isinstance(event, ops.PebbleCheckRecoveredEvent) else ""
         if not self._is_leaving():
-            recovered = isinstance(event, ops.PebbleCheckRecoveredEvent)
-            self.converge(event.info.name if recovered else "")
+            self.converge(recovered)
             return
         for workload in self._workloads:
             with contextlib.suppress(ops.pebble.ConnectionError):

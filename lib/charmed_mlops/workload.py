@@ -358,6 +358,13 @@ class Workload:
             self.container.add_layer(name, layer, combine=True)
             self.container.replan()
 
+    def has_ended(self, check: str) -> bool:
+        """Whether it is the start check and has been stopped: what it said before is old news."""
+        if check != f"{self.name}-start" or not self.can_connect:
+            return False
+        info = self.container.get_checks(check).get(check)
+        return info is not None and info.status is ops.pebble.CheckStatus.INACTIVE
+
     def require_healthy(self, recovered: str = "") -> None:
         """Raises Waiting unless the service that `run` declared runs and answers.
 

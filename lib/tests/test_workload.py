@@ -192,6 +192,26 @@ def test_a_start_check_that_has_succeeded_once_is_done_though_it_fails_again(con
     assert infos["tea-start"].status == ops.pebble.CheckStatus.INACTIVE
 
 
+def test_what_a_start_check_said_before_it_was_stopped_changes_nothing(context, monkeypatch):
+    first = run(context)
+    tea = first.get_container("tea")
+    start = testing.CheckInfo(
+        "tea-start",
+        status=ops.pebble.CheckStatus.INACTIVE,
+        threshold=1,
+        startup=ops.pebble.CheckStartup.DISABLED,
+    )
+    others = {info for info in tea.check_infos if info.name != "tea-start"}
+    serves = dataclasses.replace(tea, check_infos={start} | others)
+    active = testing.ActiveStatus()
+    before = dataclasses.replace(
+        first, containers=[serves, first.get_container("milk")], unit_status=active
+    )
+    monkeypatch.setattr(Tea, "reconcile", None)  # it would raise if it was called
+    for happened in (context.on.pebble_check_failed, context.on.pebble_check_recovered):
+        assert context.run(happened(serves, start), before).unit_status == active
+
+
 @pytest.mark.parametrize("lasting, message", [("up", ""), ("down", "waiting for tea to answer")])
 def test_a_machine_too_slow_for_the_start_check_is_not_waited_for_for_ever(
     context, lasting: Literal["up", "down"], message
