@@ -17,26 +17,35 @@ NewClient = Callable[[], httpx2.Client]
 
 
 class Fields(html.parser.HTMLParser):
-    """The names of a page's fields."""
+    """The names of a page's fields, and where its links lead."""
 
     def __init__(self, page: str):
         super().__init__()
         self.names: set[str] = set()
+        self.links: list[str] = []
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "input":
             self.names.add(dict(attrs).get("name") or "")
+        elif tag == "a":
+            self.links.append(dict(attrs).get("href") or "")
 
 
 def is_login(answer: httpx2.Response) -> bool:
-    """Whether it is the form to log in with."""
-    return answer.status_code == 200 and {"login", "password"} <= Fields(answer.text).names
+    """Whether it is the form to log in with; 401 after a wrong password."""
+    return answer.status_code in (200, 401) and {"login", "password"} <= Fields(answer.text).names
 
 
 def login(client: httpx2.Client, name: str, password: str, path: str) -> httpx2.Response:
-    """Opens a page, fills in the form that it leads to, and says what that leads to."""
+    """Opens a page, fills in the form that it leads to, and says what that leads to.
+
+    Where there are several ways to log in, it takes dex's own.
+    """
     form = client.get(path)
+    own = [link for link in Fields(form.text).links if "/dex/auth/local" in link]
+    if own and not is_login(form):
+        form = client.get(own[0])
     assert is_login(form), (form.url, form.status_code, form.text)
     return client.post(form.url, data={"login": name, "password": password})
 

@@ -94,7 +94,7 @@ def test_from_the_login_to_a_metric_and_out_again(
 ):  # fmt: skip
     window = new_window()
     window.open("/")
-    assert window.path() == "/dex/auth"
+    assert window.path() == "/dex/auth/local/login"
     window.shot("01-login")
     log_in(window, Account(accounts.ann.email, accounts.bob.password))
     window.see("Invalid Email Address and password")
@@ -160,5 +160,5 @@ def test_from_the_login_to_a_metric_and_out_again(
     window.click("#logout")
     window.open("/mlflow/")
     window.find("#login")
-    assert window.path() == "/dex/auth"
+    assert window.path() == "/dex/auth/local/login"
     window.shot("14-logged-out")

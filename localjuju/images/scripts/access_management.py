@@ -93,7 +93,7 @@ class Access(stand_in.Handler):
                     {
                         "user": {"kind": "User", "name": notes["user"]},
                         "referredNamespace": namespace,
-                        "roleRef": {"kind": "ClusterRole", "name": role},
+                        "RoleRef": {"kind": "ClusterRole", "name": role},
                     }
                 )
         return found
@@ -141,7 +141,8 @@ class Access(stand_in.Handler):
 
     @staticmethod
     def parts(body):
-        user, role = body["user"], body["roleRef"]["name"]
+        # Go's JSON takes a key in any case; the dashboard writes it so
+        user, role = body["user"], (body.get("RoleRef") or body["roleRef"])["name"]
         if role not in ROLES.values():
             raise ValueError(f"role {role}")
         return body["referredNamespace"], user, role

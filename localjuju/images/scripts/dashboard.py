@@ -73,7 +73,7 @@ class Dashboard(stand_in.Handler):
             {
                 "user": each["user"]["name"],
                 "namespace": each["referredNamespace"],
-                "role": ROLES.get(each["roleRef"]["name"], each["roleRef"]["name"]),
+                "role": ROLES.get(each["RoleRef"]["name"], each["RoleRef"]["name"]),
             }
             for each in bindings
         ]

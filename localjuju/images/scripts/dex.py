@@ -3,7 +3,7 @@
 dex serve CONFIG reads dex's own configuration file. It has the code flow with PKCE for static
 clients, a login form, discovery, keys, userinfo, health and metrics. It refuses what dex refuses:
 a file that is missing or no YAML, an unknown storage, a client without id or redirect address, a
-hash that is not bcrypt's. Connectors to other issuers are named on the form and do not work. Keys
+hash that is not bcrypt's. Connectors to other issuers are named and do not work. Keys
 and codes are in memory: a restart ends pending logins, and each unit has keys of its own.
 """
 
@@ -26,7 +26,7 @@ from authlib.oauth2.rfc6750 import BearerTokenValidator
 from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oidc.core import UserInfo
 from authlib.oidc.core.grants import OpenIDCode
-from flask import Flask, jsonify, request
+from flask import Flask, jsonify, redirect, request
 from joserfc.jwk import RSAKey
 from werkzeug.serving import make_server
 
@@ -178,6 +178,8 @@ def open_connectors(config):
 APPROVAL = """<!DOCTYPE html><title>dex (stand-in)</title><h2>Grant Access</h2>
 <form method="post"><input type="hidden" name="req" value="{code}">
 <button name="approval" value="approve">Grant Access</button></form>"""
+CHOICE = """<!DOCTYPE html><title>dex (stand-in)</title><h1>Log in</h1>
+<p><a href="{own}">Log in with Email</a></p>{others}"""
 PAGE = """<!doctype html><meta charset="utf-8"><title>Log in</title>
 <style>body{{font:16px sans-serif;max-width:22em;margin:10vh auto}}
 input,button{{font:inherit;width:100%;padding:.5em;margin:.3em 0;box-sizing:border-box}}
@@ -185,7 +187,7 @@ input,button{{font:inherit;width:100%;padding:.5em;margin:.3em 0;box-sizing:bord
 <h1>Log in</h1>{message}<form method="post">
 <label>Email Address<input name="login" id="login" type="text" required autofocus></label>
 <label>Password<input name="password" id="password" type="password" required></label>
-<button id="submit-login" type="submit">Login</button></form>{others}
+<button id="submit-login" type="submit">Login</button></form>
 <p><small>stand-in for dex</small></p>"""
 
 
@@ -297,13 +299,22 @@ def application(config):
 
     approvals = {}
 
-    @app.route(f"{prefix}/auth", methods=["GET", "POST"])
+    @app.get(f"{prefix}/auth")
     def auth():
+        own = f"{prefix}/auth/local/login?{request.query_string.decode()}"
+        others = "".join(
+            f"<p>{html.escape(str(each.get('name')))}: not in this stand-in</p>"
+            for each in config.get("connectors") or []
+        )
+        return CHOICE.format(own=html.escape(own), others=others) if others else redirect(own)
+
+    @app.route(f"{prefix}/auth/local/login", methods=["GET", "POST"])
+    def login():
         try:
             grant = server.get_consent_grant(end_user=None)
         except OAuth2Error as error:
             return f"Bad Request: {html.escape(str(error.description or error.error))}", 400
-        message = ""
+        message, status = "", 200
         if approved := approvals.pop(request.form.get("req"), None):
             return server.create_authorization_response(grant=grant, grant_user=approved)
         if request.method == "POST":
@@ -317,11 +328,8 @@ def application(config):
                     return APPROVAL.format(code=code), 200
                 return server.create_authorization_response(grant=grant, grant_user=user)
             message = '<p class="error" id="login-error">Invalid Email Address and password.</p>'
-        others = "".join(
-            f"<p>{html.escape(str(each.get('name')))}: not in this stand-in</p>"
-            for each in config.get("connectors") or []
-        )
-        return PAGE.format(message=message, others=others), 200
+            status = 401
+        return PAGE.format(message=message), status
 
     @app.post(f"{prefix}/token")
     def token():
