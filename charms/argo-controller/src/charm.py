@@ -24,6 +24,7 @@ class Options(pydantic.BaseModel):
     ]
     parallelism: int = pydantic.Field(ge=0)
     namespace_parallelism: int = pydantic.Field(ge=0)
+    requeue_time: str = pydantic.Field(pattern=r"^[1-9]\d*(ms|s|m)$")
 
 
 class ArgoController(ServiceCharm):
@@ -47,8 +48,12 @@ class ArgoController(ServiceCharm):
         self.workload.run(
             command=f"workflow-controller --configmap {self.app.name}-configmap "
             f"--executor-image {executor} --namespaced=false",
-            # the pod's name, which differs between the units
-            environment={"LEADER_ELECTION_IDENTITY": self.unit.name.replace("/", "-")},
+            environment={
+                # the pod's name, which differs between the units
+                "LEADER_ELECTION_IDENTITY": self.unit.name.replace("/", "-"),
+                # https://argo-workflows.readthedocs.io/en/latest/environment-variables/
+                "DEFAULT_REQUEUE_TIME": options.requeue_time,
+            },
             check=Http(HEALTH, "/healthz"),
             alive=Http(HEALTH, "/healthz"),
             version=VERSION,

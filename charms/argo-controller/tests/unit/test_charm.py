@@ -22,7 +22,9 @@ def test_it_runs_for_the_whole_cluster_with_the_executor_of_its_version(charm):
         "workflow-controller --configmap argo-controller-configmap "
         "--executor-image quay.io/argoproj/argoexec:v3.7.3 --namespaced=false"
     )
-    assert charm.environment(out) == {"LEADER_ELECTION_IDENTITY": "argo-controller-0"}
+    assert charm.environment(out) == {
+        "LEADER_ELECTION_IDENTITY": "argo-controller-0", "DEFAULT_REQUEUE_TIME": "2s",
+    }  # fmt: skip
 
 
 def test_the_executor_can_come_from_a_registry_of_ones_own(charm):
@@ -91,6 +93,7 @@ def test_what_runs_at_once_can_be_bounded(charm):
 @pytest.mark.parametrize(
     "given, message",
     [
+        ({"requeue-time": "2"}, "config requeue-time=2: must match"),
         ({"pod-gc": "Sometimes"}, "config pod-gc=Sometimes: must be one of OnPodCompletion"),
         ({"workflow-ttl": -1}, "config workflow-ttl=-1: must be greater than or equal to 0"),
         ({"images": "{argo: x}"}, "config images: no image 'argo'"),
