@@ -8,11 +8,23 @@ from collections.abc import Iterator
 
 import jubilant
 import pytest
+import yaml
 from browsers import NewClient, login, settle
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from people import Account, Accounts
+
+# .invalid is a name that nobody has: RFC 2606; nothing listens on a pod's port 1
+SILENT = [
+    {"type": "ldap", "id": "company", "name": "Company", "config": {
+        "host": "127.0.0.1:1", "insecureNoSSL": True,
+        "userSearch": {"baseDN": "dc=x", "username": "mail", "idAttr": "uid"},
+    }},
+    {"type": "oidc", "id": "other", "name": "Other", "config": {
+        "issuer": "https://issuer.invalid", "clientID": "us",
+    }},
+]  # fmt: skip
 
 
 def expired() -> dict[str, str]:
@@ -72,6 +84,23 @@ def test_a_malformed_connector_is_named(option, logs_in):
     message = option("dex", "connectors", "[{type: ftp}]")
     assert message.startswith("config connectors: 0: Input tag 'ftp'"), message
     assert logs_in()
+
+
+def test_a_directory_and_an_issuer_that_do_not_answer_are_named_and_keep_nobody_out(
+    stack: jubilant.Juju, logs_in
+):
+    uri = stack.add_secret(f"logins-{secrets.token_hex(3)}", {"other-client-secret": "x"})
+    stack.grant_secret(uri, "dex")
+    stack.config("dex", {"connectors": yaml.safe_dump(SILENT), "connector-secrets": str(uri)})
+    settle(stack)
+    try:
+        assert logs_in()
+        said = stack.run("dex/leader", "check-connectors").results
+        assert said["company"].startswith("does not answer: "), said
+        assert said["other"].startswith("does not answer: "), said
+    finally:
+        stack.config("dex", reset=["connectors", "connector-secrets"])
+        settle(stack)
 
 
 def test_a_certificate_that_has_expired_is_named(stack: jubilant.Juju, option, logs_in):
