@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -14,6 +15,7 @@ import httpx2
 import jubilant
 import pytest
 import yaml
+from browsers import settle
 from pages import wait_for
 from people import Accounts
 from reach import Reach
@@ -123,6 +125,37 @@ def test_a_pod_that_contradicts_its_pod_default_is_refused_with_the_reason(
     said = _refused(reach, "-n", team, "create", "-f", "-", stdin=json.dumps(pod))
     assert "greeting" in said
     assert "GREETING" in said
+
+
+def test_without_the_webhook_a_tenant_s_pod_is_refused_and_others_are_not(
+    stack: jubilant.Juju, team: str, reach: Reach
+):
+    create = ("create", "--dry-run=server", "-o", "name", "-f", "-")
+    pod = json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": POD})
+
+    def scale(units: int) -> None:
+        stack.cli("scale-application", "admission-webhook", str(units))
+        stack.wait(
+            lambda status: len(status.apps["admission-webhook"].units) == units, timeout=300
+        )
+
+    scale(0)
+    try:
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            reach.kubectl("-n", team, *create, stdin=pod)
+        assert "failed calling webhook" in refused.value.stderr
+        assert reach.kubectl("-n", "default", *create, stdin=pod) == "pod/x\n"
+    finally:
+        scale(1)
+        settle(stack)
+
+    def admitted() -> bool:
+        try:
+            return reach.kubectl("-n", team, *create, stdin=pod) == "pod/x\n"
+        except subprocess.CalledProcessError:  # its Service does not know the new pod yet
+            return False
+
+    wait_for(admitted)
 
 
 @pytest.fixture(scope="module")
