@@ -324,7 +324,7 @@ class ServiceCharm(ops.CharmBase):
         if isinstance(event, (ops.PebbleCheckFailedEvent, ops.PebbleCheckRecoveredEvent)):
             check = event.info.name
             if any(each.has_ended(check) for each in self._workloads):
-                return  # on a busy machine many such events wait for their turn
+                return  # old news: a busy machine has many such events waiting
             recovered = check if isinstance(event, ops.PebbleCheckRecoveredEvent) else ""
         if not self._is_leaving():
             self.converge(recovered)

@@ -9,7 +9,7 @@ from browsers import namespace_of
 from reach import EngineReach
 
 pytestmark = [pytest.mark.last, pytest.mark.localjuju]
-# What a program asks for and does well without.
+# What a program asks for and works without.
 DONE_WITHOUT = {
     # Argo signals a step's containers when a run is terminated; their pod ends all the same.
     # With this right it could run anything in any tenant's pod.

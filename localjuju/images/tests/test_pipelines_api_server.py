@@ -445,11 +445,19 @@ def test_an_uploaded_package_is_run_by_its_name(server: Any, mine: str):
     assert reference["pipeline_version_id"] == versions[0]["pipeline_version_id"]
 
 
-@pytest.mark.parametrize("content", [b"kind: Something", b"\xff\xfe", b"a: [", b""])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"kind: Something", "the package is no pipeline specification"),
+        (b"\xff\xfe", "the package is no pipeline specification"),
+        (b"a: [", "the package is no YAML: "),
+        (b"", "the package is no pipeline specification"),
+    ],
+)
 def test_a_package_that_is_no_pipeline_is_not_kept(
-    module: ModuleType, server: Any, content: bytes
+    module: ModuleType, server: Any, content: bytes, reason: str
 ):
-    with pytest.raises(module.PipelineError, match=r"package|pipeline"):
+    with pytest.raises(module.PipelineError, match=reason):
         server.upload_pipeline(ANN, {"name": "p", "namespace": "team"}, content, "p.yaml")
     assert server.list_pipelines(ANN, {"namespace": "team"})["pipelines"] == []
 
