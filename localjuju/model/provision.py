@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from localjuju.model import storage
@@ -17,7 +18,12 @@ _NAME, _MODEL, _MANAGED = (
 )  # fmt: skip
 _CHARM_USERS = {"root": 0, "sudoer": 171, "non-root": 170}
 _GROUP = 170  # owns the volumes that the charm and its workloads share
-_PEBBLE_PORT = 38812
+_PEBBLE_PORT = 38812  # the charm container's own with Juju; those of workloads follow
+_IDENTITIES = "charm.juju.is/pebble-identities"
+_IDENTITIES_FOLDER = "/charm/etc/pebble"
+# Juju gives a probe one second. Here all pods share a machine of perhaps two cores with the
+# engine, which asks: an answer that is late there says nothing about Pebble.
+_PROBE_TIMEOUT_SECONDS = 3
 _GRACE_SECONDS = 30
 
 
@@ -139,7 +145,7 @@ def _stateful_set(spec: ApplicationSpec, agent_folder: str) -> Manifest:
             "template": {
                 "metadata": {
                     "labels": labels(spec.model, spec.name),
-                    "annotations": {MODIFIED: str(spec.modified)},
+                    "annotations": {MODIFIED: str(spec.modified), **_identities(spec.charm)},
                 },
                 "spec": _pod(spec, agent_folder),
             },
@@ -168,8 +174,12 @@ def _pod(spec: ApplicationSpec, agent_folder: str) -> Manifest:
     ]
     if spec.shared_venv:
         volumes.append({"name": "packages", "hostPath": {"path": spec.shared_venv}})
+    if _identities(spec.charm):
+        field = {"fieldPath": f"metadata.annotations['{_IDENTITIES}']"}
+        items = [{"path": "identities.yaml", "fieldRef": field}]
+        volumes.append({"name": "pebble-identities", "downwardAPI": {"items": items}})
     containers = [_charm_container(spec)]
-    for number, (name, container) in enumerate(spec.charm.containers.items()):
+    for number, (name, container) in enumerate(sorted(spec.charm.containers.items())):
         containers.append(_workload(spec, name, container, _PEBBLE_PORT + 1 + number))
     return {
         "serviceAccountName": spec.name,
@@ -190,6 +200,17 @@ def charm_ids(charm: Charm) -> tuple[int, int] | None:
     if charm.user is None:
         return None if charm.chooses_users else (0, 0)
     return _CHARM_USERS[charm.user], _CHARM_USERS[charm.user]
+
+
+def _identities(charm: Charm) -> Manifest:
+    """The annotation with whom the workloads' Pebbles let in besides root and themselves.
+
+    It is a charm that does not run as root. Juju's init container writes the same file.
+    """
+    if charm.user in (None, "root"):
+        return {}
+    identity = {"access": "admin", "local": {"user-id": _CHARM_USERS[charm.user]}}
+    return {_IDENTITIES: json.dumps({"identities": {"charm": identity}})}
 
 
 def _security(ids: tuple[int | None, int | None] | None) -> Manifest:
@@ -214,7 +235,7 @@ def _charm_container(spec: ApplicationSpec) -> Manifest:
         mounts.append(
             {"name": "packages", "mountPath": spec.shared_venv, "readOnly": True}  # type: ignore
         )
-    names = ",".join(spec.charm.containers)
+    names = ",".join(sorted(spec.charm.containers))
     uid = {"fieldRef": {"fieldPath": "metadata.uid"}}
     return {
         "name": "charm",
@@ -231,7 +252,9 @@ def _charm_container(spec: ApplicationSpec) -> Manifest:
 
 def _workload(spec: ApplicationSpec, name: str, container: Manifest, port: int) -> Manifest:
     folder = f"charm/containers/{name}"
-    mounts = [{"name": "charm-data", "mountPath": "/charm/container", "subPath": folder}]
+    mounts: list[Manifest] = [
+        {"name": "charm-data", "mountPath": "/charm/container", "subPath": folder}
+    ]
     for mount in container.get("mounts") or []:
         stored = spec.storage[mount["storage"]]
         for index in range(stored["count"]):
@@ -245,24 +268,22 @@ def _workload(spec: ApplicationSpec, name: str, container: Manifest, port: int) 
                 "mountPath": location,
             })  # fmt: skip
 
-    def probe(level: str) -> Manifest:
-        return {
-            "httpGet": {"path": f"/v1/health?level={level}", "port": port},
-            "initialDelaySeconds": 1 if level == "ready" else 30,
-            "periodSeconds": 5, "timeoutSeconds": 3,
-            "failureThreshold": 1 if level == "ready" else 3,
-        }  # fmt: skip
-
     # Source: requireSecurityContext in Juju's
     # internal/provider/kubernetes/application/application.go
     ids = (container.get("uid"), container.get("gid")) if spec.charm.chooses_users else (0, 0)
     image = spec.resources.get(container.get("resource", ""), CHARM_IMAGE)
+    identities: list[str] = []
+    if _identities(spec.charm):
+        identities = ["--identities", f"{_IDENTITIES_FOLDER}/identities.yaml"]
+        mounts.append({
+            "name": "pebble-identities", "mountPath": _IDENTITIES_FOLDER, "readOnly": True,
+        })  # fmt: skip
     made: Manifest = {
         "name": name,
         "image": image,
         "command": [
             "/charm/bin/pebble", "run", "--create-dirs", "--hold", "--http", f":{port}",
-            "--verbose",
+            "--verbose", *identities,
         ],
         "env": [
             {"name": "JUJU_CONTAINER_NAME", "value": name},
@@ -270,14 +291,27 @@ def _workload(spec: ApplicationSpec, name: str, container: Manifest, port: int) 
             {"name": "PEBBLE", "value": "/charm/container/pebble"},
             {"name": "PEBBLE_COPY_ONCE", "value": "/var/lib/pebble/default"},
         ],
-        "livenessProbe": probe("alive"),
-        "readinessProbe": probe("ready"),
+        "startupProbe": _probe("alive", port, period=1, failures=30),
+        "livenessProbe": _probe("alive", port, period=5, failures=3),
+        "readinessProbe": _probe("ready", port, period=5, failures=1),
         "volumeMounts": mounts,
         "securityContext": _security(ids),
     }  # fmt: skip
     if resources := _constrained(spec):
         made["resources"] = resources
     return made
+
+
+def _probe(level: str, port: int, *, period: int, failures: int) -> Manifest:
+    """A probe of Pebble's health, as Juju has made it since 3.6: from the start, without delay.
+
+    Source: ApplicationPodSpec in Juju's internal/provider/kubernetes/application/application.go
+    """
+    return {
+        "httpGet": {"path": f"/v1/health?level={level}", "port": port},
+        "periodSeconds": period, "timeoutSeconds": _PROBE_TIMEOUT_SECONDS,
+        "successThreshold": 1, "failureThreshold": failures,
+    }  # fmt: skip
 
 
 def _constrained(spec: ApplicationSpec) -> Manifest:

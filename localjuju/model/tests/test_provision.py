@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
 from localjuju.model import provision
 from localjuju.model.charm import Charm
@@ -28,14 +29,17 @@ def _spec(**changes: Any) -> ApplicationSpec:
     return ApplicationSpec(**{**values, **changes})
 
 
-def _pod(user: str | None, **ids: int) -> dict[str, Any]:
-    """The pod of a charm with that `charm-user`, and with ids for its only workload."""
+def _template(user: str | None, **ids: int) -> dict[str, Any]:
+    """The pods of a charm with that `charm-user`, and with ids for its only workload."""
     metadata: dict[str, Any] = {"containers": {"web": {"resource": "image", **ids}}}
     if user is not None:
         metadata["charm-user"] = user
     charm = Charm("0" * 64, "app", metadata, {}, {}, {})
-    template = _objects(charm=charm, storage={})["StatefulSet/app"]["spec"]["template"]
-    return template["spec"]
+    return _objects(charm=charm, storage={})["StatefulSet/app"]["spec"]["template"]
+
+
+def _pod(user: str | None, **ids: int) -> dict[str, Any]:
+    return _template(user, **ids)["spec"]
 
 
 def _users(pod: dict[str, Any]) -> dict[str, Any]:
@@ -87,10 +91,63 @@ def test_pod():
     mounts = {m["mountPath"]: m for m in containers["charm"]["volumeMounts"]}
     assert mounts["/data"]["name"] == mounts_of(containers["web"])["/srv"]["name"] == "app-data"
     assert mounts["/shared"]["readOnly"]
-    assert containers["web"]["command"][-2:] == [":38813", "--verbose"]
-    assert containers["side"]["command"][-2:] == [":38814", "--verbose"]
+    assert containers["side"]["command"][-2:] == [":38813", "--verbose"]
+    assert containers["web"]["command"][-2:] == [":38814", "--verbose"]
     assert containers["side"]["securityContext"] == {"runAsUser": 584792, "runAsGroup": 584792}
     assert claims[0]["spec"]["resources"]["requests"] == {"storage": "100Mi"}
+
+
+def _container(pod: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(c for c in pod["containers"] if c["name"] == name)
+
+
+def test_workloads_follow_the_charm_by_their_names_and_so_do_their_ports():
+    pod = _objects()["StatefulSet/app"]["spec"]["template"]["spec"]
+    assert [c["name"] for c in pod["containers"]] == ["charm", "side", "web"]
+    env = _container(pod, "charm")["env"]
+    assert {"name": "JUJU_CONTAINER_NAMES", "value": "side,web"} in env
+
+
+def test_pebble_is_probed_from_the_start_and_the_charm_container_is_not():
+    pod = _objects()["StatefulSet/app"]["spec"]["template"]["spec"]
+    web = _container(pod, "web")
+
+    def probe(kind: str) -> tuple[str, int, int, int, int]:
+        made = web[kind]
+        return (
+            made["httpGet"]["path"], made["httpGet"]["port"], made.get("initialDelaySeconds", 0),
+            made["periodSeconds"], made["failureThreshold"],
+        )  # fmt: skip
+
+    assert probe("startupProbe") == ("/v1/health?level=alive", 38814, 0, 1, 30)
+    assert probe("livenessProbe") == ("/v1/health?level=alive", 38814, 0, 5, 3)
+    assert probe("readinessProbe") == ("/v1/health?level=ready", 38814, 0, 5, 1)
+    assert not {key for key in _container(pod, "charm") if key.endswith("Probe")}
+
+
+@pytest.mark.parametrize(("user", "number"), [("sudoer", 171), ("non-root", 170)])
+def test_a_charm_that_is_not_root_is_an_administrator_of_its_workloads_pebbles(
+    user: str, number: int
+):
+    template = _template(user)
+    pod = template["spec"]
+    web = _container(pod, "web")
+    folder, _, file = web["command"][web["command"].index("--identities") + 1].rpartition("/")
+    mount = mounts_of(web)[folder]
+    volume = next(v for v in pod["volumes"] if v["name"] == mount["name"])
+    field = volume["downwardAPI"]["items"][0]
+    assert field["path"] == file
+    name = field["fieldRef"]["fieldPath"].removeprefix("metadata.annotations['")
+    identities = yaml.safe_load(template["metadata"]["annotations"][name.removesuffix("']")])
+    charm = {"access": "admin", "local": {"user-id": number}}
+    assert identities == {"identities": {"charm": charm}}
+
+
+@pytest.mark.parametrize("user", ["root", None])
+def test_root_needs_no_identity(user: str | None):
+    template = _template(user)
+    assert "--identities" not in _container(template["spec"], "web")["command"]
+    assert list(template["metadata"]["annotations"]) == [provision.MODIFIED]
 
 
 def mounts_of(container: dict[str, Any]) -> dict[str, Any]:
