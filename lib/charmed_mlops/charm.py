@@ -25,6 +25,7 @@ from charmed_mlops.workload import Workload
 
 if TYPE_CHECKING:
     from charmed_mlops.certificates import WebhookCertificate
+    from charmed_mlops.serving import ServingPods
 
 logger = logging.getLogger(__name__)
 Model = TypeVar("Model")
@@ -61,6 +62,7 @@ class ServiceCharm(ops.CharmBase):
         self._logs = LogForwarding(self)
         self._workloads: list[Workload] = []
         self._others_secrets: list[str] = []
+        self._serving: ServingPods | None = None
         if container is not None:
             self.workload = self.add_workload(container)
         self._outcome: ops.StatusBase | None = None
@@ -84,6 +86,13 @@ class ServiceCharm(ops.CharmBase):
         workload = Workload(self, container, service, self._logs.targets)
         self._workloads.append(workload)
         return workload
+
+    def serving_pods(self) -> ServingPods:
+        """For a charm with a Service of its own, which is to lead only to pods that serve."""
+        from charmed_mlops.serving import ServingPods  # here: few charms need it
+
+        self._serving = ServingPods(self, self.peers)
+        return self._serving
 
     def reconcile_on(self, event: ops.BoundEvent) -> None:
         """Run `reconcile` on a library's event, too."""
@@ -253,6 +262,8 @@ class ServiceCharm(ops.CharmBase):
                 workload.require_healthy(recovered)
             for workload in self._workloads:
                 workload.admit()
+            if self._serving and self._serving.label():
+                self.reconcile()
             self._outcome = ops.ActiveStatus()
         except Restarting as reason:
             self._outcome = ops.MaintenanceStatus(str(reason))

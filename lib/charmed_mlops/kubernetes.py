@@ -142,9 +142,12 @@ def _open(
     kind: str = "application/json",
     timeout: float = _TIMEOUT_SECONDS,
 ) -> Iterator[http.client.HTTPResponse]:
+    try:
+        host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
+    except KeyError:
+        raise ActionFailed("the unit runs in no pod: it has no Kubernetes API") from None
     request = urllib.request.Request(
-        f"https://{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ['KUBERNETES_SERVICE_PORT']}"
-        f"{path}",
+        f"https://{host}:{port}{path}",
         method=method,
         data=None if body is None else json.dumps(body).encode(),
         headers={

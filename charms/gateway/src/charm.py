@@ -55,6 +55,7 @@ class Gateway(ServiceCharm):
         self.routes = GatewayRouteProvider(self)
         self.metrics = Metrics(self, port=METRICS)
         self.tls = tls.Tls(self)
+        self.serving = self.serving_pods()
 
     def reconcile(self) -> None:
         options = self.options(Options)
@@ -69,6 +70,7 @@ class Gateway(ServiceCharm):
             http=HTTP,
             metrics=METRICS,
             annotated=routes.ANNOTATED,
+            selector=self.serving.selector,
         )
         authorizers.run(
             self,

@@ -233,7 +233,10 @@ def _reach(namespace: str) -> Object:
             {"name": "core", "expression":
              "request.resource.group in ['', 'apps', 'batch'] && object != null"
              " && request.resource.resource in ['pods', 'replicationcontrollers', 'podtemplates',"
-             " 'deployments', 'statefulsets', 'daemonsets', 'replicasets', 'jobs', 'cronjobs']"},
+             " 'deployments', 'statefulsets', 'daemonsets', 'replicasets', 'jobs', 'cronjobs']"
+             # a label on a pod that somebody else made gives nobody anything
+             " && !(request.resource.resource == 'pods' && request.operation == 'UPDATE'"
+             " && object.spec == oldObject.spec)"},
             {"name": "pod", "expression": f"variables.core ? ({_TEMPLATES}) : {{}}"},
             {"name": "containers", "expression": _CONTAINERS},
         ],

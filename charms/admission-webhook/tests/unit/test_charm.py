@@ -21,29 +21,41 @@ def test_it_runs_on_the_files_and_the_port_that_its_flags_name(charm):
     assert {port.port for port in out.opened_ports} == {4443}
 
 
+def webhooks(charm, out):
+    return charm.manifest(out, "MutatingWebhookConfiguration")["webhooks"]
+
+
 def test_it_sees_new_pods_of_users_namespaces_only_and_fails_closed(charm):
     out = charm.settled()
-    (webhook,) = charm.manifest(out, "MutatingWebhookConfiguration")["webhooks"]
-    assert webhook["namespaceSelector"] == {
-        "matchLabels": {"app.kubernetes.io/part-of": "kubeflow-profile"}
-    }
-    assert webhook["failurePolicy"] == "Fail"
-    (rule,) = webhook["rules"]
-    assert (rule["resources"], rule["operations"]) == (["pods"], ["CREATE"])
-    client = webhook["clientConfig"]
-    assert client["service"] == {
-        "name": "admission-webhook",
-        "namespace": "shop",
-        "path": "/apply-poddefault",
-        "port": 4443,
-    }
-    ca = base64.b64decode(client["caBundle"]).decode()
-    assert ca in charm.file(out, "/tmp/webhook/tls.crt")
+    for webhook in webhooks(charm, out):
+        assert webhook["namespaceSelector"] == {
+            "matchLabels": {"app.kubernetes.io/part-of": "kubeflow-profile"}
+        }
+        (rule,) = webhook["rules"]
+        assert (rule["resources"], rule["operations"]) == (["pods"], ["CREATE"])
+        client = webhook["clientConfig"]
+        assert client["service"] == {
+            "name": "admission-webhook",
+            "namespace": "shop",
+            "path": "/apply-poddefault",
+            "port": 4443,
+        }
+        ca = base64.b64decode(client["caBundle"]).decode()
+        assert ca in charm.file(out, "/tmp/webhook/tls.crt")
+    assert webhooks(charm, out)[-1]["failurePolicy"] == "Fail"
+
+
+def test_a_program_that_ends_while_it_is_asked_is_asked_again_for_pods_without_settings(charm):
+    first, second = webhooks(charm, charm.settled())
+    assert first["failurePolicy"] == "Ignore"
+    assert "matchConditions" not in first
+    (condition,) = second["matchConditions"]
+    assert "poddefault.admission.kubeflow.org/poddefault-" in condition["expression"]
 
 
 def test_reviews_have_the_version_whose_answer_needs_no_kind(charm):
-    (webhook,) = charm.manifest(charm.settled(), "MutatingWebhookConfiguration")["webhooks"]
-    assert webhook["admissionReviewVersions"][0] == "v1beta1"  # the API server takes the first
+    for webhook in webhooks(charm, charm.settled()):
+        assert webhook["admissionReviewVersions"][0] == "v1beta1"  # the API server takes the first
 
 
 def test_a_renewed_certificate_is_written_and_the_program_goes_on(charm, monkeypatch):

@@ -179,7 +179,8 @@ def world(cluster: Any, modules: dict[str, Any]) -> Iterator[World]:
     for name in (BROKER, "mariadb", "evil"):
         labels = {**JUJU, "app.kubernetes.io/name": name}
         containers = [{"name": each, "image": "main"} for each in ("main", "watcher")]
-        put(pod(f"{name}-0", labels, serviceAccountName=name, containers=containers))
+        # with a volume of the host's, which whoever made the pod may have
+        put(pod(f"{name}-0", labels, serviceAccountName=name, containers=containers, **HOST))
         put({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
         port = {"ports": [{"port": 1}], "selector": {"app.kubernetes.io/name": name}}
         metadata = {"name": name, "labels": labels}
