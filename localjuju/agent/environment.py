@@ -41,7 +41,7 @@ def build(context: Context, extra: Mapping[str, str]) -> dict[str, str]:
         "JUJU_PRINCIPAL_UNIT": "",
         "JUJU_AVAILABILITY_ZONE": "",
         "JUJU_VERSION": models.AGENT_VERSION,
-        "CLOUD_API_VERSION": "1.35.4",
+        "CLOUD_API_VERSION": models.KUBERNETES_VERSION,
         "JUJU_CHARM_HTTP_PROXY": config.get("juju-http-proxy", ""),
         "JUJU_CHARM_HTTPS_PROXY": config.get("juju-https-proxy", ""),
         "JUJU_CHARM_FTP_PROXY": "",

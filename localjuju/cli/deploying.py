@@ -23,7 +23,8 @@ def _deploy_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("application", nargs="?")
     parser.add_argument("-n", "--num-units", type=int, default=None)
     parser.add_argument("--trust", action="store_true")
-    parser.add_argument("--force", action="store_true", help="ignored")
+    parser.add_argument("--force", action="store_true",
+                        help="though a charm assumes what is not there")  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="tell what would be done")
     for option in ("--config", "--resource", "--storage", "--constraints", "--overlay"):
         parser.add_argument(option, action="append", default=[])
@@ -75,6 +76,7 @@ def _deploy_charm(options: argparse.Namespace, context: Context, path: Path) -> 
         "trust": options.trust,
         "constraints": " ".join(options.constraints),
         "storage": pairs(options.storage, "--storage"),
+        "force": options.force,
     }
     if options.dry_run:
         say(f"would deploy {arguments['application'] or path.name}")
@@ -111,6 +113,7 @@ def _deploy_bundle(options: argparse.Namespace, context: Context, path: Path) ->
         )
     status = context.call("status")
     present = status["applications"]
+    force = {"force": options.force}
     steps: list[Step] = []
     for application in bundle.applications:
         params = {
@@ -124,10 +127,16 @@ def _deploy_bundle(options: argparse.Namespace, context: Context, path: Path) ->
             if not application.scaled:
                 params["units"] = None
             changes = context.call("changes", **params)
-            steps += [(f"- {c['text']}", c["method"], c["params"]) for c in changes]
+            steps += [
+                (f"- {c['text']}", c["method"],
+                 c["params"] | (force if c["method"] == "refresh" else {}))
+                for c in changes
+            ]  # fmt: skip
             continue
         text = f"- deploy application {application.name} from local charm {application.charm.name}"
-        steps.append((text + (" with trust" if application.trust else ""), "deploy", params))
+        steps.append(
+            (text + (" with trust" if application.trust else ""), "deploy", params | force)
+        )
     steps += _offer_steps(bundle, status.get("offers") or {})
     steps += _consume_steps(bundle, status.get("application-endpoints") or {})
     related = _related(present | as_applications(status))
@@ -197,7 +206,9 @@ def _refresh_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resource", action="append", default=[])
     parser.add_argument("--config", action="append", default=[])
     parser.add_argument("--trust", action="store_true", default=None)
-    for flag in ("--force", "--force-base", "--force-units"):
+    parser.add_argument("--force", action="store_true",
+                        help="though the charm assumes what is not there")  # fmt: skip
+    for flag in ("--force-base", "--force-units"):
         parser.add_argument(flag, action="store_true", help="ignored")
     for option in ("--base", "--channel", "--revision", "--switch", "--storage"):
         parser.add_argument(option, help="ignored: charms are local files")
@@ -219,6 +230,7 @@ def refresh(options: argparse.Namespace, context: Context) -> None:
         charm=str(path) if path else None,
         resources=_resources(pairs(options.resource, "--resource")),
         trust=options.trust,
+        force=options.force,
     )
     if options.config:
         values = pairs(options.config, "--config")

@@ -13,6 +13,7 @@ from localjuju.agent.faults import Fault
 from localjuju.agent.statistics import Statistics
 from localjuju.model import (
     applications,
+    assumes,
     clock,
     export,
     models,
@@ -97,9 +98,9 @@ class Api:
     async def deploy(
         self, model: str, charm: str, application: str = "", config: Map | None = None,
         resources: Mapping[str, str] | None = None, units: int = 1, trust: bool = False,
-        constraints: str = "", storage: Mapping[str, str] | None = None,
+        constraints: str = "", storage: Mapping[str, str] | None = None, force: bool = False,
     ) -> dict[str, str]:  # fmt: skip
-        read = await self._read(charm)
+        read = await self._read(charm, force)
         await self._check_pools(read, storage or {})
         name = application or read.name
         applications.deploy(
@@ -133,11 +134,17 @@ class Api:
     def export_bundle(self, model: str, charm_defaults: bool = False) -> dict[str, Any]:
         return export.bundle(self._db, model, charm_defaults)
 
-    async def _read(self, path: str) -> Charm:
-        """Off the event loop: a charm may be many megabytes."""
+    async def _read(self, path: str, force: bool) -> Charm:
+        """Off the event loop: a charm may be many megabytes.
+
+        Args:
+            force: take it though it assumes what is not there.
+        """
 
         def work() -> Charm:
             read = read_charm(Path(path))
+            if not force and (missing := assumes.unmet(read.metadata.get("assumes"))):
+                raise ModelError(missing)
             self._folder.keep(read, Path(path))
             return read
 
@@ -146,8 +153,9 @@ class Api:
     async def refresh(
         self, model: str, application: str, charm: str | None = None,
         resources: Mapping[str, str] | None = None, trust: bool | None = None,
+        force: bool = False,
     ) -> None:  # fmt: skip
-        read = await self._read(charm) if charm else None
+        read = await self._read(charm, force) if charm else None
         applications.refresh(self._db, model, application, read, resources or {}, charm or "")
         if trust is not None:
             applications.set_trust(self._db, model, application, trust)

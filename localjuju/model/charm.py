@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from localjuju import system
+from localjuju.model import assumes
 from localjuju.model.errors import ModelError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]*[a-z][a-z0-9]*)*")
@@ -145,6 +146,7 @@ def read(path: Path) -> Charm:
 def _check(charm: Charm) -> None:
     if not _NAME.fullmatch(charm.name):
         raise ModelError(f'charm metadata: invalid name "{charm.name}"')
+    assumes.unmet(charm.metadata.get("assumes"))
     for name, option in charm.options.items():
         kind = option.get("type", "string")
         if kind not in _OPTION_TYPES:

@@ -12,6 +12,7 @@ from localjuju.model.db import Database, Row
 from localjuju.model.errors import ModelError, NotFound
 
 AGENT_VERSION = "3.6.10"
+KUBERNETES_VERSION = "1.35.4"
 CONTROLLER = "localjuju"
 CLOUD = "local"
 REGION = "localhost"

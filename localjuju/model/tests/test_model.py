@@ -16,7 +16,7 @@ import pytest
 from localjuju.agent.statistics import Statistics
 from localjuju.agent.tests.bench import pack
 from localjuju.errors import EngineError
-from localjuju.model import charm, models, relations, storage, tasks
+from localjuju.model import applications, charm, models, relations, storage, tasks
 from localjuju.model.api import Api
 from localjuju.model.charm import CharmFolder
 from localjuju.model.db import Database
@@ -397,3 +397,20 @@ async def test_what_is_consumed_goes_whichever_side_leaves_last(
             relations.leave(db, model, relation, f"{name}/0")
             relations.prune(db, model)
     assert "application-endpoints" not in api.status("other")
+
+
+async def test_a_charm_that_assumes_what_is_not_there_is_deployed_and_refreshed_by_force_only(
+    api: Api, db: Database, tmp_path: Path
+):
+    new = str(pack(tmp_path, "app", assumes=["juju >= 42"]))
+    with pytest.raises(ModelError, match="Juju version >= 42"):
+        await api.deploy("m", new)
+    assert db.all("SELECT * FROM applications") == []
+    await api.deploy("m", str(pack(tmp_path, "app", assumes=["juju >= 3.6", "k8s-api"])))
+    with pytest.raises(ModelError, match="Juju version >= 42"):
+        await api.refresh("m", "app", new)
+    await api.refresh("m", "app", new, force=True)
+    row = applications.get(db, "m", "app")
+    assert applications.charm_of(db, row).metadata["assumes"] == ["juju >= 42"]
+    await api.deploy("m", new, "other", force=True)
+    assert applications.get(db, "m", "other")["charm"] == row["charm"]
