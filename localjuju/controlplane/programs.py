@@ -16,7 +16,7 @@ KUBERNETES_VERSION = "v1.35.4"
 KUBERNETES_PROGRAMS = (
     "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubectl",
 )  # fmt: skip
-_TOOLS = Path(__file__).with_name("tools")
+TOOLS = Path(__file__).with_name("tools")
 _ENVTEST = "KUBEBUILDER_ASSETS"
 
 
@@ -35,10 +35,36 @@ def ensure_programs(progress: Progress) -> Path:
     given = os.environ.get(_ENVTEST)
     if given:
         return _given(Path(given), progress)
-    modules = (_TOOLS / "go.mod").read_bytes() + (_TOOLS / "go.sum").read_bytes()
+    return builds.make_once(
+        folder("kubernetes"), lambda target: _build(target, progress, KUBERNETES_PROGRAMS)
+    )
+
+
+def folder(name: str) -> Path:
+    """Where programs of the Kubernetes module are kept, by its version and its requirements."""
+    modules = (TOOLS / "go.mod").read_bytes() + (TOOLS / "go.sum").read_bytes()
     lock = hashlib.sha256(modules).hexdigest()[:12]
-    folder = paths.cache() / "builds" / f"kubernetes-{KUBERNETES_VERSION}-{lock}"
-    return builds.make_once(folder, lambda target: _build(target, progress, KUBERNETES_PROGRAMS))
+    return paths.cache() / "builds" / f"{name}-{KUBERNETES_VERSION}-{lock}"
+
+
+def build(name: str, target: Path, module: Path = TOOLS) -> None:
+    """Builds one program of the Kubernetes module, such as `kubelet`, into a folder.
+
+    Args:
+        name: of the program.
+        target: an existing folder.
+        module: what requires the Kubernetes module.
+
+    Raises:
+        EngineError: the build failed; names the log.
+    """
+    golang.build(
+        module,
+        [f"k8s.io/kubernetes/cmd/{name}"],
+        target,
+        name,
+        variables=f"-X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}",
+    )
 
 
 def _given(given: Path, progress: Progress) -> Path:
@@ -66,13 +92,7 @@ def _build(target: Path, progress: Progress, names: tuple[str, ...] | list[str])
     with progress.step(f"Building Kubernetes {KUBERNETES_VERSION}") as step:
         for done, name in enumerate(names):
             step.update(f"{name}, {done} of {len(names)} programs built")
-            golang.build(
-                _TOOLS,
-                [f"k8s.io/kubernetes/cmd/{name}"],
-                target,
-                name,
-                variables=f"-X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}",
-            )
+            build(name, target)
 
 
 def _etcd() -> Path:

@@ -1,0 +1,40 @@
+"""`python -m localkube STATE`: a cluster in the foreground, until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from localjuju.engine import namespaces
+from localjuju.errors import EngineError
+from localjuju.progress import Progress
+from localkube import inner, outer
+from localkube.programs import ensure
+
+
+def main() -> int:
+    """Parses the arguments and runs the command; returns an exit code."""
+    parser = argparse.ArgumentParser(prog="python -m localkube")
+    parser.add_argument("state", type=Path, help="the folder of all that the cluster keeps")
+    parser.add_argument("--inner", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    state = arguments.state.absolute()
+    try:
+        programs = ensure(Progress())
+        if not arguments.inner:
+            return outer.run(state)
+        groups = outer.groups(state)
+        namespaces.enter(lambda: inner.main(programs, state, groups), hostname="localkube")
+    except EngineError as error:
+        print(f"ERROR {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

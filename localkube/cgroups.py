@@ -1,0 +1,136 @@
+"""The node's control groups: all below one group of ours in each hierarchy of the host.
+
+A control group namespace makes that group the root of what the node sees (cgroup_namespaces(7)).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from localjuju import system
+from localjuju.errors import EngineError
+
+CLONE_NEWCGROUP = 0x02000000
+_ROOT = Path("/sys/fs/cgroup")
+_CPUSET = ("cpuset.cpus", "cpuset.mems")
+_NEEDED = frozenset({"cpu", "cpuacct", "cpuset", "memory"})
+_OF_THE_MOUNT = ("rw", "ro", "xattr", "seclabel", "clone_children", "noprefix")
+_EMPTY_SECONDS = 10.0
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """One mounted hierarchy."""
+
+    folder: Path
+    kind: str
+    """`cgroup`, which is version 1, or `cgroup2`."""
+
+    options: str
+    """What mounts the same one again, such as `cpu,cpuacct` or `none,name=systemd`."""
+
+
+def parse(mountinfo: str) -> list[Hierarchy]:
+    """The hierarchies among the mounts that proc(5) describes as `mountinfo`."""
+    found = []
+    for line in mountinfo.splitlines():
+        mounted, _, described = line.partition(" - ")
+        kind, _, options = described.split()[:3]
+        if kind not in ("cgroup", "cgroup2"):
+            continue
+        parts = [
+            part
+            for part in options.split(",")
+            if part not in _OF_THE_MOUNT and not part.startswith("release_agent=")
+        ]
+        if kind == "cgroup2":
+            parts = []
+        elif parts and parts[0].startswith("name="):
+            parts = ["none", *parts]
+        found.append(Hierarchy(Path(mounted.split()[4]), kind, ",".join(parts)))
+    return found
+
+
+class Groups:
+    """One group of the same name in each hierarchy; made and removed by the outer process."""
+
+    def __init__(self, name: str):
+        """Reads which hierarchies there are.
+
+        Raises:
+            EngineError: those that the node needs are not there.
+        """
+        self._name = name
+        self._hierarchies = parse(Path("/proc/self/mountinfo").read_text())
+        have = {part for one in self._hierarchies for part in one.options.split(",")}
+        if not have >= _NEEDED:
+            raise EngineError(
+                f"no control groups of version 1 for {', '.join(sorted(_NEEDED - have))}: "
+                "localkube does not know version 2 yet"
+            )
+
+    def folders(self) -> list[Path]:
+        """The groups, whether they are there or not."""
+        return [hierarchy.folder / self._name for hierarchy in self._hierarchies]
+
+    def make(self) -> None:
+        """Makes the groups; what a killed node left of them is removed first.
+
+        Raises:
+            EngineError: a node of this name runs, or the host refuses.
+        """
+        self.remove()
+        for folder in self.folders():
+            try:
+                folder.mkdir()
+                for name in _CPUSET:  # a new group has none, and no process may enter it
+                    if (folder / name).exists():
+                        (folder / name).write_text((folder.parent / name).read_text())
+            except OSError as error:
+                raise EngineError(
+                    f"no control group can be made ({error}): run as root, with {_ROOT} writable"
+                ) from None
+
+    def remove(self) -> None:
+        """Removes the groups and all below them.
+
+        Raises:
+            EngineError: processes are in them.
+        """
+        deadline = time.monotonic() + _EMPTY_SECONDS
+        for folder in self.folders():
+            while not _removed(folder):
+                if time.monotonic() > deadline:
+                    raise EngineError(f"processes are in {folder}: another node runs in it")
+                time.sleep(_POLL_SECONDS)  # the kernel takes a moment to empty a group
+
+    def enter(self) -> None:
+        """Moves this process in, and makes the groups all that it and its children see.
+
+        Called in a mount namespace of our own.
+
+        Raises:
+            OSError: the kernel refuses.
+        """
+        for folder in self.folders():
+            (folder / "cgroup.procs").write_text(str(os.getpid()))
+        system.unshare(CLONE_NEWCGROUP)
+        system.mount("tmpfs", str(_ROOT), "tmpfs", 0, "mode=755")
+        for one in self._hierarchies:
+            place = _ROOT / one.folder.name
+            place.mkdir()
+            flags = system.MS_NOSUID | system.MS_NODEV | system.MS_NOEXEC
+            system.mount(one.kind, str(place), one.kind, flags, one.options)
+
+
+def _removed(folder: Path) -> bool:
+    """Removes a group from its leaves up; whether it is gone."""
+    for place, _, _ in os.walk(folder, topdown=False):
+        with contextlib.suppress(OSError):
+            Path(place).rmdir()
+    return not folder.exists()

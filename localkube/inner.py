@@ -1,0 +1,74 @@
+"""What runs in the namespaces: control plane and node."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from localjuju import paths
+from localjuju.controlplane import ControlPlane
+from localjuju.errors import EngineError
+from localkube import private
+from localkube.cgroups import Groups
+from localkube.node import Node
+from localkube.programs import NodePrograms
+
+READY = "ready"
+"""The file in the state folder that is there while the cluster is ready."""
+
+_API_SECONDS = 120.0
+_log = logging.getLogger(__name__)
+
+
+def main(programs: NodePrograms, state: Path, groups: Groups) -> int:
+    """Runs the cluster until SIGTERM; returns an exit code.
+
+    Called in new namespaces.
+
+    Args:
+        programs: what it runs.
+        state: everything the cluster keeps.
+        groups: made, and empty.
+    """
+    own = (Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[1])
+    groups.enter()
+    private.hide(state, [paths.cache(), *own])
+    try:
+        asyncio.run(_run(programs, state))
+    except EngineError as error:
+        _log.error("%s", error)
+        return 1
+    return 0
+
+
+async def _run(programs: NodePrograms, state: Path) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    control_plane = ControlPlane(programs.kubernetes, state)
+    node = Node(programs, state, control_plane.kubeconfig)
+    begun = asyncio.create_task(_start(control_plane, node))
+    stop = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait({begun, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if begun.done():
+            await begun
+            (state / READY).touch()
+            _log.info("ready")
+            await stop
+    finally:
+        (state / READY).unlink(missing_ok=True)
+        begun.cancel()
+        await asyncio.wait({begun})
+        await node.stop()
+        await control_plane.stop()
+
+
+async def _start(control_plane: ControlPlane, node: Node) -> None:
+    await control_plane.start()
+    await control_plane.wait_ready(_API_SECONDS)
+    await node.start()

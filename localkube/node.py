@@ -1,0 +1,159 @@
+"""The node: containerd, kubelet and kube-proxy, in the namespaces that `inner` made."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import json
+import time
+from pathlib import Path
+
+import yaml
+from lightkube import ApiError, AsyncClient
+from lightkube.resources.core_v1 import Node as NodeResource
+
+from localjuju.controlplane.pki import Authority
+from localjuju.controlplane.plane import NODE_IP
+from localjuju.errors import EngineError
+from localjuju.node.cluster import UNREACHABLE, client
+from localjuju.node.kubeproxy import KubeProxy
+from localjuju.node.network import Network
+from localjuju.supervision import Programs
+from localkube import configurations, images
+from localkube.configurations import NODE, SOCKET
+from localkube.programs import NodePrograms
+
+_READY_SECONDS = 120.0
+_POLL_SECONDS = 0.1
+
+
+class Node:
+    """A node of a cluster whose API server runs beside it."""
+
+    def __init__(self, programs: NodePrograms, state: Path, kubeconfig: Path):
+        """Prepares; starts nothing.
+
+        Args:
+            programs: what it runs.
+            state: the folder of the control plane and the node.
+            kubeconfig: how to reach the API server.
+        """
+        self._programs = programs
+        self._state = state
+        self._kubeconfig = kubeconfig
+        logs = state / "log"
+        self._containerd = Programs(programs.containerd / "usr" / "bin", logs)
+        self._kubelet = Programs(programs.kubelet, logs)
+        self._proxy = KubeProxy(programs.kubernetes, state, kubeconfig, NODE)
+        self._network = Network()
+
+    async def start(self) -> None:
+        """Starts the node's programs; returns when the node is Ready and Services answer.
+
+        Raises:
+            EngineError: a program does not get ready; names its log.
+        """
+        began = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+        await self._network.start()
+        arguments = self._configure()
+        environment = self._programs.environment()
+        self._containerd.start(
+            "containerd", [f"--config={self._state / 'containerd.toml'}"], environment
+        )
+        await self._import_pause()
+        self._kubelet.start("kubelet", arguments, environment)
+        await self._wait_ready(began)
+        await self._proxy.start()
+
+    async def stop(self) -> None:
+        """Stops the node's programs; containers and mounts end with the namespaces."""
+        await self._proxy.stop()
+        await self._kubelet.stop()
+        await self._containerd.stop()
+        self._network.stop()
+
+    def _configure(self) -> list[str]:
+        """Writes each program's configuration; kubelet's arguments."""
+        state = self._state
+        for name in ("cni", "registries"):
+            (state / name).mkdir(exist_ok=True)
+        authority = Authority(state / "pki")
+        own = authority.issue("kubelet", f"system:node:{NODE}", "system:nodes", (NODE, NODE_IP))
+        kubelet = configurations.kubelet(
+            state, authority.pair.certificate, own.certificate, own.key
+        )
+        # No name server: the cluster's own will answer for the cluster alone.
+        (state / "resolv.conf").write_text("")
+        (state / "kubelet.yaml").write_text(yaml.safe_dump(kubelet))
+        (state / "cni" / f"{NODE}.conflist").write_text(json.dumps(configurations.network(state)))
+        (state / "containerd.toml").write_text(
+            configurations.containerd(state, self._programs.plugins)
+        )
+        return [
+            f"--config={state / 'kubelet.yaml'}",
+            f"--kubeconfig={self._kubeconfig}",
+            f"--root-dir={state / 'kubelet'}",
+            f"--hostname-override={NODE}",
+            f"--node-ip={NODE_IP}",
+            "--v=1",
+        ]
+
+    async def _import_pause(self) -> None:
+        """Waits for containerd and gives it the image that each pod's sandbox runs."""
+        file = self._state / "pause.tar"
+        images.write(
+            file, configurations.PAUSE_IMAGE, {"pause": self._programs.pause}, {}, ["/pause"]
+        )
+        command = [
+            str(self._programs.containerd / "usr" / "bin" / "ctr"),
+            f"--address={SOCKET}", "--namespace=k8s.io", "images", "import", str(file),
+        ]  # fmt: skip
+        deadline = time.monotonic() + _READY_SECONDS
+        while True:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+            said, _ = await process.communicate()
+            if process.returncode == 0:
+                return
+            if time.monotonic() > deadline:
+                log = self._state / "log" / "containerd.log"
+                why = said.decode(errors="replace").strip()
+                raise EngineError(f"containerd takes no image ({why}); see {log}")
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _wait_ready(self, began: datetime.datetime) -> None:
+        """Returns when the node says that it is Ready, and said so after `began`."""
+        deadline = time.monotonic() + _READY_SECONDS
+        kubernetes = client(self._kubeconfig)
+        try:
+            while not await _is_ready(kubernetes, began):
+                if time.monotonic() > deadline:
+                    log = self._state / "log" / "kubelet.log"
+                    raise EngineError(
+                        f"the node was not ready in {_READY_SECONDS:.0f} s; see {log}"
+                    )
+                await asyncio.sleep(_POLL_SECONDS)
+        finally:
+            await kubernetes.close()
+
+
+async def _is_ready(kubernetes: AsyncClient, began: datetime.datetime) -> bool:
+    try:
+        node = await kubernetes.get(NodeResource, NODE)
+    except ApiError as error:
+        if error.status.code != 404:
+            raise
+        return False
+    except UNREACHABLE:
+        return False
+    return any(
+        one.type == "Ready"
+        and one.status == "True"
+        and one.lastHeartbeatTime is not None
+        and one.lastHeartbeatTime >= began
+        for one in (node.status and node.status.conditions) or []
+    )
