@@ -14,10 +14,8 @@ from localjuju.errors import EngineError
 from localkube import private
 from localkube.cgroups import Groups
 from localkube.node import Node
+from localkube.outer import READY
 from localkube.programs import NodePrograms
-
-READY = "ready"
-"""The file in the state folder that is there while the cluster is ready."""
 
 _API_SECONDS = 120.0
 _log = logging.getLogger(__name__)

@@ -13,6 +13,9 @@ from localjuju import ownership
 from localjuju.engine import environment
 from localkube.cgroups import Groups
 
+READY = "ready"
+"""The file in the state folder that is there while the cluster is ready."""
+
 
 def groups(state: Path) -> Groups:
     """The control groups of the cluster that keeps its things in `state`.
@@ -33,6 +36,7 @@ def run(state: Path) -> int:
     state.chmod(0o700)
     own = groups(state)
     own.make()
+    (state / READY).unlink(missing_ok=True)  # of one that was killed
     inner: subprocess.Popen[bytes] | None = None
 
     def stop(number: int, _: object) -> None:

@@ -1,0 +1,174 @@
+"""A pod on the real node; and what is left of it all on the host: nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localjuju import builds, debian, paths
+from localjuju.progress import Progress
+from localkube import images, outer
+from localkube.programs import NodePrograms, ensure
+from localkube.tests.clusters import Cluster, host, processes, wait_until
+
+pytestmark = [
+    pytest.mark.localkube,
+    pytest.mark.skipif(os.geteuid() != 0, reason="the node runs as root only so far"),
+]
+
+IMAGE = "example.org/busybox:1"
+POD: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "one"},
+    "spec": {
+        "terminationGracePeriodSeconds": 1,
+        "containers": [
+            {
+                "name": "main",
+                "image": IMAGE,
+                "imagePullPolicy": "Never",
+                "command": ["/bin/sh", "-c", "echo hello; exec sleep 3600"],
+                "securityContext": {"runAsUser": 1234, "readOnlyRootFilesystem": True},
+                "resources": {"limits": {"memory": "32Mi"}},
+            }
+        ],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def programs() -> NodePrograms:
+    """The node's programs, made where they are not there yet."""
+    return ensure(Progress())
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image with a shell and its usual tools, of which the host has none."""
+
+    def unpack(target: Path) -> None:
+        (target / "root").mkdir()
+        with Progress().step("busybox") as step:
+            debian.unpack(("busybox-static",), target / "root", step)
+
+    folder = builds.make_once(paths.cache() / "builds" / "busybox-static", unpack)
+    file = tmp_path_factory.mktemp("image") / "busybox.tar"
+    tools = ("sh", "sleep", "echo", "id", "cat", "nc", "touch")
+    images.write(
+        file,
+        IMAGE,
+        {"bin/busybox": folder / "root" / "bin" / "busybox"},
+        {f"bin/{name}": "busybox" for name in tools},
+    )
+    return file
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    programs: NodePrograms, image: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """A cluster with a pod that runs."""
+    found = _with_a_pod(programs, image, tmp_path_factory.mktemp("state"))
+    yield found
+    assert found.end(signal.SIGTERM) == 0
+
+
+def _with_a_pod(programs: NodePrograms, image: Path, state: Path) -> Cluster:
+    found = Cluster(programs, state)
+    try:
+        found.import_image(image)
+        wait_until(lambda: "default" in found.kubectl("get", "serviceaccounts", "-oname"), 30)
+        found.kubectl("create", "-f", "-", given=POD)
+        found.kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=60s")
+    except BaseException:
+        found.end(signal.SIGTERM)
+        raise
+    return found
+
+
+def _shell(cluster: Cluster, command: str) -> str:
+    return cluster.kubectl("exec", "one", "--", "sh", "-c", command)
+
+
+def test_its_pod_is_running(cluster: Cluster):
+    pod = json.loads(cluster.kubectl("get", "pod", "one", "-ojson"))
+    assert pod["status"]["phase"] == "Running"
+    assert pod["status"]["podIP"].startswith("10.1.")
+
+
+def test_what_it_prints_can_be_read(cluster: Cluster):
+    assert cluster.kubectl("logs", "one") == "hello\n"
+
+
+def test_a_command_runs_in_it_as_the_user_that_the_pod_names(cluster: Cluster):
+    assert _shell(cluster, "id -u") == "1234\n"
+
+
+def test_its_root_can_be_read_only_and_is_not_the_hosts(cluster: Cluster):
+    said = _shell(cluster, "touch /bin/new 2>&1 || true; [ -e /usr/bin ] || echo no /usr")
+    assert said == "touch: /bin/new: Read-only file system\nno /usr\n"
+
+
+def test_its_memory_is_limited(cluster: Cluster):
+    (pod,) = [place for place in _groups(cluster, "memory") if place.name.startswith("pod")]
+    assert int((pod / "memory.limit_in_bytes").read_text()) == 32 * 2**20
+
+
+def _groups(cluster: Cluster, hierarchy: str) -> list[Path]:
+    (folder,) = [
+        folder
+        for folder in outer.groups(cluster.state).folders()
+        if hierarchy in folder.parent.name.split(",")
+    ]
+    return [place.parent for place in folder.rglob("cgroup.procs")]
+
+
+def test_it_reaches_the_api_server_by_its_service(cluster: Cluster):
+    assert _shell(cluster, "nc -w 5 $KUBERNETES_SERVICE_HOST 443 </dev/null && echo y") == "y\n"
+
+
+def test_a_deleted_pod_goes(cluster: Cluster):
+    cluster.kubectl("create", "-f", "-", given={**POD, "metadata": {"name": "two"}})
+    cluster.kubectl("wait", "--for=condition=Ready", "pod/two", "--timeout=60s")
+    cluster.kubectl("delete", "pod/two", "--timeout=60s")
+    assert "pod/two" not in cluster.kubectl("get", "pods", "-oname")
+    pods = [place for place in _groups(cluster, "memory") if place.name.startswith("pod")]
+    wait_until(lambda: len([pod for pod in pods if pod.exists()]) == 1, 30)
+
+
+def test_a_stopped_cluster_leaves_nothing(programs: NodePrograms, image: Path, tmp_path: Path):
+    before = host()
+    cluster = _with_a_pod(programs, image, tmp_path)
+    assert host() == before
+    assert cluster.end(signal.SIGTERM) == 0
+    assert host() == before
+    assert [folder for folder in outer.groups(tmp_path).folders() if folder.exists()] == []
+
+
+def test_a_killed_cluster_leaves_no_process_and_its_pod_is_back_after_the_next_start(
+    programs: NodePrograms, image: Path, tmp_path: Path
+):
+    before = host()
+    cluster = _with_a_pod(programs, image, tmp_path)
+    cluster.end(signal.SIGKILL)
+    assert list(processes(tmp_path)) == []
+    assert host() == before
+    again = Cluster(programs, tmp_path)
+    try:
+        again.kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=60s")
+        wait_until(lambda: _restarts(again) == 1, 60)
+    finally:
+        assert again.end(signal.SIGTERM) == 0
+    assert [folder for folder in outer.groups(tmp_path).folders() if folder.exists()] == []
+
+
+def _restarts(cluster: Cluster) -> int:
+    pod = json.loads(cluster.kubectl("get", "pod", "one", "-ojson"))
+    return pod["status"]["containerStatuses"][0]["restartCount"]
