@@ -102,12 +102,11 @@ class KubernetesCluster:
             waiting = container.state.waiting if container.state else None
             if waiting and waiting.reason not in (None, "ContainerCreating", "PodInitializing"):
                 problem = f"{waiting.reason}: {waiting.message or container.name}"
-        modified = (pod.metadata.annotations or {}).get(provision.MODIFIED, "0")
         conditions = (status.conditions if status else None) or []
         return Pod(
             uid=pod.metadata.uid or "",
             ip=(status.podIP if status else None) or "",
-            modified=int(modified),
+            modified=provision.made_for(pod.metadata.annotations or {}),
             charm_running="charm" in running,
             terminating=pod.metadata.deletionTimestamp is not None,
             ready=any(c.type == "Ready" and c.status == "True" for c in conditions),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from localjuju.model import storage
@@ -13,6 +14,7 @@ Manifest = dict[str, Any]
 MANAGER = "juju"
 CHARM_IMAGE = "docker.io/jujusolutions/charm-base:ubuntu-24.04"
 MODIFIED = "charm.juju.is/modified-version"
+_POD_SPEC = {"charm.juju.is/pod-spec": "2"}  # raised when pods of before cannot stay
 _NAME, _MODEL, _MANAGED = (
     "app.kubernetes.io/name", "model.juju.is/name", "app.kubernetes.io/managed-by",
 )  # fmt: skip
@@ -48,6 +50,16 @@ def objects(spec: ApplicationSpec, agent_folder: str) -> list[Manifest]:
     return [
         *_rights(spec), _service(spec), _endpoints_service(spec), _stateful_set(spec, agent_folder)
     ]  # fmt: skip
+
+
+def made_for(annotations: Mapping[str, str]) -> int:
+    """The application's counter that a pod was made for.
+
+    -1 for a pod that an engine with another pod spec made, so that it is replaced.
+    """
+    if not _POD_SPEC.items() <= annotations.items():
+        return -1
+    return int(annotations.get(MODIFIED, "0"))
 
 
 def _meta(spec: ApplicationSpec, name: str | None = None, cluster: bool = False) -> Manifest:
@@ -145,7 +157,9 @@ def _stateful_set(spec: ApplicationSpec, agent_folder: str) -> Manifest:
             "template": {
                 "metadata": {
                     "labels": labels(spec.model, spec.name),
-                    "annotations": {MODIFIED: str(spec.modified), **_identities(spec.charm)},
+                    "annotations": {
+                        MODIFIED: str(spec.modified), **_POD_SPEC, **_identities(spec.charm),
+                    },
                 },
                 "spec": _pod(spec, agent_folder),
             },

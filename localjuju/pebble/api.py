@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import http
 import json
-import os
 import re
 import secrets
 import socket
@@ -16,9 +15,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from aiohttp import web
+from aiohttp import BasicAuth, web
 
-from localjuju.pebble import files, layers, units
+from localjuju.pebble import files, identities, layers, units
 from localjuju.pebble.changes import Change
 from localjuju.pebble.errors import ApiError, not_found
 from localjuju.pebble.execs import Execution
@@ -82,14 +81,23 @@ def _many(request: web.Request, name: str) -> list[str]:
     return [part for value in request.query.getall(name, []) for part in value.split(",") if part]
 
 
-def _uid(request: web.Request) -> int:
-    """The client's user id: from the socket, so that nobody can say another."""
+def _uid(request: web.Request) -> int | None:
+    """The client's user id: from the socket, so that nobody can say another; None at the port."""
     transport = request.transport
     connection = transport.get_extra_info("socket") if transport else None
     if connection is None or connection.family != socket.AF_UNIX:
-        return -1
+        return None
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    return struct.unpack("3i", credentials)[1]
+    return struct.unpack("iII", credentials)[1]
+
+
+def _login(request: web.Request) -> tuple[str, str] | None:
+    """Name and password of basic authentication, where both are not empty."""
+    try:
+        given = BasicAuth.decode(request.headers.get("Authorization", ""), "utf-8")
+    except ValueError:
+        return None
+    return (given.login, given.password) if given.login or given.password else None
 
 
 class Api:
@@ -100,8 +108,9 @@ class Api:
         self._executions: dict[str, Execution] = {}
 
     def application(self) -> web.Application:
-        """All of the API, for the Unix socket."""
-        application = web.Application(middlewares=[_errors], client_max_size=_LARGEST)
+        """The API, for the Unix socket and for the port."""
+        middlewares = [_errors, self._access]
+        application = web.Application(middlewares=middlewares, client_max_size=_LARGEST)
         application.add_routes(
             [
                 web.get("/v1/system-info", self._system_info),
@@ -135,16 +144,26 @@ class Api:
         )
         return application
 
-    def open_application(self) -> web.Application:
-        """What is open to everybody, for the TCP port of the pod's probes."""
-        application = web.Application(middlewares=[_errors])
-        application.add_routes(
-            [
-                web.get("/v1/system-info", self._system_info),
-                web.get("/v1/health", self._health),
-            ]
-        )
-        return application
+    @web.middleware
+    async def _access(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        if resource is not None:  # else there is nothing of that name
+            need = identities.needed(request.method, resource.canonical)
+            local = _uid(request) is not None
+            level = None if need == identities.OPEN else self._level(request)
+            if not identities.allowed(level, need, local=local):
+                raise ApiError("access denied", 401, "login-required")
+        return await handler(request)
+
+    def _level(self, request: web.Request) -> str | None:
+        return self._daemon.identities.level(_uid(request), _login(request))
+
+    def _user(self, request: web.Request) -> int:
+        """The user id whose notices these are. Raises ApiError: a password says none."""
+        user = _uid(request)
+        if user is None or self._daemon.identities.knows_password(_login(request)):
+            raise ApiError("cannot determine UID of request, so cannot use notices", 403)
+        return user
 
     async def _system_info(self, request: web.Request) -> web.Response:
         return _answer({"version": self._daemon.version, "boot-id": self._daemon.boot_id})
@@ -447,8 +466,15 @@ class Api:
 
     async def _notices(self, request: web.Request) -> web.Response:
         query = request.query
-        user: int | None = _uid(request)
-        if query.get("users") == "all":
+        user: int | None = self._user(request)
+        for name in ("user-id", "users"):
+            if name in query and self._level(request) != identities.ADMIN:
+                raise ApiError(f'only admins may use the "{name}" filter', 403)
+        if "users" in query:
+            if "user-id" in query:
+                raise ApiError('cannot use both "users" and "user-id" parameters')
+            if query["users"] != "all":
+                raise ApiError('invalid "users" filter: must be "all"')
             user = None
         elif "user-id" in query:
             user = int(query["user-id"])
@@ -478,7 +504,7 @@ class Api:
         if not slash or not path or "." not in domain:
             raise ApiError(f'invalid key "{key}" (must be in "example.com/path" format)')
         notice = self._daemon.notices.add(
-            "custom", key, user=_uid(request), data=body.get("data"),
+            "custom", key, user=self._user(request), data=body.get("data"),
             repeat_after=body.get("repeat-after", ""),
         )  # fmt: skip
         return _answer({"id": notice.id})
@@ -487,6 +513,10 @@ class Api:
         notice = self._daemon.notices.get(request.match_info["id"])
         if notice is None:
             raise not_found(f'cannot find notice with ID "{request.match_info["id"]}"')
+        if notice.user not in (None, self._user(request)) and (
+            self._level(request) != identities.ADMIN
+        ):
+            raise ApiError(f'not allowed to access notice with id "{notice.id}"', 403)
         return _answer(notice.to_json())
 
     async def _warnings(self, request: web.Request) -> web.Response:
@@ -498,38 +528,12 @@ class Api:
     # Identities and metrics ------------------------------------------------------------------
 
     async def _identities(self, request: web.Request) -> web.Response:
-        hidden = {"password": "*****"}
-        return _answer(
-            {
-                name: {**identity, **({"basic": hidden} if "basic" in identity else {})}
-                for name, identity in self._daemon.identities.items()
-            }
-        )
+        known = self._daemon.identities.all
+        return _answer({name: each.to_json(hidden=True) for name, each in known.items()})
 
     async def _change_identities(self, request: web.Request) -> web.Response:
-        if _uid(request) not in (0, os.getuid()):
-            raise ApiError("access denied", 401, "login-required")
         body = await request.json()
-        action, given = body.get("action"), body.get("identities") or {}
-        known = self._daemon.identities
-        if action == "add":
-            if taken := sorted(known.keys() & given.keys()):
-                raise ApiError(f"identities already exist: {', '.join(taken)}")
-            known.update(given)
-        elif action in ("update", "remove"):
-            if missing := sorted(given.keys() - known.keys()):
-                raise ApiError(f"identities do not exist: {', '.join(missing)}")
-            for name, identity in given.items():
-                known[name] = identity
-                if action == "remove":
-                    del known[name]
-        elif action == "replace":
-            for name, identity in given.items():
-                known[name] = identity
-                if identity is None:
-                    del known[name]
-        else:
-            raise ApiError(f'invalid action "{action}"')
+        self._daemon.identities.change(body.get("action", ""), body.get("identities") or {})
         return _answer(None)
 
     async def _metrics(self, request: web.Request) -> web.Response:

@@ -24,6 +24,7 @@ from localjuju.pebble.changes import Change, Changes
 from localjuju.pebble.checks import Checks
 from localjuju.pebble.errors import ApiError
 from localjuju.pebble.forwarding import Forwarding
+from localjuju.pebble.identities import Identities
 from localjuju.pebble.notices import Notices
 from localjuju.pebble.processes import Reaper
 from localjuju.pebble.services import Services
@@ -39,9 +40,11 @@ def main(argv: Sequence[str]) -> int:
     run = commands.add_parser("run")
     run.add_argument("--create-dirs", action="store_true", help="make $PEBBLE if it is missing")
     run.add_argument("--hold", action="store_true", help="do not start services by itself")
-    run.add_argument("--http", metavar="[ADDRESS]:PORT", help="serve /v1/health there too")
+    run.add_argument(
+        "--http", metavar="[ADDRESS]:PORT", help="serve there too: health, and metrics"
+    )
     run.add_argument("--verbose", action="store_true", help="print what services print")
-    run.add_argument("--identities", type=Path, help="file with identities")
+    run.add_argument("--identities", type=Path, help="file with identities to begin with")
     options = parser.parse_args(list(argv))
     folder = Path(os.environ.get("PEBBLE") or "/var/lib/pebble/default")
     socket = Path(os.environ.get("PEBBLE_SOCKET") or folder / ".pebble.socket")
@@ -72,7 +75,7 @@ class Daemon:
         self.boot_id = secrets.token_hex(16)
         self.version = VERSION
         self.layers: list[layers.Layer] = []
-        self.identities: dict[str, Any] = {}
+        self.identities = Identities(folder / "identities.json")
         self._running: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
@@ -87,14 +90,14 @@ class Daemon:
         self.forwarding = Forwarding(self.services.all, VERSION, self._print)
         self.checks = Checks(self.changes, reaper, self._service_config, self._check_failed)
         if self._options.identities:
-            self.identities = yaml.safe_load(self._options.identities.read_text())["identities"]
+            self.identities.change("replace", _read_identities(self._options.identities))
         self._read_layers()
         self.update_plan()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.end, 0)
         runners = await self._listen()
-        if not self._options.hold:
+        if not self._options.hold and self.services.enabled():
             self.start_services("autostart", self.services.enabled())
         try:
             return await self._ending
@@ -114,6 +117,7 @@ class Daemon:
 
     async def _listen(self) -> list[web.AppRunner]:
         api = Api(self)
+        # Anybody may connect: what one may ask for then depends on who it is.
         local = web.AppRunner(api.application(), access_log=None, shutdown_timeout=0.5)
         await local.setup()
         self._socket.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +125,7 @@ class Daemon:
         if not self._options.http:
             return [local]
         host, _, port = self._options.http.rpartition(":")
-        remote = web.AppRunner(api.open_application(), access_log=None, shutdown_timeout=0.5)
+        remote = web.AppRunner(api.application(), access_log=None, shutdown_timeout=0.5)
         await remote.setup()
         await web.TCPSite(remote, host or "0.0.0.0", int(port)).start()
         return [local, remote]
@@ -222,6 +226,14 @@ class Daemon:
         """Holds a reference to a task until it is done: the event loop itself has none."""
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+
+def _read_identities(file: Path) -> dict[str, Any]:
+    """Raises ApiError: there are none in it."""
+    try:
+        return dict(yaml.safe_load(file.read_text())["identities"] or {})
+    except (yaml.YAMLError, TypeError, ValueError, KeyError) as error:
+        raise ApiError(f"cannot read identities: {' '.join(str(error).split())}") from None
 
 
 def _summary(action: str, names: list[str]) -> str:

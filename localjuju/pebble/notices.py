@@ -11,6 +11,7 @@ from typing import Any
 from localjuju.pebble import units
 
 _EXPIRE = "168h0m0s"
+_KEPT = datetime.timedelta(seconds=units.seconds(_EXPIRE))
 
 
 @dataclass
@@ -60,6 +61,7 @@ class Notices:
         # Later ones are found by `after`: two must not have the same time.
         now = max(units.now(), self._last + datetime.timedelta(microseconds=1))
         self._last = now
+        self._forget_old()
         notice = self._all.get((user, type, key))
         if notice is None:
             notice = Notice(str(next(self._ids)), type, key, user, now, now, now)
@@ -89,6 +91,7 @@ class Notices:
             user: only those that this user sees; None for everybody's.
             after: only those repeated later.
         """
+        self._forget_old()
         found = [
             notice
             for notice in self._all.values()
@@ -98,6 +101,10 @@ class Notices:
             and (after is None or notice.repeated > after)
         ]
         return sorted(found, key=lambda notice: notice.repeated)
+
+    def _forget_old(self) -> None:
+        oldest = units.now() - _KEPT
+        self._all = {key: kept for key, kept in self._all.items() if kept.last >= oldest}
 
     async def changed(self) -> None:
         """Returns at the next new or repeated notice."""

@@ -170,12 +170,19 @@ async def pebble(pod: Pod) -> Any:
     shared = pod.folder / "pebble-data"
     shared.mkdir()
     give_to_group(shared, 170, read_only=False)
+    known = pod.folder / "identities"
+    known.mkdir()
+    charm = '{"identities": {"charm": {"access": "admin", "local": {"user-id": 170}}}}'
+    (known / "identities.yaml").write_text(charm)
+    give_to_group(known, 170, read_only=True)
     env = {**_ENVIRONMENT, "PEBBLE": "/charm/container/pebble",
            "PEBBLE_SOCKET": "/charm/container/pebble.socket"}  # fmt: skip
     made = await Pod(pod.runtime, pod.folder / "pebble").start(
         identity=(65532, 65532, (170,)), env=env,
-        argv=[_PEBBLE, "run", "--create-dirs", "--hold"],
-        mounts=[{"source": str(shared), "target": "/charm/container", "read_only": False}],
+        argv=[_PEBBLE, "run", "--create-dirs", "--hold", "--identities",
+              "/charm/etc/pebble/identities.yaml"],
+        mounts=[{"source": str(shared), "target": "/charm/container", "read_only": False},
+                {"source": str(known), "target": "/charm/etc/pebble", "read_only": True}],
     )  # fmt: skip
     file = shared / "pebble.socket"
     while not file.exists():
@@ -211,6 +218,10 @@ def _use_pebble(made: Pod) -> Any:
     done = client.exec(["id", "-u"]).wait_output()
     found["exec"] = done[0]
     refused("exec as root", lambda: client.exec(["id"], user="root").wait_output())
+    for user in (170, 1000):
+        os.seteuid(user)
+        refused(f"to {user}", lambda: client.push(f"/tmp/of-{os.geteuid()}", ""))
+        os.seteuid(0)
     return found
 
 

@@ -119,6 +119,11 @@ def test_a_pebble_that_is_not_root_works_as_its_own_user(found: dict[str, Any]):
     assert pebble["exec"] == "65532\n"
 
 
+def test_a_pebble_lets_in_the_charm_that_it_was_told_of_and_no_other_user(found: dict[str, Any]):
+    assert found["pebble"]["to 170"] == "None"
+    assert "access denied" in found["pebble"]["to 1000"]
+
+
 def test_a_pebble_that_is_not_root_is_refused_what_only_root_may(found: dict[str, Any]):
     pebble = found["pebble"]
     for name in ("push", "folder", "chown"):
