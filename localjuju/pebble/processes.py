@@ -64,8 +64,11 @@ def kill(pid: int, number: int) -> None:
 
 
 def kill_group(pid: int, number: int) -> None:
-    """Sends a signal to a process and what it started."""
-    with contextlib.suppress(ProcessLookupError):
+    """Sends a signal to a process and what it started.
+
+    One that is another user's goes on: who waits for its end says so when that does not come.
+    """
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
 
 

@@ -214,10 +214,25 @@ def failing(grace: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def run(tmp_path: Path, script: str, **spec: Any) -> Container:
+class Probed(Processes):
+    """A runtime whose probes answer with these exit codes, the last one for ever."""
+
+    def __init__(self, script: str, **codes: list[int]):
+        super().__init__(script)
+        self.codes = codes
+        self.asked: list[str] = []
+
+    async def exec(self, _: int, argv: list[str], *__: Any, **___: Any) -> Any:
+        (name,) = argv
+        self.asked.append(name)
+        codes = self.codes[name]
+        return Ended(codes.pop(0) if len(codes) > 1 else codes[0], 0.0, 0)
+
+
+async def run(tmp_path: Path, script: str, runtime: Any = None, **spec: Any) -> Container:
     """A container, until it has ended."""
     made = pod(containers=[{"name": "c", "image": "i", "command": ["x"], **spec}])
-    runtime: Any = Processes(script)
+    runtime = runtime or Processes(script)
 
     async def pull(reference: str) -> Image:
         return Image(reference, "path", tmp_path)
@@ -241,6 +256,24 @@ async def run(tmp_path: Path, script: str, **spec: Any) -> Container:
 async def test_a_failed_liveness_probe_lets_the_container_shut_down(tmp_path: Path):
     container = await run(tmp_path, _UNTIL_TERMINATED, **failing(grace=30))
     assert container.finished == 3
+    assert container.state["terminated"]["message"] == "the liveness probe failed"
+
+
+async def test_whether_it_is_ready_and_lives_is_asked_once_it_has_started_and_then_at_once(
+    tmp_path: Path,
+):
+    runtime = Probed(_UNTIL_TERMINATED, start=[1, 0], ready=[0], live=[1])
+
+    def probe(name: str) -> dict[str, Any]:
+        return {"exec": {"command": [name]}, "periodSeconds": 1, "failureThreshold": 2}
+
+    container = await run(
+        tmp_path, _UNTIL_TERMINATED, runtime, startupProbe=probe("start"),
+        readinessProbe=probe("ready"), livenessProbe=probe("live"),
+    )  # fmt: skip
+    assert runtime.asked[:2] == ["start", "start"]
+    assert set(runtime.asked[2:4]) == {"ready", "live"}
+    assert "start" not in runtime.asked[4:]
     assert container.state["terminated"]["message"] == "the liveness probe failed"
 
 

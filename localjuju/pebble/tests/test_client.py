@@ -18,6 +18,8 @@ import pytest
 import yaml
 from ops import pebble
 
+from localjuju.pebble import processes
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -433,3 +435,16 @@ def test_identities(client: pebble.Client):
     assert client.get_identities()["bob"].access is pebble.IdentityAccess.READ
     client.remove_identities({"bob"})
     assert client.get_identities() == {}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to be another user")
+def test_a_process_of_another_user_is_left_alone_without_an_error():
+    process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    os.seteuid(65534)
+    try:
+        processes.kill_group(process.pid, signal.SIGKILL)
+    finally:
+        os.seteuid(0)
+    assert process.poll() is None
+    process.kill()
+    process.wait()
