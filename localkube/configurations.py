@@ -88,15 +88,16 @@ def containerd(state: Path, plugins: Path) -> str:
         plugins: the folder with the CNI plugins.
     """
     # A basic string of TOML has the escapes of one of JSON.
-    root, opt, bin_dir, conf_dir, registries, image, socket = (
+    root, temp, opt, bin_dir, conf_dir, registries, image, socket = (
         json.dumps(str(value))
         for value in (
-            state / "containerd", state / "containerd-opt", plugins, state / "cni",
+            state / "containerd", state / "tmp", state / "containerd-opt", plugins, state / "cni",
             state / "registries", PAUSE_IMAGE, SOCKET,
         )
     )  # fmt: skip
     return f"""version = 2
 root = {root}
+temp = {temp}
 disabled_plugins = [
   "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
   "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",

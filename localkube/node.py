@@ -46,6 +46,7 @@ class Node:
         self._kubelet = Programs(programs.kubelet, logs)
         self._proxy = KubeProxy(programs.kubernetes, state, kubeconfig, NODE)
         self._network = Network()
+        self._has_network = False
 
     async def start(self) -> None:
         """Starts the node's programs; returns when the node is Ready and Services answer.
@@ -55,6 +56,7 @@ class Node:
         """
         began = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
         await self._network.start()
+        self._has_network = True
         arguments = self._configure()
         environment = self._programs.environment()
         self._containerd.start(
@@ -70,12 +72,13 @@ class Node:
         await self._proxy.stop()
         await self._kubelet.stop()
         await self._containerd.stop()
-        self._network.stop()
+        if self._has_network:
+            self._network.stop()
 
     def _configure(self) -> list[str]:
         """Writes each program's configuration; kubelet's arguments."""
         state = self._state
-        for name in ("cni", "registries"):
+        for name in ("cni", "registries", "tmp"):
             (state / name).mkdir(exist_ok=True)
         authority = Authority(state / "pki")
         own = authority.issue("kubelet", f"system:node:{NODE}", "system:nodes", (NODE, NODE_IP))

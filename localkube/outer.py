@@ -13,6 +13,8 @@ from localjuju import ownership
 from localjuju.engine import environment
 from localkube.cgroups import Groups
 
+_STOP_SECONDS = 60
+
 READY = "ready"
 """The file in the state folder that is there while the cluster is ready."""
 
@@ -35,22 +37,38 @@ def run(state: Path) -> int:
     ownership.claim(state, "STATE")
     state.chmod(0o700)
     own = groups(state)
-    own.make()
-    (state / READY).unlink(missing_ok=True)  # of one that was killed
     inner: subprocess.Popen[bytes] | None = None
+    stopping = False
 
     def stop(number: int, _: object) -> None:
+        nonlocal stopping
+        stopping = True
         if inner is not None:
-            inner.send_signal(signal.SIGTERM)
+            _end(inner, number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
         signal.signal(number, stop)
+    own.make()
+    (state / READY).unlink(missing_ok=True)  # of one that was killed
     try:
         inner = subprocess.Popen(
             [sys.executable, "-m", "localkube", "--inner", str(state)],
             env=environment.scrubbed(os.environ),
             start_new_session=True,  # Ctrl-C reaches it through this process alone
         )
-        return inner.wait()
+        if stopping:
+            _end(inner, signal.SIGTERM)
+        code = inner.wait()
+        # It ends by the signal where it had not come far enough to do more.
+        return 0 if stopping and code == -signal.SIGTERM else code
     finally:
         own.remove()
+
+
+def _end(inner: subprocess.Popen[bytes], number: int) -> None:
+    """Tells the inner process to stop; SIGALRM comes when it had time enough."""
+    if number == signal.SIGALRM:
+        inner.kill()
+    else:
+        inner.terminate()
+        signal.alarm(_STOP_SECONDS)

@@ -19,7 +19,7 @@ _SYSCTLS = {
     "kernel/keys/root_maxbytes": 25000000,
 }
 # Paths that no setting moves: sockets of shims, network namespaces, locks, links to logs.
-_HIDDEN = (Path("/run"), Path("/var/lib"), Path("/var/log"))
+HIDDEN = (Path("/run"), Path("/var/lib"), Path("/var/log"))
 
 
 def hide(state: Path, kept: Iterable[Path]) -> None:
@@ -35,9 +35,9 @@ def hide(state: Path, kept: Iterable[Path]) -> None:
     below = [
         (folder, os.open(folder, os.O_PATH | os.O_CLOEXEC))
         for folder in dict.fromkeys([state, *kept])
-        if any(folder.resolve().is_relative_to(hidden) for hidden in _HIDDEN)
+        if any(folder.resolve().is_relative_to(hidden) for hidden in HIDDEN)
     ]
-    for hidden in _HIDDEN:
+    for hidden in HIDDEN:
         system.mount("tmpfs", str(hidden), "tmpfs", system.MS_NOSUID | system.MS_NODEV)
     for folder, handle in below:
         folder.mkdir(parents=True, exist_ok=True)

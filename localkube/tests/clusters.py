@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -71,6 +72,22 @@ class Cluster:
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def answers(self, *arguments: str) -> bool:
+        """Whether kubectl succeeds."""
+        try:
+            self.kubectl(*arguments)
+        except AssertionError:
+            return False
+        return True
+
+    def pid(self, program: str) -> int | None:
+        """A program's process id on the host; None where it does not run."""
+        for pid in processes(self.state):
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/exe").readlink().name == program:
+                    return pid
+        return None
 
     def end(self, number: int) -> int:
         """Signals the outer process; its exit code, once no process of the cluster is left."""

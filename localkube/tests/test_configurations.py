@@ -33,7 +33,7 @@ def test_kubelet_answers_only_who_may_ask():
 def test_every_folder_that_is_named_lies_in_the_state_folder_or_the_private_run():
     written = configurations.containerd(STATE, Path("/plugins"))
     named = re.findall(r'"(/[^"]*)"', written)
-    assert len(named) == 6
+    assert len(named) == 7
     for path in named:
         assert path.startswith(("/some/state/", "/run/containerd/")) or path == "/plugins"
 

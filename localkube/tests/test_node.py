@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -134,6 +137,16 @@ def test_it_reaches_the_api_server_by_its_service(cluster: Cluster):
     assert _shell(cluster, "nc -w 5 $KUBERNETES_SERVICE_HOST 443 </dev/null && echo y") == "y\n"
 
 
+@pytest.mark.parametrize("program", ["containerd", "kubelet", "kube-apiserver"])
+def test_its_pod_goes_on_when_a_program_is_killed(cluster: Cluster, program: str):
+    first = cluster.pid(program)
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: cluster.pid(program) not in (first, None), 30)
+    wait_until(lambda: cluster.answers("exec", "one", "--", "id"), 60)
+    assert _restarts(cluster) == 0
+
+
 def test_a_deleted_pod_goes(cluster: Cluster):
     cluster.kubectl("create", "-f", "-", given={**POD, "metadata": {"name": "two"}})
     cluster.kubectl("wait", "--for=condition=Ready", "pod/two", "--timeout=60s")
@@ -148,6 +161,18 @@ def test_a_stopped_cluster_leaves_nothing(programs: NodePrograms, image: Path, t
     cluster = _with_a_pod(programs, image, tmp_path)
     assert host() == before
     assert cluster.end(signal.SIGTERM) == 0
+    assert host() == before
+    assert [folder for folder in outer.groups(tmp_path).folders() if folder.exists()] == []
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.5, 2.0, 4.0])
+def test_a_cluster_that_is_stopped_while_it_starts_leaves_nothing(tmp_path: Path, seconds: float):
+    before = host()
+    process = subprocess.Popen([sys.executable, "-m", "localkube", str(tmp_path)])
+    wait_until(lambda: any(folder.exists() for folder in outer.groups(tmp_path).folders()), 60)
+    time.sleep(seconds)
+    process.terminate()
+    assert process.wait(60) == 0
     assert host() == before
     assert [folder for folder in outer.groups(tmp_path).folders() if folder.exists()] == []
 
