@@ -14,6 +14,7 @@ from localjuju.engine import environment
 from localkube.cgroups import Groups
 
 _STOP_SECONDS = 60
+_BY_THE_SIGNAL = (-signal.SIGTERM, 128 + signal.SIGTERM)
 
 READY = "ready"
 """The file in the state folder that is there while the cluster is ready."""
@@ -60,7 +61,7 @@ def run(state: Path) -> int:
             _end(inner, signal.SIGTERM)
         code = inner.wait()
         # It ends by the signal where it had not come far enough to do more.
-        return 0 if stopping and code == -signal.SIGTERM else code
+        return 0 if stopping and code in _BY_THE_SIGNAL else code
     finally:
         own.remove()
 

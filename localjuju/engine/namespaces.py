@@ -22,6 +22,7 @@ from typing import NoReturn
 from localjuju import system
 from localjuju.errors import EngineError
 
+_PASSED_ON = (signal.SIGTERM, signal.SIGINT)
 _KINDS = ("user", "mnt", "uts", "ipc", "pid", "net")
 _ENOUGH = 15000  # of each kind, for hundreds of pods
 
@@ -80,6 +81,9 @@ def enter(main: Callable[[], int], hostname: str) -> NoReturn:
         Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
     unshare(flags)
     system.die_with_parent()
+    # The kernel drops what the first process of a namespace has no handler for, unless it is
+    # blocked: a signal that comes before `_relay` would be lost.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
     child = os.fork()
     if child == 0:
         system.die_with_parent()
@@ -96,6 +100,7 @@ def _first_process(main: Callable[[], int], hostname: str) -> NoReturn:
     if child == 0:
         code = 1
         try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
             code = main()
         except BaseException:
             traceback.print_exc()
@@ -116,8 +121,9 @@ def _loopback_up() -> None:
 
 def _relay(child: int) -> int:
     """Reaps until `child` ends, passing signals on to it; its exit code is the result."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _PASSED_ON:
         signal.signal(number, lambda received, _: os.kill(child, received))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
     while True:
         pid, status = os.wait()
         if pid == child:

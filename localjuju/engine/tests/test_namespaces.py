@@ -16,9 +16,13 @@ from localjuju.engine import namespaces
 from localjuju.errors import EngineError
 
 _SLEEPER = textwrap.dedent("""
-    import os, subprocess, sys, time
+    import os, socket, subprocess, sys, time
     from pathlib import Path
     from localjuju.engine import namespaces
+
+    def slowly(name: str) -> None:
+        Path(sys.argv[1], "ready").write_text("")
+        time.sleep(1)
 
     def main() -> int:
         if sys.argv[2] == "exit":
@@ -29,6 +33,8 @@ _SLEEPER = textwrap.dedent("""
         time.sleep(60)
         return 0
 
+    if sys.argv[2] == "slowly":
+        socket.sethostname = slowly
     namespaces.enter(main, hostname="inside")
 """)
 
@@ -80,6 +86,13 @@ def test_nothing_survives_the_end_of_the_process_that_entered(tmp_path: Path, nu
     while _sleepers() - before:
         assert time.monotonic() < deadline, "a process outlived the namespaces"
         time.sleep(0.02)
+
+
+def test_a_signal_that_comes_while_the_namespaces_are_made_is_not_lost(tmp_path: Path):
+    process = _start(tmp_path, "slowly")
+    _wait_for(tmp_path / "ready")
+    process.terminate()
+    assert process.wait(20) == 128 + signal.SIGTERM
 
 
 def test_a_refused_namespace_is_one_line_that_names_the_setting():
