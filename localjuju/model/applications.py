@@ -79,7 +79,7 @@ def deploy(
     options = config.parse(charm, values)
     kept = check_resources(charm, resources)
     stores = storage.plan(charm, directives)
-    models.parse_constraints(constraints)
+    models.check_constraints(constraints)
     with db.transaction(model):
         charms.keep(db, charm, path)
         db.insert(
@@ -329,7 +329,7 @@ def refresh(
 def set_constraints(db: Database, model: str, name: str, text: str) -> None:
     """New pods get the constraints; as on Juju every pod is replaced."""
     get(db, model, name)
-    models.parse_constraints(text)
+    models.check_constraints(text)
     with db.transaction(model):
         db.run("UPDATE applications SET constraints = ?, modified = modified + 1 "
                "WHERE model = ? AND name = ?", text, model, name)  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import uuid
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ from localjuju.model import clock
 from localjuju.model.db import Database, Row
 from localjuju.model.errors import ModelError, NotFound
 
+_SIZE = re.compile(r"(?:(\d+(?:\.\d*)?)([MGTP]?))?")
+_MEBIBYTES = {"": 1, "M": 1, "G": 1024, "T": 1024**2, "P": 1024**3}
 AGENT_VERSION = "3.6.10"
 KUBERNETES_VERSION = "1.35.4"
 CONTROLLER = "localjuju"
@@ -121,7 +124,7 @@ def set_config(db: Database, name: str, values: Mapping[str, Any], reset: list[s
 
 def set_constraints(db: Database, name: str, text: str) -> None:
     get(db, name)
-    parse_constraints(text)
+    check_constraints(text)
     with db.transaction(name):
         db.run("UPDATE models SET constraints = ? WHERE name = ?", text, name)
 
@@ -142,6 +145,29 @@ def parse_constraints(text: str) -> dict[str, str]:
             raise ModelError(f'unknown constraint "{key}"')
         result[key] = value
     return result
+
+
+def check_constraints(text: str) -> None:
+    """Raises ModelError: malformed, an unknown key, or a value that is not of its kind."""
+    for key, value in parse_constraints(text).items():
+        if key in ("mem", "root-disk"):
+            mebibytes(key, value)
+        elif key in ("cores", "cpu-cores", "cpu-power") and not re.fullmatch(r"\d*", value):
+            raise ModelError(f'bad "{key}" constraint: must be a non-negative integer')
+
+
+def mebibytes(key: str, text: str) -> int:
+    """A constraint's size: `512` and `512M` are 512, `1.5G` is 1536; 0 where it is empty.
+
+    Raises:
+        ModelError: it is none.
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ModelError(
+            f'bad "{key}" constraint: must be a non-negative float with optional M/G/T/P suffix'
+        )
+    return math.ceil(float(match[1] or 0) * _MEBIBYTES[match[2] or ""])
 
 
 def seconds(duration: str) -> float:

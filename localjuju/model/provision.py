@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from localjuju.model import storage
+from localjuju.model import models, storage
 from localjuju.model.charm import Charm
 from localjuju.model.substrate import ApplicationSpec
 
@@ -330,11 +330,12 @@ def _probe(level: str, port: int, *, period: int, failures: int) -> Manifest:
 
 def _constrained(spec: ApplicationSpec) -> Manifest:
     """`mem` is request and limit, as with Juju; `cpu-power` is in thousandths of a core."""
+    wanted = spec.constraints
     limits = {}
-    if "mem" in spec.constraints:
-        limits["memory"] = f"{spec.constraints['mem']}i"
-    if "cores" in spec.constraints:
-        limits["cpu"] = spec.constraints["cores"]
-    elif "cpu-power" in spec.constraints:
-        limits["cpu"] = f"{spec.constraints['cpu-power']}m"
+    if memory := models.mebibytes("mem", wanted.get("mem", "")):
+        limits["memory"] = f"{memory}Mi"
+    if wanted.get("cores"):
+        limits["cpu"] = wanted["cores"]
+    elif wanted.get("cpu-power"):
+        limits["cpu"] = f"{wanted['cpu-power']}m"
     return {"requests": limits, "limits": limits} if limits else {}

@@ -414,3 +414,24 @@ async def test_a_charm_that_assumes_what_is_not_there_is_deployed_and_refreshed_
     assert applications.charm_of(db, row).metadata["assumes"] == ["juju >= 42"]
     await api.deploy("m", new, "other", force=True)
     assert applications.get(db, "m", "other")["charm"] == row["charm"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("mem=cheese", 'bad "mem" constraint: must be a non-negative float'),
+        ("mem=M", 'bad "mem" constraint: must be a non-negative float'),
+        ("mem=-1", 'bad "mem" constraint: must be a non-negative float'),
+        ("root-disk=32Y", 'bad "root-disk" constraint: must be a non-negative float'),
+        ("cores=1.5", 'bad "cores" constraint: must be a non-negative integer'),
+        ("cpu-power=much", 'bad "cpu-power" constraint: must be a non-negative integer'),
+    ],
+)
+async def test_a_constraint_that_kubernetes_could_not_take_is_refused(
+    api: Api, db: Database, tmp_path: Path, text: str, told: str
+):
+    with pytest.raises(ModelError, match=told):
+        await api.deploy("m", str(pack(tmp_path, "app")), constraints=text)
+    assert db.all("SELECT * FROM applications") == []
+    with pytest.raises(ModelError, match=told):
+        api.set_model_constraints("m", text)

@@ -163,7 +163,8 @@ def mounts_of(container: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "constraints, limits",
     [
-        ({"mem": "1G"}, {"memory": "1Gi"}),
+        ({"mem": "1.5G"}, {"memory": "1536Mi"}),
+        ({"mem": "512"}, {"memory": "512Mi"}),
         ({"cores": "2"}, {"cpu": "2"}),
         ({"cpu-power": "500"}, {"cpu": "500m"}),
     ],
@@ -172,6 +173,12 @@ def test_constraints(constraints: dict[str, str], limits: dict[str, str]):
     made = _objects(constraints=constraints)["StatefulSet/app"]
     container = made["spec"]["template"]["spec"]["containers"][1]
     assert container["resources"] == {"requests": limits, "limits": limits}
+
+
+@pytest.mark.parametrize("name", ["mem", "cores", "cpu-power"])
+def test_an_empty_constraint_bounds_nothing(name: str):
+    made = _objects(constraints={name: ""})["StatefulSet/app"]
+    assert "resources" not in made["spec"]["template"]["spec"]["containers"][1]
 
 
 @pytest.mark.parametrize(("user", "number"), [("root", 0), ("sudoer", 171), ("non-root", 170)])
