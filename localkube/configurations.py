@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from pathlib import Path
 
-from localjuju.controlplane.plane import NODE_IP, SERVICE_RANGE
+from localjuju.controlplane.plane import NODE_IP
 from localjuju.node.network import PODS
+from localkube import names
 
 NODE = "localkube"
-DOMAIN = "cluster.local"
-DNS_IP = str(ipaddress.ip_network(SERVICE_RANGE)[10])
 PAUSE_IMAGE = "localkube.internal/pause:1"
 SOCKET = Path("/run/containerd/containerd.sock")  # of the mount namespace's own /run
 _PODS_AT_MOST = 500
@@ -43,8 +41,8 @@ def kubelet(state: Path, authority: Path, certificate: Path, key: Path) -> dict[
         },
         "authorization": {"mode": "Webhook"},
         "containerRuntimeEndpoint": f"unix://{SOCKET}",
-        "clusterDNS": [DNS_IP],
-        "clusterDomain": DOMAIN,
+        "clusterDNS": [names.ADDRESS],
+        "clusterDomain": names.DOMAIN,
         "resolvConf": str(state / "resolv.conf"),
         "podLogsDir": str(state / "pods"),
         "volumePluginDir": str(state / "volume-plugins"),

@@ -1,4 +1,4 @@
-"""The node: containerd, kubelet and kube-proxy, in the namespaces that `inner` made."""
+"""The node: containerd, kubelet and what pods find beside them; in the namespaces of `inner`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from localjuju.errors import EngineError
 from localjuju.node.cluster import UNREACHABLE, client
 from localjuju.node.kubeproxy import KubeProxy
 from localjuju.node.network import Network
+from localjuju.policies import Policies
 from localjuju.supervision import Programs
-from localkube import configurations, images
+from localkube import configurations, images, names
 from localkube.configurations import NODE, SOCKET
 from localkube.programs import NodePrograms
+from localkube.storage import Provisioner
 
 _READY_SECONDS = 120.0
 _POLL_SECONDS = 0.1
@@ -45,8 +47,12 @@ class Node:
         self._containerd = Programs(programs.containerd / "usr" / "bin", logs)
         self._kubelet = Programs(programs.kubelet, logs)
         self._proxy = KubeProxy(programs.kubernetes, state, kubeconfig, NODE)
+        self._names = names.NameServer(programs.coredns, state, kubeconfig)
+        self._policies = Policies(state, kubeconfig, NODE)
         self._network = Network()
         self._has_network = False
+        self._api: AsyncClient | None = None
+        self._provisioning: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Starts the node's programs; returns when the node is Ready and Services answer.
@@ -57,6 +63,7 @@ class Node:
         began = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
         await self._network.start()
         self._has_network = True
+        self._names.start()
         arguments = self._configure()
         environment = self._programs.environment()
         self._containerd.start(
@@ -64,12 +71,18 @@ class Node:
         )
         await self._import_pause()
         self._kubelet.start("kubelet", arguments, environment)
-        await self._wait_ready(began)
-        await self._proxy.start()
+        await self._serve(began)
 
     async def stop(self) -> None:
         """Stops the node's programs; containers and mounts end with the namespaces."""
+        if self._provisioning is not None:
+            self._provisioning.cancel()
+            await asyncio.wait({self._provisioning})
+        if self._api is not None:
+            await self._api.close()
+        await self._policies.stop()
         await self._proxy.stop()
+        await self._names.stop()
         await self._kubelet.stop()
         await self._containerd.stop()
         if self._has_network:
@@ -128,25 +141,29 @@ class Node:
                 raise EngineError(f"containerd takes no image ({why}); see {log}")
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _wait_ready(self, began: datetime.datetime) -> None:
-        """Returns when the node says that it is Ready, and said so after `began`."""
+    async def _serve(self, began: datetime.datetime) -> None:
+        """Returns when the node said after `began` that it is Ready, and names are answered."""
+        self._api = client(self._kubeconfig)
+        await self._wait_ready(self._api, began)
+        await names.make_service(self._api)
+        self._policies.start()
+        await self._proxy.start()
+        await self._names.wait_ready()
+        provisioner = Provisioner(self._api, self._state / "volumes", NODE)
+        self._provisioning = asyncio.create_task(provisioner.run())
+
+    async def _wait_ready(self, api: AsyncClient, began: datetime.datetime) -> None:
         deadline = time.monotonic() + _READY_SECONDS
-        kubernetes = client(self._kubeconfig)
-        try:
-            while not await _is_ready(kubernetes, began):
-                if time.monotonic() > deadline:
-                    log = self._state / "log" / "kubelet.log"
-                    raise EngineError(
-                        f"the node was not ready in {_READY_SECONDS:.0f} s; see {log}"
-                    )
-                await asyncio.sleep(_POLL_SECONDS)
-        finally:
-            await kubernetes.close()
+        while not await _is_ready(api, began):
+            if time.monotonic() > deadline:
+                log = self._state / "log" / "kubelet.log"
+                raise EngineError(f"the node was not ready in {_READY_SECONDS:.0f} s; see {log}")
+            await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _is_ready(kubernetes: AsyncClient, began: datetime.datetime) -> bool:
+async def _is_ready(api: AsyncClient, began: datetime.datetime) -> bool:
     try:
-        node = await kubernetes.get(NodeResource, NODE)
+        node = await api.get(NodeResource, NODE)
     except ApiError as error:
         if error.status.code != 404:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shutil
@@ -23,6 +24,8 @@ _KUBERNETES_SUM = "h1:o/8dBC/pHVpYoGV4OAIytAlNPZbdYVTXJHoYvXC4qzM="
 # What kubelet alone imports. They are not in the control plane's go.sum, by which its builds are
 # kept: they move there when this node is the engine's.
 _KUBELET_SUMS = Path(__file__).with_name("tools") / "kubelet.sum"
+_COREDNS_VERSION = "v1.14.7"
+_COREDNS_MODULE = Path(__file__).with_name("tools") / "coredns"
 _PAUSE_SOURCE = Path("build", "pause", "linux", "pause.c")
 _PAUSE_MODULE = Path(__file__).with_name("tools") / "pause"
 
@@ -42,6 +45,9 @@ class NodePrograms:
 
     plugins: Path
     """A folder with the CNI plugins."""
+
+    coredns: Path
+    """A folder with CoreDNS."""
 
     pause: Path
     """The static program that keeps a pod's namespaces."""
@@ -83,14 +89,25 @@ def ensure(progress: Progress) -> NodePrograms:
             packages = [f"./plugins/{name}" for name in _PLUGINS_USED]
             golang.build(module, packages, target, "cni-plugins")
 
+    def coredns(target: Path) -> None:
+        with progress.step(f"Building CoreDNS {_COREDNS_VERSION}"):
+            golang.build(_COREDNS_MODULE, ["."], target, "coredns")
+
     return NodePrograms(
         kubernetes=ensure_programs(progress),
         kubelet=builds.make_once(folder("kubelet"), kubelet),
         containerd=builds.make_once(kept / f"containerd-{_CONTAINERD}-{release}", containerd)
         / "root",
         plugins=builds.make_once(kept / f"cni-plugins-{_PLUGINS_VERSION}", plugins),
+        coredns=builds.make_once(kept / _coredns_name(), coredns),
         pause=builds.make_once(kept / f"pause-{KUBERNETES_VERSION}", _pause) / "pause",
     )
+
+
+def _coredns_name() -> str:
+    files = sorted(_COREDNS_MODULE.iterdir())
+    lock = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+    return f"coredns-{_COREDNS_VERSION}-{lock}"
 
 
 def _pause(target: Path) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 from dnslib import QTYPE, RCODE, RR, A, DNSRecord
 from dnslib.dns import DNSError
 
-ADDRESS = "10.152.183.10"
 _ZONE = "cluster.local"
 _TTL_SECONDS = 5
 _NO_ADDRESS = ("", "None", None)

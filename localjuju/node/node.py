@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import functools
 import logging
 import os
 import shutil
@@ -16,8 +15,7 @@ from typing import Any
 
 from lightkube import ApiError, AsyncClient
 from lightkube.models.coordination_v1 import LeaseSpec
-from lightkube.models.core_v1 import NodeSpec, ServicePort, ServiceSpec
-from lightkube.models.discovery_v1 import Endpoint, EndpointPort
+from lightkube.models.core_v1 import NodeSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.coordination_v1 import Lease
 from lightkube.resources.core_v1 import ConfigMap, Pod, Secret, Service
@@ -47,6 +45,7 @@ from localjuju.node.runtime import ExecResult, Runtime
 from localjuju.node.storage import Provisioner
 from localjuju.policies import Policies
 from localjuju.trees import remove_tree
+from localkube import names
 
 _PEBBLE, _PAUSE = "/charm/bin/pebble", "/charm/bin/pause"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -122,7 +121,7 @@ class Node:
         await self._kubelet.start()
         await self._name_server.start(NODE_IP)
         await self._register()
-        await self._serve_names()
+        await names.make_service(self._api)
         self._policies.start()
         await self._proxy.start()
         self._pod_services = Services(
@@ -314,33 +313,6 @@ class Node:
             address = self._balanced[key] = self._balancers.take()
             status = {"loadBalancer": {"ingress": [{"ip": address}]}}
             await patch_status(self._api, Service, service, status)
-
-    async def _serve_names(self) -> None:
-        """A Service leads to the name server, as on any cluster."""
-        name, protocols = "kube-dns", ("UDP", "TCP")
-        service = Service(
-            metadata=ObjectMeta(name=name, namespace="kube-system"),
-            spec=ServiceSpec(
-                clusterIP=dns.ADDRESS,
-                ports=[
-                    ServicePort(name=f"dns-{protocol.lower()}", port=53, protocol=protocol)
-                    for protocol in protocols
-                ],
-            ),
-        )
-        slice_ = EndpointSlice(
-            metadata=ObjectMeta(name=name, namespace="kube-system", labels={_OWNER: name}),
-            addressType="IPv4",
-            endpoints=[Endpoint(addresses=[NODE_IP])],
-            ports=[
-                EndpointPort(name=f"dns-{protocol.lower()}", port=53, protocol=protocol)
-                for protocol in protocols
-            ],
-        )
-        for item in (service, slice_):
-            await until_done(
-                functools.partial(self._api.apply, item, force=True), "Service kube-dns"
-            )
 
     # The node object -------------------------------------------------------------------------
 

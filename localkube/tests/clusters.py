@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from localjuju import netfilter
-from localkube import outer
+from localjuju import builds, debian, netfilter, paths
+from localjuju.progress import Progress
+from localkube import images, outer
 from localkube.configurations import SOCKET
 from localkube.programs import NodePrograms
 
@@ -24,6 +26,66 @@ _SETTINGS = (
     "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes", "net/ipv4/ip_forward",
 )  # fmt: skip
 _FOLDERS = ("/run", "/opt", "/etc", "/var/lib", "/var/log", "/sys/class/net")
+
+
+IMAGE = "example.org/busybox:1"
+_TOOLS = (
+    "sh", "sleep", "echo", "id", "cat", "nc", "touch", "nslookup", "sed", "httpd", "stat",
+    "ls", "mkdir",
+)  # fmt: skip
+
+
+def make_image(file: Path) -> None:
+    """Writes an image with a shell and its usual tools, of which the host has none."""
+
+    def unpack(target: Path) -> None:
+        (target / "root").mkdir()
+        with Progress().step("busybox") as step:
+            debian.unpack(("busybox-static",), target / "root", step)
+
+    folder = builds.make_once(paths.cache() / "builds" / "busybox-static", unpack)
+    images.write(
+        file,
+        IMAGE,
+        {"bin/busybox": folder / "root" / "bin" / "busybox"},
+        {f"bin/{name}": "busybox" for name in _TOOLS},
+    )
+
+
+def pod(
+    name: str, command: str = "exec sleep 3600", labels: dict[str, str] | None = None, **spec: Any
+) -> dict[str, Any]:
+    """A pod whose one container runs a shell's command; `spec` is added to what the pod has."""
+    container = {
+        "name": "main",
+        "image": IMAGE,
+        "imagePullPolicy": "Never",
+        "command": ["/bin/sh", "-c", command],
+        **spec.pop("container", {}),
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": labels or {}},
+        "spec": {"terminationGracePeriodSeconds": 1, "containers": [container], **spec},
+    }
+
+
+def with_a_pod(programs: NodePrograms, image: Path, state: Path) -> Cluster:
+    """A cluster that has the image, and a pod `one` that runs it."""
+    found = Cluster(programs, state)
+    try:
+        found.import_image(image)
+        wait_until(lambda: "default" in found.kubectl("get", "serviceaccounts", "-oname"), 30)
+        container = {
+            "securityContext": {"runAsUser": 1234, "readOnlyRootFilesystem": True},
+            "resources": {"limits": {"memory": "32Mi"}},
+        }
+        found.run(pod("one", "echo hello; exec sleep 3600", container=container))
+    except BaseException:
+        found.end(signal.SIGTERM)
+        raise
+    return found
 
 
 class Cluster:
@@ -54,6 +116,22 @@ class Cluster:
             *arguments,
             given="" if given is None else json.dumps(given),
         )
+
+    def create(self, *objects: dict[str, Any]) -> None:
+        """Makes objects."""
+        self.kubectl(
+            "create", "-f", "-", given={"apiVersion": "v1", "kind": "List", "items": objects}
+        )
+
+    def run(self, *pods: dict[str, Any]) -> None:
+        """Makes pods; returns when they are ready."""
+        self.create(*pods)
+        names = [f"pod/{one['metadata']['name']}" for one in pods]
+        self.kubectl("wait", "--for=condition=Ready", *names, "--timeout=90s")
+
+    def shell(self, pod: str, command: str) -> str:
+        """Runs a shell's command in a pod; what it printed."""
+        return self.kubectl("exec", pod, "--", "sh", "-c", command)
 
     def import_image(self, file: Path) -> None:
         """Gives containerd an image."""

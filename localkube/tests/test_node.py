@@ -8,102 +8,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from localjuju import builds, debian, paths
-from localjuju.progress import Progress
-from localkube import images, outer
-from localkube.programs import NodePrograms, ensure
-from localkube.tests.clusters import Cluster, host, processes, wait_until
+from localkube import outer
+from localkube.programs import NodePrograms
+from localkube.tests.clusters import Cluster, host, pod, processes, wait_until, with_a_pod
 
 pytestmark = [
     pytest.mark.localkube,
     pytest.mark.skipif(os.geteuid() != 0, reason="the node runs as root only so far"),
 ]
 
-IMAGE = "example.org/busybox:1"
-POD: dict[str, Any] = {
-    "apiVersion": "v1",
-    "kind": "Pod",
-    "metadata": {"name": "one"},
-    "spec": {
-        "terminationGracePeriodSeconds": 1,
-        "containers": [
-            {
-                "name": "main",
-                "image": IMAGE,
-                "imagePullPolicy": "Never",
-                "command": ["/bin/sh", "-c", "echo hello; exec sleep 3600"],
-                "securityContext": {"runAsUser": 1234, "readOnlyRootFilesystem": True},
-                "resources": {"limits": {"memory": "32Mi"}},
-            }
-        ],
-    },
-}
-
-
-@pytest.fixture(scope="module")
-def programs() -> NodePrograms:
-    """The node's programs, made where they are not there yet."""
-    return ensure(Progress())
-
-
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An image with a shell and its usual tools, of which the host has none."""
-
-    def unpack(target: Path) -> None:
-        (target / "root").mkdir()
-        with Progress().step("busybox") as step:
-            debian.unpack(("busybox-static",), target / "root", step)
-
-    folder = builds.make_once(paths.cache() / "builds" / "busybox-static", unpack)
-    file = tmp_path_factory.mktemp("image") / "busybox.tar"
-    tools = ("sh", "sleep", "echo", "id", "cat", "nc", "touch")
-    images.write(
-        file,
-        IMAGE,
-        {"bin/busybox": folder / "root" / "bin" / "busybox"},
-        {f"bin/{name}": "busybox" for name in tools},
-    )
-    return file
-
-
-@pytest.fixture(scope="module")
-def cluster(
-    programs: NodePrograms, image: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Cluster]:
-    """A cluster with a pod that runs."""
-    found = _with_a_pod(programs, image, tmp_path_factory.mktemp("state"))
-    yield found
-    assert found.end(signal.SIGTERM) == 0
-
-
-def _with_a_pod(programs: NodePrograms, image: Path, state: Path) -> Cluster:
-    found = Cluster(programs, state)
-    try:
-        found.import_image(image)
-        wait_until(lambda: "default" in found.kubectl("get", "serviceaccounts", "-oname"), 30)
-        found.kubectl("create", "-f", "-", given=POD)
-        found.kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=60s")
-    except BaseException:
-        found.end(signal.SIGTERM)
-        raise
-    return found
-
-
-def _shell(cluster: Cluster, command: str) -> str:
-    return cluster.kubectl("exec", "one", "--", "sh", "-c", command)
-
 
 def test_its_pod_is_running(cluster: Cluster):
-    pod = json.loads(cluster.kubectl("get", "pod", "one", "-ojson"))
-    assert pod["status"]["phase"] == "Running"
-    assert pod["status"]["podIP"].startswith("10.1.")
+    found = json.loads(cluster.kubectl("get", "pod", "one", "-ojson"))
+    assert found["status"]["phase"] == "Running"
+    assert found["status"]["podIP"].startswith("10.1.")
 
 
 def test_what_it_prints_can_be_read(cluster: Cluster):
@@ -111,17 +33,18 @@ def test_what_it_prints_can_be_read(cluster: Cluster):
 
 
 def test_a_command_runs_in_it_as_the_user_that_the_pod_names(cluster: Cluster):
-    assert _shell(cluster, "id -u") == "1234\n"
+    assert cluster.shell("one", "id -u") == "1234\n"
 
 
 def test_its_root_can_be_read_only_and_is_not_the_hosts(cluster: Cluster):
-    said = _shell(cluster, "touch /bin/new 2>&1 || true; [ -e /usr/bin ] || echo no /usr")
+    said = cluster.shell("one", "touch /bin/new 2>&1 || true; [ -e /usr/bin ] || echo no /usr")
     assert said == "touch: /bin/new: Read-only file system\nno /usr\n"
 
 
 def test_its_memory_is_limited(cluster: Cluster):
-    (pod,) = [place for place in _groups(cluster, "memory") if place.name.startswith("pod")]
-    assert int((pod / "memory.limit_in_bytes").read_text()) == 32 * 2**20
+    uid = json.loads(cluster.kubectl("get", "pod", "one", "-ojson"))["metadata"]["uid"]
+    (group,) = [place for place in _groups(cluster, "memory") if place.name == f"pod{uid}"]
+    assert int((group / "memory.limit_in_bytes").read_text()) == 32 * 2**20
 
 
 def _groups(cluster: Cluster, hierarchy: str) -> list[Path]:
@@ -134,7 +57,9 @@ def _groups(cluster: Cluster, hierarchy: str) -> list[Path]:
 
 
 def test_it_reaches_the_api_server_by_its_service(cluster: Cluster):
-    assert _shell(cluster, "nc -w 5 $KUBERNETES_SERVICE_HOST 443 </dev/null && echo y") == "y\n"
+    assert (
+        cluster.shell("one", "nc -w 5 $KUBERNETES_SERVICE_HOST 443 </dev/null && echo y") == "y\n"
+    )
 
 
 @pytest.mark.parametrize("program", ["containerd", "kubelet", "kube-apiserver"])
@@ -148,17 +73,18 @@ def test_its_pod_goes_on_when_a_program_is_killed(cluster: Cluster, program: str
 
 
 def test_a_deleted_pod_goes(cluster: Cluster):
-    cluster.kubectl("create", "-f", "-", given={**POD, "metadata": {"name": "two"}})
+    cluster.kubectl("create", "-f", "-", given=pod("two"))
     cluster.kubectl("wait", "--for=condition=Ready", "pod/two", "--timeout=60s")
+    uid = json.loads(cluster.kubectl("get", "pod", "two", "-ojson"))["metadata"]["uid"]
+    (group,) = [place for place in _groups(cluster, "memory") if place.name == f"pod{uid}"]
     cluster.kubectl("delete", "pod/two", "--timeout=60s")
     assert "pod/two" not in cluster.kubectl("get", "pods", "-oname")
-    pods = [place for place in _groups(cluster, "memory") if place.name.startswith("pod")]
-    wait_until(lambda: len([pod for pod in pods if pod.exists()]) == 1, 30)
+    wait_until(lambda: not group.exists(), 30)
 
 
 def test_a_stopped_cluster_leaves_nothing(programs: NodePrograms, image: Path, tmp_path: Path):
     before = host()
-    cluster = _with_a_pod(programs, image, tmp_path)
+    cluster = with_a_pod(programs, image, tmp_path)
     assert host() == before
     assert cluster.end(signal.SIGTERM) == 0
     assert host() == before
@@ -181,7 +107,7 @@ def test_a_killed_cluster_leaves_no_process_and_its_pod_is_back_after_the_next_s
     programs: NodePrograms, image: Path, tmp_path: Path
 ):
     before = host()
-    cluster = _with_a_pod(programs, image, tmp_path)
+    cluster = with_a_pod(programs, image, tmp_path)
     cluster.end(signal.SIGKILL)
     assert list(processes(tmp_path)) == []
     assert host() == before
@@ -195,5 +121,5 @@ def test_a_killed_cluster_leaves_no_process_and_its_pod_is_back_after_the_next_s
 
 
 def _restarts(cluster: Cluster) -> int:
-    pod = json.loads(cluster.kubectl("get", "pod", "one", "-ojson"))
-    return pod["status"]["containerStatuses"][0]["restartCount"]
+    found = json.loads(cluster.kubectl("get", "pod", "one", "-ojson"))
+    return found["status"]["containerStatuses"][0]["restartCount"]

@@ -1,8 +1,7 @@
-"""What the default StorageClass removes: folders of its own, whatever an object says."""
+"""Where the folder of a claim is."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ class Cluster:
 
     def __init__(self, volume: Any):
         self.volume = volume
-        self.deleted: list[str] = []
 
     async def get(self, kind: Any, name: str, namespace: str | None = None) -> Any:
         if kind is PersistentVolume:
@@ -33,12 +31,9 @@ class Cluster:
             }
         )  # fmt: skip
 
-    async def delete(self, kind: Any, name: str) -> None:
-        self.deleted.append(name)
 
-
-def released(path: Path, *, ours: bool = True) -> Any:
-    """A volume that nobody claims any more."""
+def volume_at(path: Path, *, ours: bool = True) -> Any:
+    """A volume that the claim is bound to."""
     by = "localjuju/local" if ours else "somebody"
     return codecs.from_dict(
         {
@@ -48,82 +43,21 @@ def released(path: Path, *, ours: bool = True) -> Any:
                 "persistentVolumeReclaimPolicy": "Delete", "hostPath": {"path": str(path)},
                 "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"],
             },
-            "status": {"phase": "Released"},
+            "status": {"phase": "Bound"},
         }
     )  # fmt: skip
 
 
-async def reclaim(volume: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Shows the volume to the provisioner of `folder` once; returns the objects it deleted."""
-    cluster = Cluster(volume)
-
-    async def once(*_: Any, **__: Any) -> AsyncIterator[dict[str, Any]]:
-        yield {"pvc-1": volume}
-
-    monkeypatch.setattr(storage, "follow", once)
-    await storage.Provisioner(cluster, folder, HostPaths([]))._reclaim()  # type: ignore
-    return cluster.deleted
-
-
-async def test_a_released_volume_goes_with_its_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    (tmp_path / "volumes/pvc-1/data").mkdir(parents=True)
-    deleted = await reclaim(
-        released(tmp_path / "volumes/pvc-1"), tmp_path / "volumes", monkeypatch
-    )
-    assert deleted == ["pvc-1"]
-    assert not list((tmp_path / "volumes").iterdir())
-
-
-async def test_a_copied_state_folder_never_touches_the_original_s_volumes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    for name in ("original", "copy"):
-        (tmp_path / name / "volumes/pvc-1/data").mkdir(parents=True)
-    volume = released(tmp_path / "original/volumes/pvc-1")
-    assert await reclaim(volume, tmp_path / "copy/volumes", monkeypatch) == ["pvc-1"]
-    assert (tmp_path / "original/volumes/pvc-1/data").exists()
-    assert not (tmp_path / "copy/volumes/pvc-1").exists()
-
-
-async def test_a_path_that_somebody_wrote_into_a_volume_is_not_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home/thesis.txt").touch()
-    await reclaim(released(tmp_path / "home"), tmp_path / "volumes", monkeypatch)
-    assert (tmp_path / "home/thesis.txt").exists()
-
-
-async def test_a_volume_that_is_a_link_takes_nothing_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    (tmp_path / "home").mkdir()
-    (tmp_path / "volumes").mkdir()
-    (tmp_path / "home/thesis.txt").touch()
-    (tmp_path / "volumes/pvc-1").symlink_to(tmp_path / "home")
-    await reclaim(released(tmp_path / "home"), tmp_path / "volumes", monkeypatch)
-    assert (tmp_path / "home/thesis.txt").exists()
-
-
 async def test_a_claim_is_a_folder_of_this_engine_s_own(tmp_path: Path):
-    cluster: Any = Cluster(released(tmp_path / "original/volumes/pvc-1"))
+    cluster: Any = Cluster(volume_at(tmp_path / "original/volumes/pvc-1"))
     provisioner = storage.Provisioner(cluster, tmp_path / "copy/volumes", HostPaths([]))
     assert await provisioner.folder_of("m", "data") == tmp_path / "copy/volumes/pvc-1"
 
 
 async def test_a_volume_of_the_user_s_has_to_be_allowed(tmp_path: Path):
-    cluster: Any = Cluster(released(tmp_path / "data", ours=False))
+    cluster: Any = Cluster(volume_at(tmp_path / "data", ours=False))
     closed = storage.Provisioner(cluster, tmp_path / "volumes", HostPaths([]))
     with pytest.raises(ConfigError, match="LOCALJUJU_HOST_PATHS"):
         await closed.folder_of("m", "data")
     opened = storage.Provisioner(cluster, tmp_path / "volumes", HostPaths([tmp_path / "data"]))
     assert await opened.folder_of("m", "data") == tmp_path / "data"
-
-
-@pytest.mark.parametrize("name", ["..", "../x", "/etc", "", "a/b", "."])
-def test_a_name_that_leads_elsewhere_is_no_volume(tmp_path: Path, name: str):
-    cluster: Any = None
-    with pytest.raises(OSError, match="no volume of this engine"):
-        storage.Provisioner(cluster, tmp_path, HostPaths([])).own_folder(name)
