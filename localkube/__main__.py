@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import pkgutil
 import sys
 from pathlib import Path
 
@@ -18,6 +19,12 @@ def main() -> int:
     """Parses the arguments and runs the command; returns an exit code."""
     parser = argparse.ArgumentParser(prog="python -m localkube")
     parser.add_argument("state", type=Path, help="the folder of all that the cluster keeps")
+    parser.add_argument(
+        "--images",
+        metavar="MODULE:FUNCTION",
+        default="localkube.registry:none",
+        help="what tells which images there are; see localkube.registry.Find",
+    )
     parser.add_argument("--inner", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     logging.basicConfig(
@@ -28,9 +35,10 @@ def main() -> int:
     try:
         programs = ensure(Progress())
         if not arguments.inner:
-            return outer.run(state)
+            return outer.run(state, [f"--images={arguments.images}"])
         groups = outer.groups(state)
-        namespaces.enter(lambda: inner.main(programs, state, groups), hostname="localkube")
+        find = pkgutil.resolve_name(arguments.images)
+        namespaces.enter(lambda: inner.main(programs, state, groups, find), hostname="localkube")
     except EngineError as error:
         print(f"ERROR {error}", file=sys.stderr)
         return 1

@@ -16,12 +16,13 @@ from localkube.cgroups import Groups
 from localkube.node import Node
 from localkube.outer import READY
 from localkube.programs import NodePrograms
+from localkube.registry import Find
 
 _API_SECONDS = 120.0
 _log = logging.getLogger(__name__)
 
 
-def main(programs: NodePrograms, state: Path, groups: Groups) -> int:
+def main(programs: NodePrograms, state: Path, groups: Groups, find: Find) -> int:
     """Runs the cluster until SIGTERM; returns an exit code.
 
     Called in new namespaces.
@@ -30,25 +31,26 @@ def main(programs: NodePrograms, state: Path, groups: Groups) -> int:
         programs: what it runs.
         state: everything the cluster keeps.
         groups: made, and empty.
+        find: tells which images there are.
     """
     own = (Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[1])
     groups.enter()
     private.hide(state, [paths.cache(), *own])
     try:
-        asyncio.run(_run(programs, state))
+        asyncio.run(_run(programs, state, find))
     except EngineError as error:
         _log.error("%s", error)
         return 1
     return 0
 
 
-async def _run(programs: NodePrograms, state: Path) -> None:
+async def _run(programs: NodePrograms, state: Path, find: Find) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     control_plane = ControlPlane(programs.kubernetes, state)
-    node = Node(programs, state, control_plane.kubeconfig)
+    node = Node(programs, state, control_plane.kubeconfig, find)
     begun = asyncio.create_task(_start(control_plane, node))
     stop = asyncio.create_task(stopping.wait())
     try:

@@ -12,6 +12,7 @@ import yaml
 from lightkube import ApiError, AsyncClient
 from lightkube.resources.core_v1 import Node as NodeResource
 
+from localjuju import paths
 from localjuju.controlplane.pki import Authority
 from localjuju.controlplane.plane import NODE_IP
 from localjuju.errors import EngineError
@@ -20,8 +21,9 @@ from localjuju.node.kubeproxy import KubeProxy
 from localjuju.node.network import Network
 from localjuju.policies import Policies
 from localjuju.supervision import Programs
-from localkube import configurations, images, names
-from localkube.configurations import NODE, SOCKET
+from localkube import configurations, names, registry
+from localkube.configurations import NODE, PAUSE_IMAGE, SOCKET
+from localkube.images import Image, Layer
 from localkube.programs import NodePrograms
 from localkube.storage import Provisioner
 
@@ -32,13 +34,14 @@ _POLL_SECONDS = 0.1
 class Node:
     """A node of a cluster whose API server runs beside it."""
 
-    def __init__(self, programs: NodePrograms, state: Path, kubeconfig: Path):
+    def __init__(self, programs: NodePrograms, state: Path, kubeconfig: Path, find: registry.Find):
         """Prepares; starts nothing.
 
         Args:
             programs: what it runs.
             state: the folder of the control plane and the node.
             kubeconfig: how to reach the API server.
+            find: tells which images there are.
         """
         self._programs = programs
         self._state = state
@@ -49,6 +52,13 @@ class Node:
         self._proxy = KubeProxy(programs.kubernetes, state, kubeconfig, NODE)
         self._names = names.NameServer(programs.coredns, state, kubeconfig)
         self._policies = Policies(state, kubeconfig, NODE)
+        pause = Image(
+            [Layer(programs.pause.parent.name, programs.pause.parent)], entrypoint=["/pause"]
+        )
+        self._registry = registry.Registry(
+            lambda name: pause if name == PAUSE_IMAGE else find(name),
+            paths.cache() / "builds" / "layers",
+        )
         self._network = Network()
         self._has_network = False
         self._api: AsyncClient | None = None
@@ -63,13 +73,14 @@ class Node:
         began = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
         await self._network.start()
         self._has_network = True
+        self._registry.start()
         self._names.start()
         arguments = self._configure()
         environment = self._programs.environment()
         self._containerd.start(
             "containerd", [f"--config={self._state / 'containerd.toml'}"], environment
         )
-        await self._import_pause()
+        await self._wait_for_containerd()
         self._kubelet.start("kubelet", arguments, environment)
         await self._serve(began)
 
@@ -85,14 +96,16 @@ class Node:
         await self._names.stop()
         await self._kubelet.stop()
         await self._containerd.stop()
+        self._registry.stop()
         if self._has_network:
             self._network.stop()
 
     def _configure(self) -> list[str]:
         """Writes each program's configuration; kubelet's arguments."""
         state = self._state
-        for name in ("cni", "registries", "tmp"):
-            (state / name).mkdir(exist_ok=True)
+        for name in ("cni", "registries/_default", "tmp"):
+            (state / name).mkdir(parents=True, exist_ok=True)
+        (state / "registries" / "_default" / "hosts.toml").write_text(registry.hosts())
         authority = Authority(state / "pki")
         own = authority.issue("kubelet", f"system:node:{NODE}", "system:nodes", (NODE, NODE_IP))
         kubelet = configurations.kubelet(
@@ -114,31 +127,18 @@ class Node:
             "--v=1",
         ]
 
-    async def _import_pause(self) -> None:
-        """Waits for containerd and gives it the image that each pod's sandbox runs."""
-        file = self._state / "pause.tar"
-        images.write(
-            file, configurations.PAUSE_IMAGE, {"pause": self._programs.pause}, {}, ["/pause"]
-        )
-        command = [
-            str(self._programs.containerd / "usr" / "bin" / "ctr"),
-            f"--address={SOCKET}", "--namespace=k8s.io", "images", "import", str(file),
-        ]  # fmt: skip
+    async def _wait_for_containerd(self) -> None:
         deadline = time.monotonic() + _READY_SECONDS
         while True:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-            )
-            said, _ = await process.communicate()
-            if process.returncode == 0:
+            try:
+                _, writer = await asyncio.open_unix_connection(SOCKET)
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    log = self._state / "log" / "containerd.log"
+                    raise EngineError(f"containerd does not answer ({error}); see {log}") from None
+            else:
+                writer.close()
                 return
-            if time.monotonic() > deadline:
-                log = self._state / "log" / "containerd.log"
-                why = said.decode(errors="replace").strip()
-                raise EngineError(f"containerd takes no image ({why}); see {log}")
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _serve(self, began: datetime.datetime) -> None:

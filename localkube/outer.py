@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from localjuju import ownership
@@ -29,8 +30,12 @@ def groups(state: Path) -> Groups:
     return Groups(f"localkube-{hashlib.sha256(os.fsencode(state)).hexdigest()[:12]}")
 
 
-def run(state: Path) -> int:
+def run(state: Path, arguments: Sequence[str] = ()) -> int:
     """Runs a cluster until SIGTERM or SIGINT; returns an exit code.
+
+    Args:
+        state: everything the cluster keeps.
+        arguments: more of the command line, for the inner process.
 
     Raises:
         EngineError: one runs in this folder, the folder is another's, or no groups can be made.
@@ -53,7 +58,7 @@ def run(state: Path) -> int:
     (state / READY).unlink(missing_ok=True)  # of one that was killed
     try:
         inner = subprocess.Popen(
-            [sys.executable, "-m", "localkube", "--inner", str(state)],
+            [sys.executable, "-m", "localkube", "--inner", *arguments, str(state)],
             env=environment.scrubbed(os.environ),
             start_new_session=True,  # Ctrl-C reaches it through this process alone
         )

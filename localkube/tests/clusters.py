@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from localjuju import builds, debian, netfilter, paths
+from localjuju.errors import EngineError
 from localjuju.progress import Progress
-from localkube import images, outer
-from localkube.configurations import SOCKET
+from localkube import outer
+from localkube.images import Image, Layer
 from localkube.programs import NodePrograms
 
 _READY_SECONDS = 180.0
@@ -29,27 +30,56 @@ _FOLDERS = ("/run", "/opt", "/etc", "/var/lib", "/var/log", "/sys/class/net")
 
 
 IMAGE = "example.org/busybox:1"
+TWO_LAYERS = ("docker.io/library/two:1", "quay.io/team/two:1")
+BROKEN = "example.org/broken:1"
 _TOOLS = (
     "sh", "sleep", "echo", "id", "cat", "nc", "touch", "nslookup", "sed", "httpd", "stat",
     "ls", "mkdir",
 )  # fmt: skip
 
 
-def make_image(file: Path) -> None:
-    """Writes an image with a shell and its usual tools, of which the host has none."""
+def find(reference: str) -> Image | None:
+    """The images of the tests, of which one cannot be made."""
+    if reference == BROKEN:
+        raise EngineError("its download failed")
+    if reference == IMAGE:
+        return Image([_shell()], environment={"PATH": "/bin"})
+    if reference in TWO_LAYERS:
+        return Image(
+            [_shell(), _words()],
+            user="1234:170",  # the kubelet hands on the user alone
+            entrypoint=["/bin/sh", "-c"],
+            command=["cat hello; echo $(id -u) $(id -g) $WORD; exec sleep 3600"],
+            environment={"PATH": "/bin", "WORD": "word"},
+            folder="/words",
+        )
+    return None
 
-    def unpack(target: Path) -> None:
-        (target / "root").mkdir()
+
+def _shell() -> Layer:
+    """A shell and its usual tools."""
+
+    def make(target: Path) -> None:
+        (target / "unpacked").mkdir()
         with Progress().step("busybox") as step:
-            debian.unpack(("busybox-static",), target / "root", step)
+            debian.unpack(("busybox-static",), target / "unpacked", step)
+        (target / "root" / "bin").mkdir(parents=True)
+        (target / "unpacked" / "bin" / "busybox").rename(target / "root" / "bin" / "busybox")
+        for name in _TOOLS:
+            (target / "root" / "bin" / name).symlink_to("busybox")
 
-    folder = builds.make_once(paths.cache() / "builds" / "busybox-static", unpack)
-    images.write(
-        file,
-        IMAGE,
-        {"bin/busybox": folder / "root" / "bin" / "busybox"},
-        {f"bin/{name}": "busybox" for name in _TOOLS},
-    )
+    name = f"busybox-{len(_TOOLS)}-tools"
+    return Layer(name, builds.make_once(paths.cache() / "builds" / name, make) / "root")
+
+
+def _words() -> Layer:
+    def make(target: Path) -> None:
+        (target / "hello").write_text("hello\n")
+        (target / "hello").chmod(0o640)
+
+    name = "localkube-tests-words"
+    folder = builds.make_once(paths.cache() / "builds" / name, make)
+    return Layer(name, folder, "words", {"hello": (1234, 170)})
 
 
 def pod(
@@ -59,7 +89,6 @@ def pod(
     container = {
         "name": "main",
         "image": IMAGE,
-        "imagePullPolicy": "Never",
         "command": ["/bin/sh", "-c", command],
         **spec.pop("container", {}),
     }
@@ -71,11 +100,10 @@ def pod(
     }
 
 
-def with_a_pod(programs: NodePrograms, image: Path, state: Path) -> Cluster:
-    """A cluster that has the image, and a pod `one` that runs it."""
+def with_a_pod(programs: NodePrograms, state: Path) -> Cluster:
+    """A cluster with a pod `one`."""
     found = Cluster(programs, state)
     try:
-        found.import_image(image)
         wait_until(lambda: "default" in found.kubectl("get", "serviceaccounts", "-oname"), 30)
         container = {
             "securityContext": {"runAsUser": 1234, "readOnlyRootFilesystem": True},
@@ -96,7 +124,9 @@ class Cluster:
         self._programs = programs
         self.state = state
         (state / outer.READY).unlink(missing_ok=True)
-        self.process = subprocess.Popen([sys.executable, "-m", "localkube", str(state)])
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "localkube", f"--images={__name__}:find", str(state)]
+        )
         try:
             wait_until(self._is_ready, _READY_SECONDS)
         except BaseException:
@@ -110,12 +140,18 @@ class Cluster:
 
     def kubectl(self, *arguments: str, given: Any = None) -> str:
         """Runs kubectl in the cluster's network; what it printed."""
-        return self._inside(
-            self._programs.kubernetes / "kubectl",
-            f"--kubeconfig={self.state / 'kubeconfig'}",
-            *arguments,
-            given="" if given is None else json.dumps(given),
-        )
+        (pid,) = children(self.process.pid)
+        program = self._programs.kubernetes / "kubectl"
+        done = subprocess.run(
+            [
+                "nsenter", f"--target={pid}", "--net", "--mount", program,
+                f"--kubeconfig={self.state / 'kubeconfig'}", *arguments,
+            ],
+            input="" if given is None else json.dumps(given),
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def create(self, *objects: dict[str, Any]) -> None:
         """Makes objects."""
@@ -132,24 +168,6 @@ class Cluster:
     def shell(self, pod: str, command: str) -> str:
         """Runs a shell's command in a pod; what it printed."""
         return self.kubectl("exec", pod, "--", "sh", "-c", command)
-
-    def import_image(self, file: Path) -> None:
-        """Gives containerd an image."""
-        ctr = self._programs.containerd / "usr" / "bin" / "ctr"
-        options = (f"--address={SOCKET}", "--namespace=k8s.io")
-        with file.open("rb") as tar:
-            self._inside(ctr, *options, "images", "import", "-", opened=tar)
-
-    def _inside(
-        self, program: Path, *arguments: str, given: str | None = None, opened: Any = None
-    ) -> str:
-        (pid,) = children(self.process.pid)
-        done = subprocess.run(
-            ["nsenter", f"--target={pid}", "--net", "--mount", program, *arguments],
-            input=given, stdin=opened, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
     def answers(self, *arguments: str) -> bool:
         """Whether kubectl succeeds."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from localjuju.progress import Progress
 from localkube.programs import NodePrograms, ensure
-from localkube.tests.clusters import Cluster, make_image, with_a_pod
+from localkube.tests.clusters import IMAGE, TWO_LAYERS, Cluster, find, with_a_pod
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -20,23 +19,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def programs() -> NodePrograms:
-    """The node's programs, made where they are not there yet."""
+    """The node's programs, and the images' layers, made where they are not there yet."""
+    for reference in (IMAGE, *TWO_LAYERS):
+        find(reference)  # there is no network where the registry is
     return ensure(Progress())
 
 
 @pytest.fixture(scope="session")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An image with a shell."""
-    file = tmp_path_factory.mktemp("image") / "busybox.tar"
-    make_image(file)
-    return file
-
-
-@pytest.fixture(scope="session")
-def cluster(
-    programs: NodePrograms, image: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Cluster]:
+def cluster(programs: NodePrograms, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster with a pod that runs."""
-    found = with_a_pod(programs, image, tmp_path_factory.mktemp("state"))
+    found = with_a_pod(programs, tmp_path_factory.mktemp("state"))
     yield found
     assert found.end(signal.SIGTERM) == 0

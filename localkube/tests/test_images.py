@@ -1,65 +1,92 @@
-"""The image's tar, by the OCI image layout."""
+"""What an image's blobs hold, by the OCI image specification."""
 
 from __future__ import annotations
 
-import gzip
+import dataclasses
 import hashlib
 import io
 import json
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from localkube import images
-
-
-def _write(folder: Path) -> Path:
-    program = folder / "program"
-    program.write_bytes(b"#!/bin/true\n")
-    file = folder / "image.tar"
-    images.write(file, "example.org/a:1", {"bin/a": program}, {"bin/b": "a"}, ["/bin/a"])
-    return file
+from localkube.images import MANIFEST, Blob, Image, Layer, pack
 
 
 @pytest.fixture
-def image(tmp_path: Path) -> dict[str, bytes]:
-    """What the tar holds, by name."""
-    with tarfile.open(_write(tmp_path)) as tar:
-        found = {}
-        for member in tar:
-            content = tar.extractfile(member)
-            assert content is not None
-            found[member.name] = content.read()
-        return found
+def layer(tmp_path: Path) -> Layer:
+    """A tree with a program, a link to it, another name of it and a folder of some user's."""
+    folder = tmp_path / "tree"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "data" / "inner").mkdir(parents=True)
+    program = folder / "bin" / "tool"
+    program.write_text("#!/bin/true\n")
+    program.chmod(0o4755)
+    (folder / "bin" / "link").symlink_to("tool")
+    (folder / "bin" / "tool2").hardlink_to(program)
+    (folder / "data" / "inner" / "file").write_text("some")
+    return Layer("tool-1", folder, "opt/tool", {"data": (584788, 584789)})
 
 
-def _blob(image: dict[str, bytes], described: dict[str, Any]) -> bytes:
-    content = image[f"blobs/{described['digest'].replace(':', '/')}"]
-    assert described["size"] == len(content)
-    assert described["digest"] == f"sha256:{hashlib.sha256(content).hexdigest()}"
+def _content(blob: Blob) -> bytes:
+    content = blob.content if isinstance(blob.content, bytes) else blob.content.read_bytes()
+    assert blob.size == len(content)
+    assert blob.digest == f"sha256:{hashlib.sha256(content).hexdigest()}"
     return content
 
 
-def test_it_is_found_by_its_name(image: dict[str, bytes]):
-    (entry,) = json.loads(image["index.json"])["manifests"]
-    assert entry["annotations"] == {"io.containerd.image.name": "example.org/a:1"}
-    assert json.loads(image["oci-layout"]) == {"imageLayoutVersion": "1.0.0"}
+def _members(blob: Blob) -> dict[str, tarfile.TarInfo]:
+    with tarfile.open(fileobj=io.BytesIO(_content(blob))) as tar:
+        return {member.name: member for member in tar}
 
 
-def test_its_layer_holds_the_programs_and_the_config_what_it_runs(image: dict[str, bytes]):
-    manifest = json.loads(_blob(image, json.loads(image["index.json"])["manifests"][0]))
-    config = json.loads(_blob(image, manifest["config"]))
-    assert config["config"]["Entrypoint"] == ["/bin/a"]
-    (layer,) = manifest["layers"]
-    unpacked = gzip.decompress(_blob(image, layer))
-    assert config["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(unpacked).hexdigest()}"]
-    with tarfile.open(fileobj=io.BytesIO(unpacked)) as tar:
-        assert tar.getmember("bin/a").mode == 0o755
-        assert tar.getmember("bin/b").linkname == "a"
+def test_a_manifest_names_config_and_layers_by_their_digests(layer: Layer, tmp_path: Path):
+    manifest, (config, *layers) = pack(Image([layer]), tmp_path / "kept")
+    said = json.loads(_content(manifest))
+    assert said["mediaType"] == manifest.kind == MANIFEST
+    assert said["config"] == config.descriptor()
+    assert said["layers"] == [one.descriptor() for one in layers]
+    assert json.loads(_content(config))["rootfs"]["diff_ids"] == [one.digest for one in layers]
 
 
-def test_the_same_content_makes_the_same_bytes(tmp_path: Path):
-    first = _write(tmp_path).read_bytes()
-    assert _write(tmp_path).read_bytes() == first
+def test_a_config_says_how_the_image_is_run(tmp_path: Path):
+    image = Image(
+        [], user="1000:2000", entrypoint=["/bin/tool"], command=["run"],
+        environment={"B": "2", "A": "1"}, folder="/work",
+    )  # fmt: skip
+    _, (config,) = pack(image, tmp_path)
+    said = json.loads(_content(config))
+    assert said["os"] == "linux"
+    assert said["config"] == {
+        "User": "1000:2000", "Entrypoint": ["/bin/tool"], "Cmd": ["run"],
+        "Env": ["A=1", "B=2"], "WorkingDir": "/work",
+    }  # fmt: skip
+
+
+def test_a_layer_keeps_modes_and_links_and_says_whose_a_file_is(layer: Layer, tmp_path: Path):
+    _, (_, blob) = pack(Image([layer]), tmp_path / "kept")
+    members = _members(blob)
+    assert list(members)[:3] == ["opt", "opt/tool", "opt/tool/bin"]
+    tool = members["opt/tool/bin/tool"]
+    assert (tool.mode, tool.uid, tool.gid) == (0o4755, 0, 0)
+    assert members["opt/tool/bin/link"].linkname == "tool"
+    assert members["opt/tool/bin/tool2"].linkname == "opt/tool/bin/tool"
+    for name in ("opt/tool/data", "opt/tool/data/inner/file"):
+        assert (members[name].uid, members[name].gid) == (584788, 584789)
+
+
+def test_a_layer_is_read_once(layer: Layer, tmp_path: Path):
+    first = pack(Image([layer]), tmp_path / "kept")
+    (layer.folder / "new").write_text("")
+    assert pack(Image([layer]), tmp_path / "kept") == first
+    for other in (
+        dataclasses.replace(layer, name="tool-2"),
+        dataclasses.replace(layer, place="srv"),
+        dataclasses.replace(layer, owners={}),
+    ):
+        assert pack(Image([other]), tmp_path / "kept")[0].digest != first[0].digest
+
+
+def test_the_same_tree_makes_the_same_bytes(layer: Layer, tmp_path: Path):
+    assert pack(Image([layer]), tmp_path / "a")[0] == pack(Image([layer]), tmp_path / "b")[0]

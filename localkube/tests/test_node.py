@@ -82,9 +82,9 @@ def test_a_deleted_pod_goes(cluster: Cluster):
     wait_until(lambda: not group.exists(), 30)
 
 
-def test_a_stopped_cluster_leaves_nothing(programs: NodePrograms, image: Path, tmp_path: Path):
+def test_a_stopped_cluster_leaves_nothing(programs: NodePrograms, tmp_path: Path):
     before = host()
-    cluster = with_a_pod(programs, image, tmp_path)
+    cluster = with_a_pod(programs, tmp_path)
     assert host() == before
     assert cluster.end(signal.SIGTERM) == 0
     assert host() == before
@@ -104,10 +104,10 @@ def test_a_cluster_that_is_stopped_while_it_starts_leaves_nothing(tmp_path: Path
 
 
 def test_a_killed_cluster_leaves_no_process_and_its_pod_is_back_after_the_next_start(
-    programs: NodePrograms, image: Path, tmp_path: Path
+    programs: NodePrograms, tmp_path: Path
 ):
     before = host()
-    cluster = with_a_pod(programs, image, tmp_path)
+    cluster = with_a_pod(programs, tmp_path)
     cluster.end(signal.SIGKILL)
     assert list(processes(tmp_path)) == []
     assert host() == before

@@ -53,9 +53,9 @@ def _ready(cluster: Cluster) -> None:
 
 
 def test_a_stateful_set_keeps_its_data_until_its_claim_is_deleted(
-    programs: NodePrograms, image: Path, tmp_path: Path
+    programs: NodePrograms, tmp_path: Path
 ):
-    cluster = with_a_pod(programs, image, tmp_path)
+    cluster = with_a_pod(programs, tmp_path)
     try:
         cluster.create(_stateful_set())
         _ready(cluster)

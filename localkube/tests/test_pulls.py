@@ -1,0 +1,43 @@
+"""Images that the node pulls, whatever their host is called, and those that there are not."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import pytest
+
+from localkube.tests.clusters import BROKEN, TWO_LAYERS, Cluster, pod, wait_until
+
+pytestmark = [
+    pytest.mark.localkube,
+    pytest.mark.skipif(os.geteuid() != 0, reason="the node runs as root only so far"),
+]
+
+
+@pytest.mark.parametrize("image", ["two:1", *TWO_LAYERS])
+def test_a_pod_runs_an_image_as_the_image_says(cluster: Cluster, image: str):
+    asked = pod("pulled")
+    asked["spec"]["containers"] = [{"name": "main", "image": image}]
+    cluster.run(asked)
+    assert cluster.kubectl("logs", "pulled") == "hello\n1234 0 word\n"
+    cluster.kubectl("delete", "pod/pulled", "--timeout=60s")
+
+
+def _waits(cluster: Cluster, name: str) -> dict[str, Any]:
+    found = json.loads(cluster.kubectl("get", "pod", name, "-ojson"))
+    (status,) = found["status"].get("containerStatuses") or [{"state": {}}]
+    return status["state"].get("waiting", {})
+
+
+@pytest.mark.parametrize(
+    ("image", "why"),
+    [("example.org/unknown:1", "not found"), (BROKEN, "502 its download failed")],
+)
+def test_a_pod_whose_image_there_is_not_says_so_and_waits(cluster: Cluster, image: str, why: str):
+    cluster.create(pod("waits", container={"image": image}))
+    wait_until(lambda: _waits(cluster, "waits").get("reason") == "ErrImagePull", 30)
+    assert why in cluster.kubectl("get", "events", "--field-selector=reason=Failed")
+    wait_until(lambda: _waits(cluster, "waits").get("reason") == "ImagePullBackOff", 60)
+    cluster.kubectl("delete", "pod/waits", "--timeout=60s")
