@@ -14,6 +14,9 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
+NICE_OF_ENGINE, NICE_OF_PODS = -10, 5
+"""What pods run leaves the processors to the engine, which answers for it: probes and names."""
+
 MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
@@ -108,6 +111,23 @@ def kill_group(leader: int, number: int = signal.SIGKILL) -> None:
         raise ValueError(f"{leader} is no process group of ours")
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, number)
+
+
+def share_processors(nice: int, pid: int | None = None) -> None:
+    """Sets how a process, and what it starts, shares the processors with others.
+
+    Each session is a group of its own to the scheduler where it groups by session, which is the
+    default of most distributions: sched(7), "The autogroup feature". There a process's own nice
+    value counts in its session only. What may not be set stays as it is.
+
+    Args:
+        nice: as nice(2) has it; less than 0 needs a right that root has.
+        pid: the first process of its session; this one if None.
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid or 0, nice)
+    with contextlib.suppress(OSError), open(f"/proc/{pid or 'self'}/autogroup", "w") as text:  # noqa: PTH123
+        text.write(str(nice))
 
 
 def prefer_to_kill(score: int) -> None:

@@ -8,6 +8,7 @@ import signal
 from functools import partial
 from pathlib import Path
 
+from localjuju import system
 from localjuju.controlplane import ControlPlane
 from localjuju.engine import namespaces
 from localjuju.engine.door import Door
@@ -33,6 +34,7 @@ def main(programs: Path, state: Path, images_socket: Path) -> int:
         images_socket: where the outer process answers requests for images.
     """
     namespaces.use_resolver(NODE_IP, state)
+    system.share_processors(system.NICE_OF_ENGINE)
     node = Node(state / "kubeconfig", programs, state, partial(pull, images_socket))
     try:
         asyncio.run(_run(programs, state, node))

@@ -251,6 +251,7 @@ def _join(sandbox: int) -> None:
 def _execute(request: dict[str, Any]) -> NoReturn:
     """Becomes the user and the program; ends with 127 where there is no such program."""
     env = _environment(request)
+    system.share_processors(system.NICE_OF_PODS)
     os.chdir(request["cwd"] or "/")
     identity.become(_identity(request), executes=True)
     argv = request["argv"]

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from localjuju import system
 from localjuju.pebble.errors import ApiError
 
 
@@ -50,6 +51,7 @@ class Reaper:
             program = shutil.which(argv[0]) or argv[0]
             raise ApiError(f"fork/exec {program}: operation not permitted")
         process = subprocess.Popen(argv, start_new_session=True, **options)
+        system.share_processors(system.NICE_OF_PODS, process.pid)
         # Nothing can have been reaped yet: that happens in this thread, between callbacks.
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting[process.pid] = future
