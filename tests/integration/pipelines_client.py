@@ -296,10 +296,10 @@ def status(call):
     return 200
 
 
-def wrong(client, given):
-    """What a run with a parameter that the pipeline does not have is answered."""
+def not_started(client, given, pipeline, arguments):
+    """What a run is answered that the server does not start; empty if it does."""
     try:
-        start(client, given, "sums", {"colour": 1})
+        start(client, given, pipeline, arguments)
     except Exception as error:
         return str(getattr(error, "body", error))
     return ""

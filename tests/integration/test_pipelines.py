@@ -14,6 +14,7 @@ import subprocess
 import sys
 import urllib.parse
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,7 @@ def test_a_component_that_fails_ends_the_run(
 def test_a_parameter_that_the_pipeline_does_not_have_is_named(
     do: Do, team: str, first: dict[str, Any]
 ):
-    assert "colour" in do(team, "wrong")
+    assert "colour" in do(team, "not_started", pipeline="sums", arguments={"colour": 1})
 
 
 @pytest.mark.parametrize("content", ["kind: Workflow", "just: words"])
@@ -560,6 +561,54 @@ def test_a_tenant_s_key_that_changes_in_the_middle_is_used_from_the_next_step_on
         )
         assert re.search("403|denied|SignatureDoesNotMatch|exit code 1", why, re.IGNORECASE), why
     again = do(team, "run", pipeline="chain", arguments={"seconds": 1})
+    assert again["state"] == "SUCCEEDED", again
+
+
+def sql(stack: jubilant.Juju, reach: Reach, text: str) -> str:
+    """What MariaDB answers its administrator, one line for each row."""
+    return reach.kubectl(
+        "-n", namespace_of(stack), "exec", "-i", "mariadb-0", "-c", "mariadb", "--",
+        "mariadb", "--socket=/var/lib/mysql/mysqld.sock", "--skip-column-names", stdin=text,
+    )  # fmt: skip
+
+
+@contextmanager
+def full(stack: jubilant.Juju, reach: Reach, *databases: str) -> Iterator[None]:
+    """New rows get the error that MariaDB gives when its volume is full: ER_RECORD_FILE_FULL."""
+    found = sql(
+        stack, reach,
+        "SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema IN "
+        f"({', '.join(map(repr, databases))}) AND table_type = 'BASE TABLE'",
+    )  # fmt: skip
+    tables = [line.split("\t") for line in found.splitlines()]
+    assert {each[0] for each in tables} == set(databases)
+    sql(
+        stack, reach,
+        "".join(
+            f"CREATE TRIGGER {schema}.full_{name} BEFORE INSERT ON {schema}.`{name}` FOR EACH ROW "
+            "SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1114, "
+            f"MESSAGE_TEXT = 'The table {name} is full';\n"
+            for schema, name in tables
+        ),
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        drop = "".join(f"DROP TRIGGER {schema}.full_{name};\n" for schema, name in tables)
+        sql(stack, reach, drop)
+
+
+def test_a_database_that_is_full_is_said_and_ends_runs_until_it_has_room(
+    stack: jubilant.Juju, reach: Reach, do: Do, team: str
+):
+    run = do(team, "start", pipeline="chain", arguments={"seconds": 8})
+    wait_for_step(reach, team, run)
+    with full(stack, reach, "mlpipeline", "metadb"):
+        text = do(team, "not_started", pipeline="sums", arguments={"count": 7})
+        assert re.search("The table .* is full", text), text
+        found = do(team, "ended", id=run, seconds=300)
+        assert found["state"] == "FAILED", found
+    again = do(team, "run", pipeline="sums", arguments={"count": 11})
     assert again["state"] == "SUCCEEDED", again
 
 
