@@ -30,7 +30,7 @@ def main() -> int:
     system.die_with_parent(signal.SIGTERM)
     if os.getppid() != int(parent):
         return 1
-    os.nice(_NICE)
+    system.share_processors(max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))
     system.prefer_to_kill(_OOM_SCORE)
     code = subprocess.Popen(command).wait()
     return code if code >= 0 else 128 - code
