@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import pkgutil
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from localjuju.engine import namespaces
 from localjuju.errors import EngineError
 from localjuju.progress import Progress
-from localkube import inner, outer
+from localkube import finder, inner, outer
 from localkube.programs import ensure
 
 
@@ -35,9 +36,9 @@ def main() -> int:
     try:
         programs = ensure(Progress())
         if not arguments.inner:
-            return outer.run(state, [f"--images={arguments.images}"])
+            return outer.run(state, pkgutil.resolve_name(arguments.images))
         groups = outer.groups(state)
-        find = pkgutil.resolve_name(arguments.images)
+        find = functools.partial(finder.ask, state / finder.SOCKET)
         namespaces.enter(lambda: inner.main(programs, state, groups, find), hostname="localkube")
     except EngineError as error:
         print(f"ERROR {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The process on the host's side: makes the control groups, starts the inner one, cleans up."""
+"""The process on the host's side: control groups, images, the inner one, cleaning up."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from localjuju import ownership
+from localjuju import builds, ownership
 from localjuju.engine import environment
+from localkube import finder
 from localkube.cgroups import Groups
+from localkube.registry import Find
 
 _STOP_SECONDS = 60
 _BY_THE_SIGNAL = (-signal.SIGTERM, 128 + signal.SIGTERM)
@@ -30,12 +31,12 @@ def groups(state: Path) -> Groups:
     return Groups(f"localkube-{hashlib.sha256(os.fsencode(state)).hexdigest()[:12]}")
 
 
-def run(state: Path, arguments: Sequence[str] = ()) -> int:
+def run(state: Path, find: Find) -> int:
     """Runs a cluster until SIGTERM or SIGINT; returns an exit code.
 
     Args:
         state: everything the cluster keeps.
-        arguments: more of the command line, for the inner process.
+        find: tells which images there are; it is called in this process.
 
     Raises:
         EngineError: one runs in this folder, the folder is another's, or no groups can be made.
@@ -55,10 +56,12 @@ def run(state: Path, arguments: Sequence[str] = ()) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
         signal.signal(number, stop)
     own.make()
+    images = finder.Finder(state / finder.SOCKET, find)
     (state / READY).unlink(missing_ok=True)  # of one that was killed
     try:
+        images.start()
         inner = subprocess.Popen(
-            [sys.executable, "-m", "localkube", "--inner", *arguments, str(state)],
+            [sys.executable, "-m", "localkube", "--inner", str(state)],
             env=environment.scrubbed(os.environ),
             start_new_session=True,  # Ctrl-C reaches it through this process alone
         )
@@ -68,6 +71,8 @@ def run(state: Path, arguments: Sequence[str] = ()) -> int:
         # It ends by the signal where it had not come far enough to do more.
         return 0 if stopping and code in _BY_THE_SIGNAL else code
     finally:
+        builds.end()  # of an image that nobody waits for any more
+        images.stop()
         own.remove()
 
 

@@ -28,8 +28,8 @@ _log = logging.getLogger(__name__)
 Find = Callable[[str], Image | None]
 """`find(reference)`: the image of a whole reference, such as `docker.io/library/a:1`, or None.
 
-It is called where there is no network, by several threads at once, and may take its time. It
-raises EngineError where the image cannot be made.
+It is called by several threads at once, and may take its time. It raises EngineError where the
+image cannot be made.
 """
 
 

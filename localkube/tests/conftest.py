@@ -9,7 +9,7 @@ import pytest
 
 from localjuju.progress import Progress
 from localkube.programs import NodePrograms, ensure
-from localkube.tests.clusters import IMAGE, TWO_LAYERS, Cluster, find, with_a_pod
+from localkube.tests.clusters import Cluster, with_a_pod
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -19,9 +19,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def programs() -> NodePrograms:
-    """The node's programs, and the images' layers, made where they are not there yet."""
-    for reference in (IMAGE, *TWO_LAYERS):
-        find(reference)  # there is no network where the registry is
+    """The node's programs, made where they are not there yet."""
     return ensure(Progress())
 
 
