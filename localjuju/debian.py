@@ -10,19 +10,30 @@ from localjuju import builds, paths
 from localjuju.errors import EngineError
 from localjuju.progress import Step
 
+STATUS = "var/lib/dpkg/status"
+"""Where dpkg keeps what is installed, from the root."""
+
 
 class OtherVersionError(EngineError):
     """This system's archive has another version of the package."""
 
 
-def unpack(packages: Sequence[str], target: Path, step: Step, *, version: str = "") -> None:
-    """Downloads packages and what of theirs is not installed here, and unpacks all.
+def unpack(
+    packages: Sequence[str],
+    target: Path,
+    step: Step,
+    *,
+    version: str = "",
+    installed: Path | None = None,
+) -> None:
+    """Downloads packages and what of theirs is not installed, and unpacks all.
 
     Args:
         packages: names in this system's archive.
-        target: an existing folder; it becomes the root of their files. `archives` beside it is
-            made and removed.
+        target: an existing folder; it becomes the root of their files, with a status file of its
+            own where `installed` is given. `archives` beside it is made and removed.
         version: what the version of the first package has to contain, such as `10.11`.
+        installed: dpkg's status file that says what is; this machine's own where it is None.
 
     Raises:
         OtherVersionError: the first package has another version.
@@ -38,6 +49,8 @@ def unpack(packages: Sequence[str], target: Path, step: Step, *, version: str = 
         "-o", f"Dir::Cache::archives={archives}", "-o", "Debug::NoLocking=1",
         "-o", "APT::Sandbox::User=", "-o", "APT::Install-Recommends=0",
     ]  # fmt: skip
+    if installed is not None:
+        options += ["-o", f"Dir::State::status={installed}"]
     step.update("reading package lists")
     builds.run(["apt-get", *options, "-q", "update"], "apt-update")
     step.update("downloading packages")
@@ -55,4 +68,17 @@ def unpack(packages: Sequence[str], target: Path, step: Step, *, version: str = 
     for number, file in enumerate(files):
         step.update(f"unpacking, {number} of {len(files)}")
         builds.run(["dpkg", "-x", file, target], "dpkg", tries=1)
+    if installed is not None:
+        step.update("describing")
+        status = target / STATUS
+        status.parent.mkdir(parents=True, exist_ok=True)
+        status.write_text(installed.read_text() + "".join(map(_described, files)))
     shutil.rmtree(archives)
+
+
+def _described(file: Path) -> str:
+    """A package as dpkg's status file has it once it is installed."""
+    code, said, errors = builds.output(["dpkg", "--field", file])
+    if code != 0:
+        raise EngineError(f"{file.name}: {' '.join(errors.split())}")
+    return f"{said.rstrip()}\nStatus: install ok installed\n\n"

@@ -9,6 +9,7 @@ import platform
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -38,6 +39,12 @@ class Layer:
 
     owners: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """User and group id by a path in the tree, for all below it too; the rest is root's."""
+
+    moved: Mapping[str, str] = field(default_factory=dict)
+    """Folders at the tree's top that are elsewhere in the image, such as `bin` at `usr/bin`."""
+
+    left_out: Sequence[str] = ()
+    """Patterns of paths in the tree that are left out with all below them."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,10 @@ def _pack(layer: Layer, kept: Path) -> Blob:
         (target / "digest").write_text(_digest(file))
 
     # Not compressed: it is read from this machine's own disk.
-    said = json.dumps([layer.place, sorted(layer.owners.items())]).encode()
+    how = [layer.place, sorted(layer.owners.items())]
+    if layer.moved or layer.left_out:
+        how += [sorted(layer.moved.items()), list(layer.left_out)]
+    said = json.dumps(how).encode()
     key = hashlib.sha256(said).hexdigest()[:12]
     folder = builds.make_once(kept / f"{layer.name}-{key}", make)
     file = folder / "layer.tar"
@@ -132,9 +142,9 @@ def _add_all(tar: tarfile.TarFile, layer: Layer) -> None:
             entry = tarfile.TarInfo(str(parent))
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(entry)
-    for path in _below(layer.folder):
+    for path in _below(layer.folder, layer):
         inside = path.relative_to(layer.folder)
-        entry = tar.gettarinfo(path, arcname=str(PurePosixPath(layer.place, inside)))
+        entry = tar.gettarinfo(path, arcname=str(_place(layer, inside)))
         if entry is None:  # a socket
             continue
         entry.uid, entry.gid = _owner(PurePosixPath(inside), layer.owners)
@@ -147,12 +157,24 @@ def _add_all(tar: tarfile.TarFile, layer: Layer) -> None:
             tar.addfile(entry)
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _below(folder: Path, layer: Layer) -> Iterator[Path]:
     """All below a folder, each folder before what is in it, in the same order each time."""
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        yield Path(entry.path)
+        path = Path(entry.path)
+        inside = str(path.relative_to(layer.folder))
+        if any(fnmatchcase(inside, pattern) for pattern in layer.left_out):
+            continue
+        yield path
         if entry.is_dir(follow_symlinks=False):
-            yield from _below(Path(entry.path))
+            yield from _below(path, layer)
+
+
+def _place(layer: Layer, inside: Path) -> PurePosixPath:
+    """Where in the image a path of the tree is."""
+    first, *rest = inside.parts
+    if not (layer.folder / first).is_symlink():
+        first = layer.moved.get(first, first)
+    return PurePosixPath(layer.place, first, *rest)
 
 
 def _owner(path: PurePosixPath, owners: Mapping[str, tuple[int, int]]) -> tuple[int, int]:

@@ -42,6 +42,10 @@ class Catalogue:
         """Every reference there is an entry for."""
         return sorted(self._entries)
 
+    def has(self, reference: str) -> bool:
+        """Whether there is an entry for an image reference."""
+        return normalise(reference) in self._entries
+
     def find(self, reference: str) -> Entry:
         """The entry for an image reference.
 

@@ -209,8 +209,18 @@ def _write_program(file: Path, text: str) -> None:
 
 def _add_users(entry: Entry, rootfs: Path) -> None:
     """Gives the image the host's users and those that the upstream image has."""
-    if not entry.users:
-        return
+    if entry.users:
+        add_users(entry, rootfs, Path("/"))
+
+
+def add_users(entry: Entry, rootfs: Path, known: Path) -> None:
+    """Gives a tree the users that a root has, and those that the upstream image has.
+
+    Args:
+        entry: says which those are.
+        rootfs: the tree.
+        known: the root.
+    """
     accounts, groups = [], []
     for user, given in entry.users.items():
         number, _, group = given.partition(":")
@@ -222,8 +232,8 @@ def _add_users(entry: Entry, rootfs: Path) -> None:
         taken = {(row.split(":")[0], row.split(":")[2]) for row in added}
         kept = [
             row
-            for row in Path("/etc", name).read_text().splitlines(keepends=True)
-            # The host may have another user of that id: the image has not.
+            for row in (known / "etc" / name).read_text().splitlines(keepends=True)
+            # The root may have another user of that id: the image has not.
             if not any(row.split(":")[0] == n or row.split(":")[2:3] == [i] for n, i in taken)
         ]
         target = rootfs / "etc" / name

@@ -15,6 +15,7 @@ from typing import Any
 
 from localjuju import builds, debian, netfilter, paths
 from localjuju.errors import EngineError
+from localjuju.images import layers
 from localjuju.progress import Progress
 from localkube import outer
 from localkube.images import Image, Layer
@@ -39,7 +40,7 @@ _TOOLS = (
 
 
 def find(reference: str) -> Image | None:
-    """The images of the tests, of which one cannot be made."""
+    """The images of the tests, of which one cannot be made, and those of the catalogue."""
     if reference == BROKEN:
         raise EngineError("its download failed")
     if reference == IMAGE:
@@ -53,7 +54,7 @@ def find(reference: str) -> Image | None:
             environment={"PATH": "/bin", "WORD": "word"},
             folder="/words",
         )
-    return None
+    return layers.find(reference)
 
 
 def _shell() -> Layer:
@@ -164,6 +165,15 @@ class Cluster:
         self.create(*pods)
         names = [f"pod/{one['metadata']['name']}" for one in pods]
         self.kubectl("wait", "--for=condition=Ready", *names, "--timeout=90s")
+
+    def output(self, pod: dict[str, Any]) -> str:
+        """Runs a pod to its end; what it printed."""
+        pod["spec"]["restartPolicy"] = "Never"
+        self.create(pod)
+        name = f"pod/{pod['metadata']['name']}"
+        phase = ("get", name, "-ojsonpath={.status.phase}")
+        wait_until(lambda: self.kubectl(*phase) in ("Succeeded", "Failed"), 90)
+        return self.kubectl("logs", name)
 
     def shell(self, pod: str, command: str) -> str:
         """Runs a shell's command in a pod; what it printed."""

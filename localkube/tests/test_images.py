@@ -76,6 +76,18 @@ def test_a_layer_keeps_modes_and_links_and_says_whose_a_file_is(layer: Layer, tm
         assert (members[name].uid, members[name].gid) == (584788, 584789)
 
 
+def test_a_layer_may_leave_parts_out_and_have_some_elsewhere(layer: Layer, tmp_path: Path):
+    (layer.folder / "lib").symlink_to("usr/lib")
+    merged = {"bin": "usr/bin", "lib": "usr/lib"}
+    changed = dataclasses.replace(layer, place="", moved=merged, left_out=["data/in*"])
+    _, (_, blob) = pack(Image([changed]), tmp_path / "kept")
+    members = _members(blob)
+    assert list(members) == [
+        "usr/bin", "usr/bin/link", "usr/bin/tool", "usr/bin/tool2", "data", "lib"
+    ]  # fmt: skip
+    assert members["usr/bin/tool2"].linkname == "usr/bin/tool"
+
+
 def test_a_layer_is_read_once(layer: Layer, tmp_path: Path):
     first = pack(Image([layer]), tmp_path / "kept")
     (layer.folder / "new").write_text("")
@@ -84,6 +96,7 @@ def test_a_layer_is_read_once(layer: Layer, tmp_path: Path):
         dataclasses.replace(layer, name="tool-2"),
         dataclasses.replace(layer, place="srv"),
         dataclasses.replace(layer, owners={}),
+        dataclasses.replace(layer, left_out=["data"]),
     ):
         assert pack(Image([other]), tmp_path / "kept")[0].digest != first[0].digest
 

@@ -1,0 +1,164 @@
+"""The catalogue's images as layers: nothing of this machine's own /usr and /etc is in them.
+
+`python -m localkube --images localjuju.images.layers:find` runs a cluster that has them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from localjuju import builds, debian, paths, pythons
+from localjuju.errors import EngineError
+from localjuju.images import base, makers
+from localjuju.images.catalogue import Catalogue
+from localjuju.images.entries import DebianEntry, Entry, GoEntry, PathEntry, PypiEntry
+from localjuju.progress import Progress
+from localkube.images import Image, Layer
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Of a Python's own: packages that are not an image's, and what only a build or a test of it needs.
+_NOT_OF_PYTHON = tuple(
+    f"lib/python3.*/{name}" for name in ("site-packages/*", "test", "idlelib", "config-*")
+)
+
+
+def find(reference: str) -> Image | None:
+    """The image that the catalogue has for a reference, made where it is not in the cache.
+
+    Raises:
+        EngineError: the catalogue is wrong, or the image cannot be made; names what to do.
+    """
+    catalogue = _catalogue()
+    return catalogue_image(catalogue, reference) if catalogue.has(reference) else None
+
+
+@cache
+def _catalogue() -> Catalogue:
+    return Catalogue.load()
+
+
+def catalogue_image(catalogue: Catalogue, reference: str) -> Image:
+    """The image of an entry.
+
+    Raises:
+        EngineError: no entry, or it cannot be made; names what to do.
+    """
+    entry = catalogue.find(reference)
+    progress = Progress()
+    layers = [*_below(entry, progress), *_own(catalogue, entry, progress)]
+    uid, gid = entry.ids()
+    owners = {path.lstrip("/"): (uid, uid if gid is None else gid) for path in entry.writable}
+    return Image(
+        [
+            *(_with_owners(layer, owners) for layer in layers),
+            *_added(entry, owners, progress),
+        ],
+        user=entry.user,
+        entrypoint=entry.entrypoint,
+        command=entry.command,
+        environment={"PATH": _PATH, **entry.env},
+        folder=entry.workdir,
+    )
+
+
+def _below(entry: Entry, progress: Progress) -> Iterator[Layer]:
+    """What the image has in common with others."""
+    if isinstance(entry, GoEntry):
+        folder = base.bare(progress)
+        yield Layer(folder.name, folder)
+        return
+    yield _root(base.root(progress))
+    if isinstance(entry, DebianEntry):
+        return
+    if isinstance(entry, PathEntry):
+        for path in entry.binds:
+            yield Layer(_fingerprint(Path(path)), Path(path), path.lstrip("/"))
+        return
+    python = pythons.find(entry.python if isinstance(entry, PypiEntry) else pythons.VERSION)
+    prefix = pythons.prefix(python.program)
+    if prefix == Path("/usr"):
+        yield _root(base.over([f"python{python.version}"], progress))
+        return
+    # The libraries that a Python which was built on this machine may have found on it.
+    yield _root(base.over(["libpython3-stdlib"], progress))
+    yield Layer(
+        f"python-{python.version}-{_key(str(prefix))}",
+        prefix,
+        str(prefix).lstrip("/"),
+        left_out=_NOT_OF_PYTHON,
+    )
+
+
+def _root(folder: Path) -> Layer:
+    return Layer(folder.parent.name, folder)
+
+
+def _own(catalogue: Catalogue, entry: Entry, progress: Progress) -> Iterator[Layer]:
+    """What is the image's alone."""
+    if isinstance(entry, DebianEntry):
+        try:
+            yield _root(base.over(entry.packages, progress, entry.version))
+        except debian.OtherVersionError as error:
+            raise EngineError(
+                f"image {entry.reference}: {error}: give one with LOCALJUJU_IMAGES"
+            ) from None
+        return
+    made = catalogue.ensure(entry.reference, progress)
+    name = _fingerprint(made.rootfs) if isinstance(entry, PathEntry) else made.rootfs.parent.name
+    left_out = () if isinstance(entry, PathEntry) else ("etc/passwd", "etc/group")
+    yield Layer(name, made.rootfs, moved=base.MERGED, left_out=left_out)
+    packages = made.rootfs.with_name("venv")
+    if isinstance(entry, PypiEntry):
+        yield Layer(f"{name}-venv", packages, str(packages).lstrip("/"))
+
+
+def _with_owners(layer: Layer, owners: dict[str, tuple[int, int]]) -> Layer:
+    """The layer, with what of it is the image's user's."""
+    own = {
+        path: ids
+        for path, ids in owners.items()
+        if not layer.place and (layer.folder / path).exists()
+    }
+    if not own:
+        return layer
+    return Layer(layer.name, layer.folder, layer.place, own, layer.moved, layer.left_out)
+
+
+def _added(
+    entry: Entry, owners: dict[str, tuple[int, int]], progress: Progress
+) -> Iterator[Layer]:
+    """The image's users, and folders that are its user's and that no other layer has."""
+    if not entry.users and not owners:
+        return
+    known = base.root(progress)
+
+    def make(target: Path) -> None:
+        if entry.users:
+            makers.add_users(entry, target, known)
+        for path in owners:
+            (target / path).mkdir(parents=True, exist_ok=True)
+
+    key = _key(f"{known.parent.name}{entry.users}{entry.env.get('HOME')}{sorted(owners)}")
+    folder = builds.make_once(paths.cache() / "builds" / f"users-{key}", make)
+    yield Layer(folder.name, folder, "", owners)
+
+
+def _fingerprint(folder: Path) -> str:
+    """A name for what is in a folder now: it is somebody's, who may change it."""
+    found = hashlib.sha256(str(folder).encode())
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted([*folders, *files]):
+            state = Path(place, name).lstat()
+            found.update(
+                f"{place}/{name} {state.st_mode} {state.st_size} {state.st_mtime_ns}\n".encode()
+            )
+    return f"{folder.name}-{found.hexdigest()[:12]}"
+
+
+def _key(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

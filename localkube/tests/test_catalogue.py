@@ -1,0 +1,55 @@
+"""Images of the catalogue in pods: what upstream's image has, and nothing of this host."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from localkube.tests.clusters import Cluster, pod
+
+pytestmark = [
+    pytest.mark.localkube,
+    pytest.mark.skipif(os.geteuid() != 0, reason="the node runs as root only so far"),
+]
+
+_PYTHON = "docker.io/library/python:3.12.12-slim"
+
+
+@pytest.mark.parametrize(
+    ("image", "command", "said"),
+    [
+        (
+            "quay.io/oauth2-proxy/oauth2-proxy:v7.15.4",
+            ["/bin/oauth2-proxy", "--version"],
+            "oauth2-proxy",
+        ),
+        ("docker.io/library/mariadb:10.11.19", ["mariadbd", "--version"], "10.11."),
+        (_PYTHON, ["python3", "-c", "import ssl, sqlite3; print(1)"], "1\n"),
+        (
+            "ghcr.io/kubeflow/kfp-driver:2.16.0",
+            ["sh", "-c", "/bin/driver --other 2>&1; echo $?"],
+            "flag provided but not defined: --other\n2\n",
+        ),
+    ],
+    ids=["go", "debian", "pypi", "stand-in"],
+)
+def test_an_image_s_program_runs(cluster: Cluster, image: str, command: list[str], said: str):
+    asked = pod("program", container={"image": image, "command": command})
+    assert said in cluster.output(asked)
+    cluster.kubectl("delete", "pod/program", "--timeout=60s")
+
+
+def test_an_image_has_its_own_users_programs_and_certificates(cluster: Cluster):
+    command = """
+        awk -F: '$1 == "mysql" {print $3}' /etc/passwd
+        which sh tar
+        grep -q BEGIN /etc/ssl/cert.pem && echo certificates
+        cat /etc/hostname
+        ls /home /srv /opt
+    """
+    asked = pod("base", command, container={"image": "docker.io/library/mariadb:10.11.19"})
+    assert cluster.output(asked).split() == [
+        "999", "/usr/bin/sh", "/usr/bin/tar", "certificates", "base", "/home:", "/opt:", "/srv:",
+    ]  # fmt: skip
+    cluster.kubectl("delete", "pod/base", "--timeout=60s")
