@@ -17,7 +17,14 @@ from localkube.images import Image, Layer
 TOOL = Image(
     [
         Layer("base-1", Path("/cache/base")),
-        Layer("tool-1", Path("/cache/tool"), "opt/tool", {"data": (1000, 100)}),
+        Layer(
+            "tool-1",
+            Path("/cache/tool"),
+            "opt/tool",
+            {"data": (1000, 100)},
+            moved={"bin": "usr/bin"},
+            left_out=("data/old",),
+        ),
     ],
     user="1000:100",
     entrypoint=["/opt/tool/run"],
