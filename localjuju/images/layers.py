@@ -51,7 +51,8 @@ def catalogue_image(catalogue: Catalogue, reference: str) -> Image:
     progress = Progress()
     layers = [*_below(entry, progress), *_own(catalogue, entry, progress)]
     uid, gid = entry.ids()
-    owners = {path.lstrip("/"): (uid, uid if gid is None else gid) for path in entry.writable}
+    group = _group(entry, uid) if gid is None else gid
+    owners = {path.lstrip("/"): (uid, group) for path in entry.writable}
     return Image(
         [
             *(_with_owners(layer, owners) for layer in layers),
@@ -63,6 +64,15 @@ def catalogue_image(catalogue: Catalogue, reference: str) -> Image:
         environment={"PATH": _PATH, **entry.env},
         folder=entry.workdir,
     )
+
+
+def _group(entry: Entry, uid: int) -> int:
+    """The group of a user; as in containers, root's where the image does not name the user."""
+    for given in entry.users.values():
+        number, _, group = given.partition(":")
+        if int(number) == uid:
+            return int(group or number)
+    return 0
 
 
 def _below(entry: Entry, progress: Progress) -> Iterator[Layer]:

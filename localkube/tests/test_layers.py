@@ -29,11 +29,11 @@ def tree(tmp_path: Path) -> Path:
     return folder
 
 
-def _image(tree: Path) -> Image:
+def _image(tree: Path, user: str = "trainer") -> Image:
     needed = tree.with_name("needed")
     entry = PathEntry(
         reference=_REFERENCE, kind="path", path=str(tree), binds=(str(needed),),
-        entrypoint=("/bin/train",), users={"trainer": "584:585"}, user="trainer",
+        entrypoint=("/bin/train",), users={"trainer": "584:585"}, user=user,
         writable=("/srv/data", "/home/trainer"), env={"HOME": "/home/trainer"},
     )  # fmt: skip
     return layers.catalogue_image(Catalogue([entry]), _REFERENCE)
@@ -58,10 +58,11 @@ def test_a_user_s_folder_lies_over_the_base_and_its_programs_below_usr(tree: Pat
     assert f"{tree.with_name('needed')}/library".lstrip("/") in found
 
 
-def test_what_the_image_s_user_may_write_is_the_user_s(tree: Path, tmp_path: Path):
-    image = _image(tree)
+@pytest.mark.parametrize("user", ["trainer", "584"])
+def test_what_the_image_s_user_may_write_is_the_user_s(tree: Path, tmp_path: Path, user: str):
+    image = _image(tree, user)
     found = _members(image, tmp_path / "kept")
-    assert image.user == "trainer"
+    assert image.user == user
     for name in ("srv/data", "srv/data/model", "home/trainer"):
         assert (found[name].uid, found[name].gid) == (584, 585)
     assert (found["srv"].uid, found["home"].uid) == (0, 0)
