@@ -21,6 +21,7 @@ Without -e: lint, unit, python312 and integration.
   integration  the bundle, deployed; on a real Juju with -- --juju
   bench        what a deploy costs; with -- --full, -- --edge
   pack         the quick packer's tree against charmcraft's; as root
+  localkube    a real node in namespaces of its own, which the engine does not use yet; as root
 
 examples:
   ./mlops test -e unit -- -k gateway
