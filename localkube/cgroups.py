@@ -14,7 +14,6 @@ from pathlib import Path
 from localjuju import system
 from localjuju.errors import EngineError
 
-CLONE_NEWCGROUP = 0x02000000
 _ROOT = Path("/sys/fs/cgroup")
 _CPUSET = ("cpuset.cpus", "cpuset.mems")
 _NEEDED = frozenset({"cpu", "cpuacct", "cpuset", "memory"})
@@ -119,7 +118,7 @@ class Groups:
         """
         for folder in self.folders():
             (folder / "cgroup.procs").write_text(str(os.getpid()))
-        system.unshare(CLONE_NEWCGROUP)
+        system.unshare(system.CLONE_NEWCGROUP)
         system.mount("tmpfs", str(_ROOT), "tmpfs", 0, "mode=755")
         for one in self._hierarchies:
             place = _ROOT / one.folder.name

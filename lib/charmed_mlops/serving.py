@@ -4,7 +4,7 @@ A pod is Ready from its start until a check of its Pebble fails, and before its 
 there is no check. Juju's own Service sends requests to it meanwhile. So a unit labels its pod
 when it serves for the first time, and a Service of the application's own selects by that label.
 
-Juju lets every application patch the pods of its model: protocol.md, "Service account".
+Juju lets every application patch the pods of its model: protocol.md, section 3.6.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from localjuju import upstream
 from localjuju.agent.context import Context
 from localjuju.agent.services import agent_folder
 from localjuju.model import models, storage
@@ -41,7 +42,7 @@ def build(context: Context, extra: Mapping[str, str]) -> dict[str, str]:
         "JUJU_PRINCIPAL_UNIT": "",
         "JUJU_AVAILABILITY_ZONE": "",
         "JUJU_VERSION": models.AGENT_VERSION,
-        "CLOUD_API_VERSION": models.KUBERNETES_VERSION,
+        "CLOUD_API_VERSION": upstream.KUBERNETES,
         "JUJU_CHARM_HTTP_PROXY": config.get("juju-http-proxy", ""),
         "JUJU_CHARM_HTTPS_PROXY": config.get("juju-https-proxy", ""),
         "JUJU_CHARM_FTP_PROXY": "",

@@ -8,11 +8,11 @@ import os
 import shutil
 from pathlib import Path
 
-from localjuju import builds, golang, netfilter, paths, policies
+from localjuju import builds, golang, netfilter, paths, policies, upstream
 from localjuju.errors import EngineError
 from localjuju.progress import Progress
 
-KUBERNETES_VERSION = "v1.35.4"
+KUBERNETES_VERSION = f"v{upstream.KUBERNETES}"
 KUBERNETES_PROGRAMS = (
     "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubectl",
 )  # fmt: skip

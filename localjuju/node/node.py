@@ -23,7 +23,7 @@ from lightkube.resources.core_v1 import Node as NodeObject
 from lightkube.resources.discovery_v1 import EndpointSlice
 from lightkube.types import PatchType
 
-from localjuju import paths, pebble
+from localjuju import paths, pebble, upstream
 from localjuju.errors import EngineError
 from localjuju.images import Image
 from localjuju.node import dns, logs, spawn, volumes
@@ -385,8 +385,8 @@ class Node:
                 "architecture": _ARCHITECTURES.get(os.uname().machine, ""),
                 "operatingSystem": "linux", "kernelVersion": os.uname().release,
                 "osImage": "localjuju", "containerRuntimeVersion": "localjuju://1",
-                "kubeletVersion": "v1.35.4", "kubeProxyVersion": "", "machineID": "",
-                "systemUUID": "", "bootID": "",
+                "kubeletVersion": f"v{upstream.KUBERNETES}", "kubeProxyVersion": "",
+                "machineID": "", "systemUUID": "", "bootID": "",
             },
         }  # fmt: skip
         await until_done(

@@ -152,7 +152,8 @@ def test_a_build_leaves_processor_and_memory_to_others(cache: Path):
     nice, score, scratch, *group = (cache / "builds/log/demo.log").read_text().split()
     assert int(nice) >= 10
     # where the kernel shares processors by session, the value of one process says nothing
-    assert not group[:1] or not group[0].startswith("/autogroup") or int(group[-1]) >= 10
+    if group and group[0].startswith("/autogroup"):
+        assert int(group[-1]) >= 10
     assert int(score) >= 300
     assert scratch == str(cache / "builds/tmp")
 
