@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,18 +16,22 @@ _LINE_BYTES = 1 << 16
 def listen(path: Path, mode: int = 0o600) -> socket.socket:
     """A socket that listens at `path`; one that was left behind there is replaced.
 
-    The mode is set between bind and listen, when connections are refused still; a umask would be
-    that of every other task as well.
+    It is bound under another name and moved, so that who sees `path` can connect. The mode is set
+    between bind and listen, when connections are refused still; a umask would be that of every
+    other task as well.
     """
-    path.unlink(missing_ok=True)
+    hidden = path.with_name(f".{os.getpid()}")  # short: a Unix socket's path may have 107 bytes
+    hidden.unlink(missing_ok=True)
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         made.setblocking(False)
-        made.bind(str(path))
-        path.chmod(mode)
+        made.bind(str(hidden))
+        hidden.chmod(mode)
         made.listen(_BACKLOG)
+        hidden.rename(path)
     except BaseException:
         made.close()
+        hidden.unlink(missing_ok=True)
         raise
     return made
 
