@@ -22,7 +22,7 @@ from localjuju.progress import Progress, Step
 from localjuju.trees import remove_tree
 
 _HERE = Path(__file__).parent
-_HOOK_TOOL = _HERE.parent / "hooktool"
+_IN_POD = _HERE.parent / "inpod"
 # protocol.md section 2.2
 HOOK_COMMANDS = (
     "action-fail", "action-get", "action-log", "action-set", "application-version-set",
@@ -61,7 +61,9 @@ def inputs(entry: Entry) -> str:
     if isinstance(entry, GoEntry):
         names += [_HERE / "scripts" / name for name in entry.files]
     if isinstance(entry, BuiltinEntry):
-        names.append(_HOOK_TOOL / "main.go")
+        names += sorted(
+            path for path in _IN_POD.rglob("*") if path.suffix in (".go", ".mod", ".sum")
+        )
     made = f"{HOOK_COMMANDS}{TOOLS}" if isinstance(entry, BuiltinEntry) else ""
     return made + "".join(name.read_text() for name in names)
 
@@ -184,11 +186,11 @@ def _(entry: BuiltinEntry, partial: Path, final: Path, step: Step) -> None:
     step.update("building the hook commands")
     built = partial / "built"
     built.mkdir()
-    golang.build(_HOOK_TOOL, ["."], built, "hooktool")
-    next(built.iterdir()).rename(tools / "hooktool")
+    golang.build(_IN_POD, ["."], built, "inpod")
+    next(built.iterdir()).rename(tools / "inpod")
     built.rmdir()
     for name in (*HOOK_COMMANDS, "container-agent"):
-        (tools / name).symlink_to("hooktool")
+        (tools / name).symlink_to("inpod")
     python = pythons.find()
     for name in ("python3", f"python{python.version}"):
         link = _inside(partial, f"/usr/local/bin/{name}")

@@ -254,11 +254,11 @@ class LocalNode:
 
 
 def build_tools(folder: Path) -> Path:
-    """The hook commands, built from localjuju/hooktool; needs Go."""
+    """The hook commands, built from localjuju/inpod; needs Go."""
     folder.mkdir(parents=True, exist_ok=True)
-    binary = folder / "hooktool"
+    binary = folder / "inpod"
     subprocess.run(
-        ["go", "build", "-o", binary, "."], cwd=_REPOSITORY / "localjuju/hooktool", check=True,
+        ["go", "build", "-o", binary, "."], cwd=_REPOSITORY / "localjuju/inpod", check=True,
         env={**os.environ, "CGO_ENABLED": "0"},
     )  # fmt: skip
     for name in [*COMMANDS, *REFUSED]:

@@ -1,10 +1,8 @@
-// Every hook command of a charm: it hands its arguments to the unit agent and prints the answer.
+// Package hook is every hook command of a charm: it hands its arguments to the unit agent and
+// prints the answer.
 //
-// It is installed once per command, as symbolic links; the name it was called by is the command.
 // One JSON object goes each way over the unix socket named by JUJU_AGENT_SOCKET_ADDRESS.
-// Called as "container-agent" it is the charm container's first process: it waits for SIGTERM
-// and ends when the agent has run what the unit has to run before its pod goes.
-package main
+package hook
 
 import (
 	"encoding/json"
@@ -12,29 +10,26 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
-	"time"
 )
 
 const (
 	defaultSocket = "/run/juju/agent.sock"
 	// What Kubernetes gives each pod to reach it by.
 	account = "/var/run/secrets/kubernetes.io/serviceaccount"
-	// A container whose agent cannot be reached must not hold up its pod's end.
-	stopTimeout = 25 * time.Second
 )
 
-type request struct {
+// Request is what a command asks of the unit agent.
+type Request struct {
 	Context string   `json:"context"`
 	Argv    []string `json:"argv"`
 	Stdin   *string  `json:"stdin"`
 	Pid     int      `json:"pid"`
 }
 
-type answer struct {
+// Answer is what the unit agent says.
+type Answer struct {
 	Stdout string `json:"stdout"`
 	Stderr string `json:"stderr"`
 	Code   int    `json:"code"`
@@ -95,8 +90,9 @@ func credentials() *string {
 	return &found
 }
 
-func call(message request) (answer, error) {
-	var reply answer
+// Call asks the unit agent.
+func Call(message Request) (Answer, error) {
+	var reply Answer
 	address := os.Getenv("JUJU_AGENT_SOCKET_ADDRESS")
 	if address == "" {
 		address = defaultSocket
@@ -113,42 +109,9 @@ func call(message request) (answer, error) {
 	return reply, err
 }
 
-func containerAgent() {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	children := make(chan os.Signal, 1)
-	signal.Notify(children, syscall.SIGCHLD)
-	for {
-		select {
-		case <-children: // as the first process of its namespace it reaps orphans
-			for {
-				pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
-				if pid <= 0 || err != nil {
-					break
-				}
-			}
-		case <-signals:
-			done := make(chan struct{})
-			go func() {
-				_, _ = call(request{Argv: []string{"container-agent", os.Getenv("POD_UID")}})
-				close(done)
-			}()
-			select {
-			case <-done:
-			case <-time.After(stopTimeout):
-			}
-			return
-		}
-	}
-}
-
-func main() {
-	name := filepath.Base(os.Args[0])
-	if name == "container-agent" {
-		containerAgent()
-		return
-	}
-	message := request{
+// Run is the command of this name; it ends the process.
+func Run(name string) {
+	message := Request{
 		Context: os.Getenv("JUJU_CONTEXT_ID"),
 		Argv:    append([]string{name}, os.Args[1:]...),
 		Pid:     os.Getpid(),
@@ -172,7 +135,7 @@ func main() {
 	if name == "credential-get" {
 		message.Stdin = credentials()
 	}
-	reply, err := call(message)
+	reply, err := Call(message)
 	if err != nil {
 		fail("the unit agent does not answer: " + err.Error())
 	}

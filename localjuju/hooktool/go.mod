@@ -1,3 +1,0 @@
-module localjuju/hooktool
-
-go 1.22

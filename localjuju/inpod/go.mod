@@ -1,0 +1,3 @@
+module localjuju/inpod
+
+go 1.25
