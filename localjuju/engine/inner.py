@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from localjuju import system
 from localjuju.controlplane import ControlPlane
-from localjuju.engine import namespaces
+from localjuju.engine import nodes
 from localjuju.engine.door import Door
-from localjuju.engine.pulls import pull
 from localjuju.errors import EngineError
 from localjuju.model.controller import ModelController
-from localjuju.node import Node
-from localjuju.node.network import NODE_IP
 
 _READY_SECONDS = 120.0
 _log = logging.getLogger(__name__)
@@ -33,9 +30,8 @@ def main(programs: Path, state: Path, images_socket: Path) -> int:
         state: everything the engine keeps; `paths.state()`.
         images_socket: where the outer process answers requests for images.
     """
-    namespaces.use_resolver(NODE_IP, state)
     system.share_processors(system.NICE_OF_ENGINE)
-    node = Node(state / "kubeconfig", programs, state, partial(pull, images_socket))
+    node = nodes.enter(state, programs, images_socket)
     try:
         asyncio.run(_run(programs, state, node))
     except EngineError as error:
@@ -44,7 +40,7 @@ def main(programs: Path, state: Path, images_socket: Path) -> int:
     return 0
 
 
-async def _run(programs: Path, state: Path, node: Node) -> None:
+async def _run(programs: Path, state: Path, node: Any) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

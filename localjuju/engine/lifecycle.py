@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 
 from localjuju import ownership, paths
-from localjuju.controlplane.programs import ensure_programs
-from localjuju.engine import running
+from localjuju.engine import nodes, running
 from localjuju.errors import EngineError
 from localjuju.progress import Progress
 
@@ -60,7 +59,7 @@ def start(timeout: float = 300.0, owner: int | None = None) -> None:
     ownership.claim_state()
     if pid() is not None and answers():
         return
-    ensure_programs(Progress())
+    nodes.ensure_programs(Progress())
     log = paths.state() / "log" / "engine.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     begin = log.stat().st_size if log.exists() else 0

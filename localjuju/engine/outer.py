@@ -14,10 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from localjuju import builds, ownership, paths
-from localjuju.controlplane import ensure_programs
-from localjuju.engine import environment, limits, rotation, running
-from localjuju.engine.pulls import PullServer
-from localjuju.images import Catalogue
+from localjuju.engine import environment, limits, nodes, rotation, running
 from localjuju.progress import Progress
 
 _STOP_SECONDS = 30.0
@@ -40,8 +37,15 @@ def run(owner: int | None = None) -> int:
     state.chmod(0o700)
     _allow_open_files()
     with running.hold(state) as lock:
-        limits.enter(state)
-        return asyncio.run(_supervise(state, lock, owner))
+        if not nodes.is_real():
+            limits.enter(state)
+            return asyncio.run(_supervise(state, lock, owner))
+        groups = nodes.groups(state)
+        groups.make()
+        try:
+            return asyncio.run(_supervise(state, lock, owner))
+        finally:
+            groups.remove()
 
 
 def _allow_open_files() -> None:
@@ -64,12 +68,9 @@ async def _supervise(state: Path, lock: TextIO, owner: int | None) -> int:
         _follow(owner, stopped)
     stop = asyncio.create_task(stopped.wait())
     progress = Progress()
-    catalogue = Catalogue.load()
-    sockets = PullServer(
-        state / "images.sock", lambda reference: catalogue.ensure(reference, progress)
-    )
+    sockets = nodes.images(state, progress)
     try:
-        programs = await _unless(stop, asyncio.to_thread(ensure_programs, progress))
+        programs = await _unless(stop, asyncio.to_thread(nodes.ensure_programs, progress))
         if programs is None:
             return 0
         await sockets.start()

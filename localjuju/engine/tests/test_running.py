@@ -23,7 +23,7 @@ _OUTER = """
 import sys
 from pathlib import Path
 from localjuju.engine import outer
-outer.ensure_programs = lambda progress: Path("/")
+outer.nodes.ensure_programs = lambda progress: Path("/")
 outer.limits.enter = lambda state: False
 sys.executable = sys.argv[1]
 sys.exit(outer.run(int(sys.argv[2]) if len(sys.argv) > 2 else None))
@@ -174,7 +174,7 @@ from pathlib import Path
 from localjuju import builds
 from localjuju.engine import outer
 outer.limits.enter = lambda state: False
-outer.ensure_programs = lambda progress: builds.run(
+outer.nodes.ensure_programs = lambda progress: builds.run(
     ["sh", "-c", "echo $$ >$0.new; mv $0.new $0; sleep 300", sys.argv[1]], "demo"
 )
 sys.exit(outer.run())

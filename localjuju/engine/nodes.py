@@ -1,0 +1,92 @@
+"""Which node the engine runs: its own, or the real one of `localkube`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from localjuju import controlplane, ownership, paths
+from localjuju.engine import namespaces
+from localjuju.engine.pulls import PullServer, pull
+from localjuju.images import Catalogue
+from localjuju.progress import Progress
+
+VARIABLE = "LOCALJUJU_NODE"
+
+
+def is_real() -> bool:
+    """Whether the node is kubelet and containerd."""
+    return os.environ.get(VARIABLE) == "localkube"
+
+
+def groups(state: Path) -> Any:
+    """The control groups of the real node.
+
+    Raises:
+        EngineError: this host has not the hierarchies that are needed.
+    """
+    from localkube.cgroups import Groups
+
+    return Groups(f"charmed-mlops-{ownership.identity(state)}")
+
+
+def ensure_programs(progress: Progress) -> Path:
+    """The folder of the control plane's programs; all that run are made where they are missing.
+
+    Raises:
+        EngineError: a build failed; names the log.
+    """
+    if is_real():
+        from localkube import programs
+
+        return programs.ensure(progress).kubernetes
+    return controlplane.ensure_programs(progress)
+
+
+class _Finder:
+    def __init__(self, state: Path):
+        from localjuju.images import layers
+        from localkube import finder
+
+        self._finder = finder.Finder(state / "images.sock", layers.find)
+
+    async def start(self) -> None:
+        self._finder.start()
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(self._finder.stop)
+
+
+def images(state: Path, progress: Progress) -> PullServer | _Finder:
+    """What answers in the outer process which images there are."""
+    if is_real():
+        return _Finder(state)
+    catalogue = Catalogue.load()
+    return PullServer(
+        state / "images.sock", lambda reference: catalogue.ensure(reference, progress)
+    )
+
+
+def enter(state: Path, programs: Path, images_socket: Path) -> Any:
+    """Prepares this process, the first in new namespaces, and gives the node it is to run."""
+    if not is_real():
+        from localjuju.node import Node as OwnNode
+        from localjuju.node.network import NODE_IP
+
+        namespaces.use_resolver(NODE_IP, state)
+        return OwnNode(state / "kubeconfig", programs, state, partial(pull, images_socket))
+    from localkube import finder, names, private
+    from localkube.node import Node as RealNode
+    from localkube.programs import ensure
+
+    groups(state).enter()
+    kept = (paths.cache(), Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2])
+    private.hide(state, kept)
+    namespaces.use_resolver(names.ADDRESS, state)
+    return RealNode(
+        ensure(Progress()), state, state / "kubeconfig", partial(finder.ask, images_socket)
+    )
