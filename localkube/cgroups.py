@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from localjuju.errors import EngineError
 _ROOT = Path("/sys/fs/cgroup")
 _CPUSET = ("cpuset.cpus", "cpuset.mems")
 _NEEDED = frozenset({"cpu", "cpuacct", "cpuset", "memory"})
+_NEEDED_2 = frozenset({"cpu", "cpuset", "memory", "pids"})
+_MEMORY_FILES = {1: "memory.limit_in_bytes", 2: "memory.max"}
+_LEAF = "node"  # the group of the node's own programs (version 2)
 _OF_THE_MOUNT = ("rw", "ro", "xattr", "seclabel", "clone_children", "noprefix")
 _EMPTY_SECONDS = 10.0
 _POLL_SECONDS = 0.05
@@ -55,22 +59,51 @@ def parse(mountinfo: str) -> list[Hierarchy]:
     return found
 
 
-class Groups:
-    """One group of the same name in each hierarchy; made and removed by the outer process."""
+@dataclass(frozen=True)
+class Bounds:
+    """What the groups may use together; None is no bound."""
 
-    def __init__(self, name: str):
+    memory: int | None = None
+    """Bytes."""
+
+    processes: int | None = None
+
+
+class Groups:
+    """One group of the same name in each hierarchy; made and removed by the outer process.
+
+    Version 2 has one hierarchy. There a group that hands controllers on has no processes of its
+    own (cgroups(7), "no internal processes"): ours are in a leaf, beside kubelet's.
+    """
+
+    def __init__(self, name: str, bounds: Bounds | None = None, mountinfo: str | None = None):
         """Reads which hierarchies there are.
+
+        Args:
+            name: of the groups.
+            bounds: what they may use.
+            mountinfo: this process's, as proc(5) describes it; read where it is None.
 
         Raises:
             EngineError: those that the node needs are not there.
         """
         self._name = name
-        self._hierarchies = parse(Path("/proc/self/mountinfo").read_text())
+        self._bounds = bounds or Bounds()
+        if mountinfo is None:
+            mountinfo = Path("/proc/self/mountinfo").read_text()
+        self._hierarchies = parse(mountinfo)
         have = {part for one in self._hierarchies for part in one.options.split(",")}
-        if not have >= _NEEDED:
+        unified = [one for one in self._hierarchies if one.kind == "cgroup2"]
+        self.version = 1
+        if not have & _NEEDED and unified:
+            self.version = 2
+            self._hierarchies = unified[:1]
+            have = _controllers(unified[0].folder / "cgroup.controllers")
+        needed = _NEEDED if self.version == 1 else _NEEDED_2
+        if not have >= needed:
             raise EngineError(
-                f"no control groups of version 1 for {', '.join(sorted(_NEEDED - have))}: "
-                "localkube does not know version 2 yet"
+                f"no control groups for {', '.join(sorted(needed - have))}: the kernel has them "
+                "off, or another version of control groups has them"
             )
 
     def folders(self) -> list[Path]:
@@ -86,14 +119,26 @@ class Groups:
         self.remove()
         for folder in self.folders():
             try:
+                if self.version == 2:
+                    _hand_on(folder.parent, _NEEDED_2)
                 folder.mkdir()
-                for name in _CPUSET:  # a new group has none, and no process may enter it
+                for name in _CPUSET if self.version == 1 else ():
+                    # A new group has none, and no process may enter it.
                     if (folder / name).exists():
                         (folder / name).write_text((folder.parent / name).read_text())
+                self._bound(folder)
             except OSError as error:
                 raise EngineError(
                     f"no control group can be made ({error}): run as root, with {_ROOT} writable"
                 ) from None
+
+    def _bound(self, folder: Path) -> None:
+        for name, value in (
+            (_MEMORY_FILES[self.version], self._bounds.memory),
+            ("pids.max", self._bounds.processes),
+        ):
+            if value is not None and (folder / name).exists():
+                (folder / name).write_text(str(value))
 
     def remove(self) -> None:
         """Removes the groups and all below them.
@@ -119,12 +164,31 @@ class Groups:
         for folder in self.folders():
             (folder / "cgroup.procs").write_text(str(os.getpid()))
         system.unshare(system.CLONE_NEWCGROUP)
+        flags = system.MS_NOSUID | system.MS_NODEV | system.MS_NOEXEC
+        if self.version == 2:
+            system.mount("cgroup2", str(_ROOT), "cgroup2", flags)
+            leaf = _ROOT / _LEAF
+            leaf.mkdir()
+            (leaf / "cgroup.procs").write_text(str(os.getpid()))
+            _hand_on(_ROOT, _controllers(_ROOT / "cgroup.controllers"))
+            return
         system.mount("tmpfs", str(_ROOT), "tmpfs", 0, "mode=755")
         for one in self._hierarchies:
             place = _ROOT / one.folder.name
             place.mkdir()
-            flags = system.MS_NOSUID | system.MS_NODEV | system.MS_NOEXEC
             system.mount(one.kind, str(place), one.kind, flags, one.options)
+
+
+def _controllers(file: Path) -> set[str]:
+    return set(file.read_text().split())
+
+
+def _hand_on(folder: Path, controllers: Set[str]) -> None:
+    """Lets the groups below a group have these of its controllers (version 2)."""
+    missing = controllers - _controllers(folder / "cgroup.subtree_control")
+    if missing:
+        text = " ".join(f"+{name}" for name in sorted(missing))
+        (folder / "cgroup.subtree_control").write_text(text)
 
 
 def _removed(folder: Path) -> bool:

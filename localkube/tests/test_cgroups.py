@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from localkube.cgroups import Hierarchy, parse
+import pytest
+
+from localjuju.errors import EngineError
+from localkube.cgroups import Groups, Hierarchy, parse
 
 HYBRID = """\
 22 1 0:21 / /sys rw,relatime - sysfs sysfs rw
@@ -28,3 +31,32 @@ def test_each_hierarchy_is_told_with_what_mounts_it_again():
 
 def test_a_host_without_control_groups_has_none():
     assert parse("22 1 0:21 / /sys rw,relatime - sysfs sysfs rw\n") == []
+
+
+def unified(folder: Path, controllers: str) -> str:
+    """A host with version 2 alone, mounted at a folder that stands in for the kernel's."""
+    (folder / "cgroup.controllers").write_text(f"{controllers}\n")
+    (folder / "cgroup.subtree_control").write_text("memory pids\n")
+    return f"30 22 0:26 / {folder} rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
+
+
+def test_version_2_is_taken_where_version_1_has_no_controllers(tmp_path: Path):
+    said = unified(tmp_path, "cpuset cpu io memory hugetlb pids rdma")
+    groups = Groups("ours", mountinfo=said)
+    assert (groups.version, groups.folders()) == (2, [tmp_path / "ours"])
+
+
+def test_the_host_hands_on_what_the_node_needs_and_no_more(tmp_path: Path):
+    Groups("ours", mountinfo=unified(tmp_path, "cpuset cpu io memory hugetlb pids rdma")).make()
+    assert (tmp_path / "cgroup.subtree_control").read_text() == "+cpu +cpuset"
+    assert (tmp_path / "ours").is_dir()
+
+
+def test_a_controller_that_is_off_is_named(tmp_path: Path):
+    with pytest.raises(EngineError, match="no control groups for memory: the kernel has them off"):
+        Groups("ours", mountinfo=unified(tmp_path, "cpuset cpu io pids"))
+
+
+def test_with_both_versions_the_one_with_the_controllers_is_taken():
+    with pytest.raises(EngineError, match="no control groups for memory"):
+        Groups("ours", mountinfo=HYBRID)
