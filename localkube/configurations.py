@@ -109,6 +109,8 @@ path = {opt}
 disable_apparmor = true
 restrict_oom_score_adj = true
 sandbox_image = {image}
+[plugins."io.containerd.grpc.v1.cri".containerd]
+discard_unpacked_layers = true
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = {bin_dir}
 conf_dir = {conf_dir}

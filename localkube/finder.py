@@ -18,7 +18,8 @@ from typing import Any
 
 from localjuju import sockets
 from localjuju.errors import EngineError
-from localkube.images import Image, Layer
+from localkube.images import Image
+from localkube.layers import Layer
 from localkube.registry import Find
 
 SOCKET = "images.sock"

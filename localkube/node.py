@@ -23,7 +23,8 @@ from localjuju.policies import Policies
 from localjuju.supervision import Programs
 from localkube import configurations, names, registry
 from localkube.configurations import NODE, PAUSE_IMAGE, SOCKET
-from localkube.images import Image, Layer
+from localkube.images import Image
+from localkube.layers import Layer
 from localkube.programs import NodePrograms
 from localkube.storage import Provisioner
 
@@ -57,7 +58,7 @@ class Node:
         )
         self._registry = registry.Registry(
             lambda name: pause if name == PAUSE_IMAGE else find(name),
-            paths.cache() / "builds" / "layers",
+            paths.cache() / "builds" / "digests",
         )
         self._network = Network()
         self._has_network = False

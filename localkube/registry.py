@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +17,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from localjuju.errors import EngineError
-from localkube.images import Blob, Image, pack
+from localkube.images import Blob, Image, forget, pack
+from localkube.layers import Layer
 
 HOST = "127.0.0.1"
 PORT = 5000
@@ -54,11 +54,11 @@ class Registry:
 
         Args:
             find: tells which images there are.
-            kept: the folder of all layers' tars.
+            kept: the folder of all layers' digests.
         """
         self._find = find
         self._kept = kept
-        self._blobs: dict[str, Blob] = {}
+        self._blobs: dict[str, Blob | EngineError] = {}
         self._server: ThreadingHTTPServer | None = None
 
     def start(self, port: int = PORT) -> int:
@@ -75,6 +75,9 @@ class Registry:
         class Handler(_Handler):
             def blob(self, reference: str, digest: str) -> Blob | None:
                 return registry.blob(reference, digest)
+
+            def read(self, blob: Blob) -> Iterator[bytes]:
+                return registry.read(blob)
 
         self._server = ThreadingHTTPServer((HOST, port), Handler)
         self._server.daemon_threads = True
@@ -95,16 +98,33 @@ class Registry:
             digest: such as `sha256:…`, or empty.
 
         Raises:
-            EngineError: the image cannot be made.
+            EngineError: the image cannot be made, or the layer is not any more what it was.
         """
-        if digest in self._blobs:
-            return self._blobs[digest]
+        known = self._blobs.get(digest)
+        if isinstance(known, EngineError):
+            raise known
+        if known is not None:
+            return known
         image = self._find(reference) if reference else None
         if image is None:
             return None
         manifest, named = pack(image, self._kept)
         self._blobs.update({blob.digest: blob for blob in (manifest, *named)})
         return manifest if digest in ("", manifest.digest) else None
+
+    def read(self, blob: Blob) -> Iterator[bytes]:
+        """A blob's bytes, in chunks; a layer whose tree has changed is read anew the next time.
+
+        Raises:
+            EngineError: it has changed; what came so far is to be thrown away.
+        """
+        try:
+            yield from blob.read()
+        except EngineError as error:
+            assert isinstance(blob.content, Layer)
+            self._blobs[blob.digest] = error
+            forget(blob.content, self._kept)
+            raise
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -114,6 +134,9 @@ class _Handler(BaseHTTPRequestHandler):
     def blob(self, reference: str, digest: str) -> Blob | None:
         raise NotImplementedError
 
+    def read(self, blob: Blob) -> Iterator[bytes]:
+        raise NotImplementedError
+
     def do_HEAD(self) -> None:
         self._answer()
 
@@ -121,11 +144,13 @@ class _Handler(BaseHTTPRequestHandler):
         found = self._answer()
         if found is None:
             return
-        if isinstance(found.content, bytes):
-            self.wfile.write(found.content)
-        else:
-            with found.content.open("rb") as content:
-                shutil.copyfileobj(content, self.wfile, 1 << 20)
+        try:
+            for chunk in self.read(found):
+                self.wfile.write(chunk)
+        except EngineError as error:
+            # Its end lacks, so containerd asks once more, and is told why.
+            _log.warning("%s: %s", self.path, error)
+            self.close_connection = True
 
     def _answer(self) -> Blob | None:
         """Sends the head of the answer; the blob whose bytes come next, if any."""

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -15,15 +17,25 @@ from localjuju import builds, debian, paths, pythons
 from localjuju.errors import EngineError
 from localjuju.images import base, makers
 from localjuju.images.catalogue import Catalogue
-from localjuju.images.entries import DebianEntry, Entry, GoEntry, PathEntry, PypiEntry
+from localjuju.images.entries import (
+    BuiltinEntry,
+    DebianEntry,
+    Entry,
+    GoEntry,
+    PathEntry,
+    PypiEntry,
+)
 from localjuju.progress import Progress
-from localkube.images import Image, Layer
+from localkube.images import Image
+from localkube.layers import Layer
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Of a Python's own: packages that are not an image's, and what only a build or a test of it needs.
-_NOT_OF_PYTHON = tuple(
-    f"lib/python3.*/{name}" for name in ("site-packages/*", "test", "idlelib", "config-*")
-)
+_NOT_OF_PYTHON = {
+    "lib": ("*.a", "pkgconfig"),
+    "lib/python3.*": ("test", "idlelib", "config-*"),
+    "lib/python3.*/site-packages": ("*",),
+}
 
 
 def find(reference: str) -> Image | None:
@@ -95,12 +107,29 @@ def _below(entry: Entry, progress: Progress) -> Iterator[Layer]:
         return
     # The libraries that a Python which was built on this machine may have found on it.
     yield _root(base.over(["libpython3-stdlib"], progress))
-    yield Layer(
-        f"python-{python.version}-{_key(str(prefix))}",
-        prefix,
-        str(prefix).lstrip("/"),
-        left_out=_NOT_OF_PYTHON,
-    )
+    tree = _python(python, prefix)
+    yield Layer(tree.name, tree, str(prefix).lstrip("/"))
+
+
+def _python(python: pythons.Interpreter, prefix: Path) -> Path:
+    """A copy of an installation, which would change: a Python that runs as root compiles there."""
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        inside = str(Path(folder).relative_to(prefix))
+        return {
+            name
+            for place, patterns in _NOT_OF_PYTHON.items()
+            if fnmatch.fnmatchcase(inside, place)
+            for pattern in patterns
+            for name in fnmatch.filter(names, pattern)
+        }
+
+    def make(target: Path) -> None:
+        shutil.copytree(prefix, target, symlinks=True, ignore=left_out, dirs_exist_ok=True)
+
+    state = python.program.stat()
+    key = _key(f"{python.program} {state.st_ino} {state.st_mtime_ns}")
+    return builds.make_once(paths.cache() / "builds" / f"python-{python.version}-{key}", make)
 
 
 def _root(folder: Path) -> Layer:
@@ -124,6 +153,11 @@ def _own(catalogue: Catalogue, entry: Entry, progress: Progress) -> Iterator[Lay
     packages = made.rootfs.with_name("venv")
     if isinstance(entry, PypiEntry):
         yield Layer(f"{name}-venv", packages, str(packages).lstrip("/"))
+    if isinstance(entry, BuiltinEntry):
+        # Charms' packages are mounted where the host has them, such as below /root: there, too,
+        # every user has to find the way.
+        nothing = builds.make_once(paths.cache() / "builds" / "nothing", lambda _: None)
+        yield Layer("way", nothing, str(paths.cache() / "charm-venvs").lstrip("/"))
 
 
 def _with_owners(layer: Layer, owners: dict[str, tuple[int, int]]) -> Layer:

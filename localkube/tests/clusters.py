@@ -18,7 +18,8 @@ from localjuju.errors import EngineError
 from localjuju.images import layers
 from localjuju.progress import Progress
 from localkube import outer
-from localkube.images import Image, Layer
+from localkube.images import Image
+from localkube.layers import Layer
 from localkube.programs import NodePrograms
 
 _READY_SECONDS = 180.0

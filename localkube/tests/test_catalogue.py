@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from localjuju import pythons
 from localkube.tests.clusters import Cluster, pod
 
 pytestmark = [
@@ -53,3 +57,41 @@ def test_an_image_has_its_own_users_programs_and_certificates(cluster: Cluster):
         "999", "/usr/bin/sh", "/usr/bin/tar", "certificates", "base", "/home:", "/opt:", "/srv:",
     ]  # fmt: skip
     cluster.kubectl("delete", "pod/base", "--timeout=60s")
+
+
+_CHARMS = "docker.io/jujusolutions/charm-base:ubuntu-24.04"
+
+
+@pytest.mark.parametrize("user", [0, 170])
+def test_charms_have_python_and_packages_where_the_host_has_them(
+    cluster: Cluster, tmp_path: Path, user: int
+):
+    packages = tmp_path / "packages"
+    python = str(pythons.find().program)
+    subprocess.run(
+        [sys.executable, "-m", "uv", "venv", "-q", "--no-project", "--python", python, packages],
+        check=True,
+    )
+    (site,) = packages.glob("lib/python3*/site-packages")
+    (site / "shared.py").write_text("WORD = 'shared'")
+    for folder in (tmp_path.parent, tmp_path):
+        folder.chmod(0o755)
+    command = f"""
+        python3 --version
+        python3 -c 'import bz2, ctypes, lzma, sqlite3, ssl, uuid, zlib; print(sqlite3.connect)'
+        {packages}/bin/python -c 'import shared; print(shared.WORD)'
+        test -x /usr/lib/juju/tools/config-get && echo tools
+        id -u
+    """
+    container = {
+        "image": _CHARMS,
+        "securityContext": {"runAsUser": user},
+        "volumeMounts": [{"name": "packages", "mountPath": str(packages), "readOnly": True}],
+    }
+    volumes = [{"name": "packages", "hostPath": {"path": str(packages)}}]
+    said = cluster.output(pod("charm", command, container=container, volumes=volumes))
+    version, function, *rest = said.splitlines()
+    assert version.startswith(f"Python {pythons.VERSION}.")
+    assert function == "<built-in function connect>"
+    assert rest == ["shared", "tools", str(user)]
+    cluster.kubectl("delete", "pod/charm", "--timeout=60s")

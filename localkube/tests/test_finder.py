@@ -12,7 +12,8 @@ import pytest
 
 from localjuju.errors import EngineError
 from localkube.finder import Finder, ask
-from localkube.images import Image, Layer
+from localkube.images import Image
+from localkube.layers import Layer
 
 TOOL = Image(
     [

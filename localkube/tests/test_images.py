@@ -6,12 +6,16 @@ import dataclasses
 import hashlib
 import io
 import json
+import shutil
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from localkube.images import MANIFEST, Blob, Image, Layer, pack
+from localjuju.errors import EngineError
+from localkube.images import MANIFEST, Blob, Image, forget, pack
+from localkube.layers import Layer
 
 
 @pytest.fixture
@@ -30,7 +34,7 @@ def layer(tmp_path: Path) -> Layer:
 
 
 def _content(blob: Blob) -> bytes:
-    content = blob.content if isinstance(blob.content, bytes) else blob.content.read_bytes()
+    content = b"".join(blob.read())
     assert blob.size == len(content)
     assert blob.digest == f"sha256:{hashlib.sha256(content).hexdigest()}"
     return content
@@ -88,17 +92,56 @@ def test_a_layer_may_leave_parts_out_and_have_some_elsewhere(layer: Layer, tmp_p
     assert members["usr/bin/tool2"].linkname == "usr/bin/tool"
 
 
-def test_a_layer_is_read_once(layer: Layer, tmp_path: Path):
-    first = pack(Image([layer]), tmp_path / "kept")
+def test_a_layer_s_digest_is_found_out_once_and_again_when_it_is_forgotten(
+    layer: Layer, tmp_path: Path
+):
+    kept = tmp_path / "kept"
+    first = pack(Image([layer]), kept)
     (layer.folder / "new").write_text("")
-    assert pack(Image([layer]), tmp_path / "kept") == first
+    assert pack(Image([layer]), kept) == first
     for other in (
         dataclasses.replace(layer, name="tool-2"),
         dataclasses.replace(layer, place="srv"),
         dataclasses.replace(layer, owners={}),
         dataclasses.replace(layer, left_out=["data"]),
     ):
-        assert pack(Image([other]), tmp_path / "kept")[0].digest != first[0].digest
+        assert pack(Image([other]), kept)[0].digest != first[0].digest
+    forget(layer, kept)
+    assert pack(Image([layer]), kept)[0].digest != first[0].digest
+
+
+def test_of_a_layer_nothing_is_kept_but_its_digest_and_size(layer: Layer, tmp_path: Path):
+    pack(Image([layer]), tmp_path / "kept")
+    files = [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 200
+
+
+def _grow(folder: Path) -> None:
+    (folder / "data" / "inner" / "file").write_text("some more" * 1000)
+
+
+def _become_shorter(folder: Path) -> None:
+    (folder / "data" / "inner" / "file").write_text("")
+
+
+def _change(folder: Path) -> None:
+    (folder / "data" / "inner" / "file").write_text("SOME")
+
+
+def _go(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("change", [_grow, _become_shorter, _change, _go])
+def test_a_layer_whose_tree_has_changed_is_refused_before_its_end(
+    layer: Layer, tmp_path: Path, change: Callable[[Path], None]
+):
+    _, (_, blob) = pack(Image([layer]), tmp_path / "kept")
+    change(layer.folder)
+    came: list[bytes] = []
+    with pytest.raises(EngineError, match=f"{layer.folder} has changed"):
+        came.extend(blob.read())
+    assert sum(map(len, came)) < blob.size
 
 
 def test_the_same_tree_makes_the_same_bytes(layer: Layer, tmp_path: Path):

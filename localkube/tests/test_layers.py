@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 from pathlib import Path
 
@@ -43,8 +44,7 @@ def _members(image: Image, kept: Path) -> dict[str, tarfile.TarInfo]:
     """What a container sees: of each path what the last layer has."""
     found: dict[str, tarfile.TarInfo] = {}
     for blob in pack(image, kept)[1][1:]:
-        assert isinstance(blob.content, Path)
-        with tarfile.open(blob.content) as tar:
+        with tarfile.open(fileobj=io.BytesIO(b"".join(blob.read()))) as tar:
             found.update({member.name: member for member in tar})
     return found
 

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from localkube.tests.clusters import BROKEN, TWO_LAYERS, Cluster, pod, wait_until
+from localkube.programs import NodePrograms
+from localkube.tests.clusters import (
+    BROKEN,
+    TWO_LAYERS,
+    Cluster,
+    pod,
+    wait_until,
+    with_a_pod,
+)
 
 pytestmark = [
     pytest.mark.localkube,
@@ -23,6 +33,33 @@ def test_a_pod_runs_an_image_as_the_image_says(cluster: Cluster, image: str):
     cluster.run(asked)
     assert cluster.kubectl("logs", "pulled") == "hello\n1234 0 word\n"
     cluster.kubectl("delete", "pod/pulled", "--timeout=60s")
+
+
+def test_of_an_image_s_layers_nothing_but_the_unpacked_files_stays(cluster: Cluster):
+    cluster.run(pod("pulled"))
+    blobs = cluster.state / "containerd" / "io.containerd.content.v1.content" / "blobs"
+    wait_until(lambda: all(file.stat().st_size < 2**16 for file in blobs.rglob("*")), 60)
+    cluster.kubectl("delete", "pod/pulled", "--timeout=60s")
+
+
+def test_an_image_runs_after_a_restart_and_another_shares_its_layer(
+    programs: NodePrograms, tmp_path: Path
+):
+    cluster = with_a_pod(programs, tmp_path)
+    assert cluster.end(signal.SIGTERM) == 0
+    again = Cluster(programs, tmp_path)
+    try:
+        again.kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=60s")
+        again.run(pod("same"), pod("other", container={"image": TWO_LAYERS[0]}))
+        assert len(_unpacked(tmp_path, "bin/busybox")) == 1
+        assert len(_unpacked(tmp_path, "words/hello")) == 1
+    finally:
+        assert again.end(signal.SIGTERM) == 0
+
+
+def _unpacked(state: Path, file: str) -> list[Path]:
+    snapshots = state / "containerd" / "io.containerd.snapshotter.v1.overlayfs" / "snapshots"
+    return list(snapshots.glob(f"*/fs/{file}"))
 
 
 def _waits(cluster: Cluster, name: str) -> dict[str, Any]:

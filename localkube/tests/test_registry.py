@@ -7,25 +7,32 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import Message
-from http.client import HTTPConnection
+from http.client import HTTPConnection, IncompleteRead
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from localjuju.errors import EngineError
-from localkube.images import MANIFEST, Image, Layer
+from localkube.images import MANIFEST, Image
+from localkube.layers import Layer
 from localkube.registry import Registry
 
 TOOL = "quay.io/team/tool:1"
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[int]:
-    """A registry with one image, and one that cannot be made; its port."""
+def tree(tmp_path: Path) -> Path:
+    """What is in the image."""
     tree = tmp_path / "tree"
     tree.mkdir()
     (tree / "file").write_text("some")
+    return tree
+
+
+@pytest.fixture
+def registry(tree: Path, tmp_path: Path) -> Iterator[int]:
+    """A registry with one image, and one that cannot be made; its port."""
 
     def find(reference: str) -> Image | None:
         if reference == "quay.io/team/broken:1":
@@ -93,3 +100,20 @@ def test_what_it_has_not_is_not_found(registry: int, path: str):
 def test_an_image_that_cannot_be_made_is_refused_with_the_reason(registry: int):
     answer = _ask(registry, "team/broken/manifests/1?ns=quay.io")
     assert (answer.status, answer.reason) == (502, "a download failed: see the log")
+
+
+def test_a_layer_that_has_changed_is_cut_short_then_refused_and_comes_with_the_next_pull(
+    registry: int, tree: Path
+):
+    def layer() -> str:
+        manifest = json.loads(_ask(registry, "team/tool/manifests/1?ns=quay.io").content)
+        return f"team/tool/blobs/{manifest['layers'][0]['digest']}"
+
+    before = layer()
+    (tree / "file").write_text("SOME")
+    with pytest.raises(IncompleteRead):
+        _ask(registry, before)
+    answer = _ask(registry, before)
+    assert answer.status == 502
+    assert answer.reason == f"{tree} has changed since it was read: pull the image again"
+    assert _ask(registry, layer()).status == 200
