@@ -1,7 +1,7 @@
 // What runs inside pods: one static program, so that it runs in any image as any user.
 //
 // It is installed under several names, as symbolic links; the name it was called by says what it
-// is: the charm container's agent, or a hook command.
+// is: the charm container's agent, the Pebble of a workload container, or a hook command.
 package main
 
 import (
@@ -10,12 +10,15 @@ import (
 
 	"localjuju/inpod/agent"
 	"localjuju/inpod/hook"
+	"localjuju/inpod/pebble"
 )
 
 func main() {
 	switch name := filepath.Base(os.Args[0]); name {
 	case "container-agent":
 		agent.Run()
+	case "pebble":
+		os.Exit(pebble.Run(os.Args[1:]))
 	default:
 		hook.Run(name)
 	}

@@ -9,7 +9,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ Run = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
+def run(tmp_path: Path, program: list[str]) -> Iterator[Run]:
     """Starts the daemon with these options; ends it at the latest with the test."""
     started: list[subprocess.Popen[bytes]] = []
     path = tmp_path / "pebble.socket"
@@ -41,7 +40,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
     }  # fmt: skip
 
     def start(*options: str) -> subprocess.Popen[bytes]:
-        argv = [sys.executable, "-m", "localjuju.pebble", "run", "--create-dirs", "--hold"]
+        argv = [*program, "run", "--create-dirs", "--hold"]
         started.append(subprocess.Popen([*argv, *options], env=environment))
         _until(path.exists, 60)
         return started[-1]

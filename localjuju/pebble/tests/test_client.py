@@ -8,7 +8,6 @@ import os
 import pwd
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,17 +23,14 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def daemon(tmp_path: Path, program: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     environment = {
         **os.environ,
         "PEBBLE": str(tmp_path / "pebble"),
         "PEBBLE_SOCKET": str(tmp_path / "pebble.socket"),
         "PYTHONPATH": str(ROOT),
     }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "localjuju.pebble", "run", "--create-dirs", "--hold"],
-        env=environment,
-    )
+    process = subprocess.Popen([*program, "run", "--create-dirs", "--hold"], env=environment)
     _until((tmp_path / "pebble.socket").exists, 60)
     yield process
     if process.poll() is None:
