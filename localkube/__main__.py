@@ -26,6 +26,9 @@ def main() -> int:
         default="localkube.registry:none",
         help="what tells which images there are; see localkube.registry.Find",
     )
+    parser.add_argument(
+        "--egress", action="store_true", help="let pods reach what this machine reaches"
+    )
     parser.add_argument("--inner", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     logging.basicConfig(
@@ -36,10 +39,13 @@ def main() -> int:
     try:
         programs = ensure(Progress())
         if not arguments.inner:
-            return outer.run(state, pkgutil.resolve_name(arguments.images))
+            return outer.run(state, pkgutil.resolve_name(arguments.images), arguments.egress)
         groups = outer.groups(state)
         find = functools.partial(finder.ask, state / finder.SOCKET)
-        namespaces.enter(lambda: inner.main(programs, state, groups, find), hostname="localkube")
+        namespaces.enter(
+            lambda: inner.main(programs, state, groups, find, arguments.egress),
+            hostname="localkube",
+        )
     except EngineError as error:
         print(f"ERROR {error}", file=sys.stderr)
         return 1

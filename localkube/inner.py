@@ -22,7 +22,9 @@ _API_SECONDS = 120.0
 _log = logging.getLogger(__name__)
 
 
-def main(programs: NodePrograms, state: Path, groups: Groups, find: Find) -> int:
+def main(
+    programs: NodePrograms, state: Path, groups: Groups, find: Find, way_out: bool = False
+) -> int:
     """Runs the cluster until SIGTERM; returns an exit code.
 
     Called in new namespaces.
@@ -32,25 +34,26 @@ def main(programs: NodePrograms, state: Path, groups: Groups, find: Find) -> int
         state: everything the cluster keeps.
         groups: made, and empty.
         find: tells which images there are.
+        way_out: whether the process on the host's side gives a way out.
     """
     own = (Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[1])
     groups.enter()
     private.hide(state, [paths.cache(), *own])
     try:
-        asyncio.run(_run(programs, state, find))
+        asyncio.run(_run(programs, state, find, way_out))
     except EngineError as error:
         _log.error("%s", error)
         return 1
     return 0
 
 
-async def _run(programs: NodePrograms, state: Path, find: Find) -> None:
+async def _run(programs: NodePrograms, state: Path, find: Find, way_out: bool) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     control_plane = ControlPlane(programs.kubernetes, state)
-    node = Node(programs, state, control_plane.kubeconfig, find)
+    node = Node(programs, state, control_plane.kubeconfig, find, way_out=way_out)
     begun = asyncio.create_task(_start(control_plane, node))
     stop = asyncio.create_task(stopping.wait())
     try:

@@ -33,11 +33,20 @@ _TRY_SECONDS = 0.5
 _POLL_SECONDS = 0.05
 
 
-def corefile(kubeconfig: Path) -> str:
+_NO_OTHERS = """template ANY ANY {
+        rcode NXDOMAIN
+    }"""
+
+
+def corefile(kubeconfig: Path, others: str = "") -> str:
     """CoreDNS's configuration: the cluster's names, and that there are no others.
 
     Nothing is cached: all that is asked for is in the server's memory, and a name answers as
     soon as its Service is there.
+
+    Args:
+        kubeconfig: how to reach the API server.
+        others: the address of a server that answers other names; empty where there is none.
     """
     return f"""{DOMAIN} in-addr.arpa ip6.arpa {{
     bind {NODE_IP}
@@ -51,9 +60,7 @@ def corefile(kubeconfig: Path) -> str:
 . {{
     bind {NODE_IP}
     errors
-    template ANY ANY {{
-        rcode NXDOMAIN
-    }}
+    {f"forward . {others}" if others else _NO_OTHERS}
 }}
 """
 
@@ -96,21 +103,23 @@ async def make_service(api: AsyncClient) -> None:
 class NameServer:
     """CoreDNS as a child process."""
 
-    def __init__(self, programs: Path, state: Path, kubeconfig: Path):
+    def __init__(self, programs: Path, state: Path, kubeconfig: Path, others: str = ""):
         """Prepares; starts nothing.
 
         Args:
             programs: the folder with the program.
             state: the node's folder.
             kubeconfig: how to reach the API server.
+            others: as `corefile` has it.
         """
+        self._others = others
         self._programs = Programs(programs, state / "log")
         self._file = state / "Corefile"
         self._kubeconfig = kubeconfig
 
     def start(self) -> None:
         """Starts it; the node has to have its address."""
-        self._file.write_text(corefile(self._kubeconfig))
+        self._file.write_text(corefile(self._kubeconfig, self._others))
         self._programs.start(_NAME, ["-conf", str(self._file)])
 
     async def wait_ready(self) -> None:

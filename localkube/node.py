@@ -21,7 +21,7 @@ from localjuju.node.kubeproxy import KubeProxy
 from localjuju.node.network import Network
 from localjuju.policies import Policies
 from localjuju.supervision import Programs
-from localkube import configurations, names, registry
+from localkube import configurations, egress, names, registry
 from localkube.configurations import NODE, PAUSE_IMAGE, SOCKET
 from localkube.images import Image
 from localkube.layers import Layer
@@ -35,7 +35,15 @@ _POLL_SECONDS = 0.1
 class Node:
     """A node of a cluster whose API server runs beside it."""
 
-    def __init__(self, programs: NodePrograms, state: Path, kubeconfig: Path, find: registry.Find):
+    def __init__(
+        self,
+        programs: NodePrograms,
+        state: Path,
+        kubeconfig: Path,
+        find: registry.Find,
+        *,
+        way_out: bool = False,
+    ):
         """Prepares; starts nothing.
 
         Args:
@@ -43,15 +51,19 @@ class Node:
             state: the folder of the control plane and the node.
             kubeconfig: how to reach the API server.
             find: tells which images there are.
+            way_out: whether the process on the host's side gives a way out; see `egress`.
         """
         self._programs = programs
+        self._way_out = way_out
         self._state = state
         self._kubeconfig = kubeconfig
         logs = state / "log"
         self._containerd = Programs(programs.containerd / "usr" / "bin", logs)
         self._kubelet = Programs(programs.kubelet, logs)
         self._proxy = KubeProxy(programs.kubernetes, state, kubeconfig, NODE)
-        self._names = names.NameServer(programs.coredns, state, kubeconfig)
+        self._names = names.NameServer(
+            programs.coredns, state, kubeconfig, egress.NAME_SERVER if way_out else ""
+        )
         self._policies = Policies(state, kubeconfig, NODE)
         pause = Image(
             [Layer(programs.pause.parent.name, programs.pause.parent)], entrypoint=["/pause"]
@@ -74,6 +86,8 @@ class Node:
         began = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
         await self._network.start()
         self._has_network = True
+        if self._way_out:
+            await egress.use()
         self._registry.start()
         self._names.start()
         arguments = self._configure()

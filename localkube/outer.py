@@ -11,8 +11,11 @@ from pathlib import Path
 
 from localjuju import builds, ownership
 from localjuju.engine import environment
-from localkube import finder
+from localjuju.errors import EngineError
+from localjuju.progress import Progress
+from localkube import egress, finder
 from localkube.cgroups import Groups
+from localkube.egress import Egress
 from localkube.registry import Find
 
 _STOP_SECONDS = 60
@@ -31,15 +34,17 @@ def groups(state: Path) -> Groups:
     return Groups(f"localkube-{hashlib.sha256(os.fsencode(state)).hexdigest()[:12]}")
 
 
-def run(state: Path, find: Find) -> int:
+def run(state: Path, find: Find, way_out: bool = False) -> int:
     """Runs a cluster until SIGTERM or SIGINT; returns an exit code.
 
     Args:
         state: everything the cluster keeps.
         find: tells which images there are; it is called in this process.
+        way_out: whether pods reach what this host reaches; see `egress`.
 
     Raises:
-        EngineError: one runs in this folder, the folder is another's, or no groups can be made.
+        EngineError: one runs in this folder, the folder is another's, no groups can be made, or
+            there is no way out.
     """
     ownership.claim(state, "STATE")
     state.chmod(0o700)
@@ -57,14 +62,25 @@ def run(state: Path, find: Find) -> int:
         signal.signal(number, stop)
     own.make()
     images = finder.Finder(state / finder.SOCKET, find)
+    out = Egress(egress.ensure(Progress()), state / "log" / "egress.log") if way_out else None
     (state / READY).unlink(missing_ok=True)  # of one that was killed
     try:
         images.start()
         inner = subprocess.Popen(
-            [sys.executable, "-m", "localkube", "--inner", str(state)],
+            [
+                sys.executable, "-m", "localkube", "--inner",
+                *(["--egress"] if way_out else []), str(state),
+            ],
             env=environment.scrubbed(os.environ),
             start_new_session=True,  # Ctrl-C reaches it through this process alone
-        )
+        )  # fmt: skip
+        if out is not None:
+            try:
+                out.start(inner.pid)
+            except EngineError:
+                inner.kill()
+                inner.wait()
+                raise
         if stopping:
             _end(inner, signal.SIGTERM)
         code = inner.wait()
@@ -73,6 +89,8 @@ def run(state: Path, find: Find) -> int:
     finally:
         builds.end()  # of an image that nobody waits for any more
         images.stop()
+        if out is not None:
+            out.stop()
         own.remove()
 
 

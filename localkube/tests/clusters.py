@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ TWO_LAYERS = ("docker.io/library/two:1", "quay.io/team/two:1")
 BROKEN = "example.org/broken:1"
 _TOOLS = (
     "sh", "sleep", "echo", "id", "cat", "nc", "touch", "nslookup", "sed", "httpd", "stat",
-    "ls", "mkdir",
+    "ls", "mkdir", "wget",
 )  # fmt: skip
 
 
@@ -121,14 +121,26 @@ def with_a_pod(programs: NodePrograms, state: Path) -> Cluster:
 class Cluster:
     """One running cluster."""
 
-    def __init__(self, programs: NodePrograms, state: Path):
-        """Starts it; returns when it is ready."""
+    def __init__(
+        self, programs: NodePrograms, state: Path, *options: str, within: Sequence[str] = ()
+    ):
+        """Starts it; returns when it is ready.
+
+        Args:
+            programs: the node's.
+            state: its folder.
+            options: for `python -m localkube`.
+            within: a command that runs another one, such as `nsenter …`.
+        """
         self._programs = programs
         self.state = state
         (state / outer.READY).unlink(missing_ok=True)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "localkube", f"--images={__name__}:find", str(state)]
-        )
+            [
+                *within, sys.executable, "-m", "localkube", f"--images={__name__}:find", *options,
+                str(state),
+            ]
+        )  # fmt: skip
         try:
             wait_until(self._is_ready, _READY_SECONDS)
         except BaseException:
@@ -142,7 +154,7 @@ class Cluster:
 
     def kubectl(self, *arguments: str, given: Any = None) -> str:
         """Runs kubectl in the cluster's network; what it printed."""
-        (pid,) = children(self.process.pid)
+        pid = self.child("python")
         program = self._programs.kubernetes / "kubectl"
         done = subprocess.run(
             [
@@ -195,6 +207,15 @@ class Cluster:
                 if Path(f"/proc/{pid}/exe").readlink().name == program:
                     return pid
         return None
+
+    def child(self, program: str) -> int:
+        """The process id of the outer process's child of this name."""
+        (pid,) = [
+            pid
+            for pid in children(self.process.pid)
+            if Path(f"/proc/{pid}/comm").read_text().startswith(program)
+        ]
+        return pid
 
     def end(self, number: int) -> int:
         """Signals the outer process; its exit code, once no process of the cluster is left."""

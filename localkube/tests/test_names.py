@@ -40,3 +40,9 @@ def test_what_is_not_the_clusters_does_not_exist():
     assert 'kubeconfig "/some state/kubeconfig"' in inside
     assert "rcode NXDOMAIN" in outside
     assert "forward" not in inside + outside
+
+
+def test_with_a_way_out_others_are_asked_for_there():
+    _, outside = names.corefile(Path("/kubeconfig"), "10.0.2.3").split("\n. {")
+    assert "forward . 10.0.2.3" in outside
+    assert "NXDOMAIN" not in outside
