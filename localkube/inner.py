@@ -11,7 +11,7 @@ from pathlib import Path
 from localjuju import paths
 from localjuju.controlplane import ControlPlane
 from localjuju.errors import EngineError
-from localkube import private
+from localkube import limits, private
 from localkube.cgroups import Groups
 from localkube.node import Node
 from localkube.outer import READY
@@ -53,7 +53,14 @@ async def _run(programs: NodePrograms, state: Path, find: Find, way_out: bool) -
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     control_plane = ControlPlane(programs.kubernetes, state)
-    node = Node(programs, state, control_plane.kubeconfig, find, way_out=way_out)
+    node = Node(
+        programs,
+        state,
+        control_plane.kubeconfig,
+        find,
+        host_paths=limits.named(),
+        way_out=way_out,
+    )
     begun = asyncio.create_task(_start(control_plane, node))
     stop = asyncio.create_task(stopping.wait())
     try:

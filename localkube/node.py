@@ -21,7 +21,8 @@ from localjuju.node.kubeproxy import KubeProxy
 from localjuju.node.network import Network
 from localjuju.policies import Policies
 from localjuju.supervision import Programs
-from localkube import configurations, egress, names, registry
+from localkube import configurations, egress, limits, names, registry
+from localkube.balancers import Balancers
 from localkube.configurations import NODE, PAUSE_IMAGE, SOCKET
 from localkube.images import Image
 from localkube.layers import Layer
@@ -42,6 +43,7 @@ class Node:
         kubeconfig: Path,
         find: registry.Find,
         *,
+        host_paths: tuple[Path, ...] = (),
         way_out: bool = False,
     ):
         """Prepares; starts nothing.
@@ -51,8 +53,10 @@ class Node:
             state: the folder of the control plane and the node.
             kubeconfig: how to reach the API server.
             find: tells which images there are.
+            host_paths: the host's folders that pods may have hostPath volumes in.
             way_out: whether the process on the host's side gives a way out; see `egress`.
         """
+        self._host_paths = host_paths
         self._programs = programs
         self._way_out = way_out
         self._state = state
@@ -75,7 +79,7 @@ class Node:
         self._network = Network()
         self._has_network = False
         self._api: AsyncClient | None = None
-        self._provisioning: asyncio.Task[None] | None = None
+        self._controllers: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Starts the node's programs; returns when the node is Ready and Services answer.
@@ -101,9 +105,10 @@ class Node:
 
     async def stop(self) -> None:
         """Stops the node's programs; containers and mounts end with the namespaces."""
-        if self._provisioning is not None:
-            self._provisioning.cancel()
-            await asyncio.wait({self._provisioning})
+        for task in self._controllers:
+            task.cancel()
+        if self._controllers:
+            await asyncio.wait(self._controllers)
         if self._api is not None:
             await self._api.close()
         await self._policies.stop()
@@ -164,8 +169,10 @@ class Node:
         self._policies.start()
         await self._proxy.start()
         await self._names.wait_ready()
-        provisioner = Provisioner(self._api, self._state / "volumes", NODE)
-        self._provisioning = asyncio.create_task(provisioner.run())
+        volumes = self._state / "volumes"
+        await limits.apply(self._api, self._host_paths, volumes)
+        for controller in (Provisioner(self._api, volumes, NODE), Balancers(self._api)):
+            self._controllers.append(asyncio.create_task(controller.run()))
 
     async def _wait_ready(self, api: AsyncClient, began: datetime.datetime) -> None:
         deadline = time.monotonic() + _READY_SECONDS

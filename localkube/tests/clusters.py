@@ -16,6 +16,7 @@ from typing import Any
 from localjuju import builds, debian, netfilter, paths
 from localjuju.errors import EngineError
 from localjuju.images import layers
+from localjuju.node.hostpaths import VARIABLE
 from localjuju.progress import Progress
 from localkube import outer
 from localkube.images import Image
@@ -119,7 +120,7 @@ def with_a_pod(programs: NodePrograms, state: Path) -> Cluster:
 
 
 class Cluster:
-    """One running cluster."""
+    """One running cluster; pods may have host paths in its folder `shared`."""
 
     def __init__(
         self, programs: NodePrograms, state: Path, *options: str, within: Sequence[str] = ()
@@ -134,12 +135,14 @@ class Cluster:
         """
         self._programs = programs
         self.state = state
+        self.shared = state.with_name(f"{state.name}-shared")
         (state / outer.READY).unlink(missing_ok=True)
         self.process = subprocess.Popen(
             [
                 *within, sys.executable, "-m", "localkube", f"--images={__name__}:find", *options,
                 str(state),
-            ]
+            ],
+            env={**os.environ, VARIABLE: str(self.shared)},
         )  # fmt: skip
         try:
             wait_until(self._is_ready, _READY_SECONDS)

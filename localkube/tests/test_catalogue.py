@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -63,10 +62,8 @@ _CHARMS = "docker.io/jujusolutions/charm-base:ubuntu-24.04"
 
 
 @pytest.mark.parametrize("user", [0, 170])
-def test_charms_have_python_and_packages_where_the_host_has_them(
-    cluster: Cluster, tmp_path: Path, user: int
-):
-    packages = tmp_path / "packages"
+def test_charms_have_python_and_packages_where_the_host_has_them(cluster: Cluster, user: int):
+    packages = cluster.shared / f"packages-{user}"
     python = str(pythons.find().program)
     subprocess.run(
         [sys.executable, "-m", "uv", "venv", "-q", "--no-project", "--python", python, packages],
@@ -74,8 +71,6 @@ def test_charms_have_python_and_packages_where_the_host_has_them(
     )
     (site,) = packages.glob("lib/python3*/site-packages")
     (site / "shared.py").write_text("WORD = 'shared'")
-    for folder in (tmp_path.parent, tmp_path):
-        folder.chmod(0o755)
     command = f"""
         python3 --version
         python3 -c 'import bz2, ctypes, lzma, sqlite3, ssl, uuid, zlib; print(sqlite3.connect)'
