@@ -3,12 +3,15 @@ package pebble
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
+
+const unreadBytes = 1 << 20
 
 // handler gives the result of an answer, or one of the types below.
 type handler func(w http.ResponseWriter, r *http.Request) (any, error)
@@ -47,7 +50,10 @@ func answer(w http.ResponseWriter, kind string, status int, change string, resul
 	_ = json.NewEncoder(w).Encode(envelope{kind, status, http.StatusText(status), change, result})
 }
 
-func answerError(w http.ResponseWriter, err error) {
+// answerError reads what the client still sends, within reason: it could not see the answer when
+// the connection were closed while it writes.
+func answerError(w http.ResponseWriter, r *http.Request, err error) {
+	_, _ = io.CopyN(io.Discard, r.Body, unreadBytes)
 	known := asAPIError(err)
 	answer(w, "error", known.status, "", errorResult{known.message, known.kind})
 }
@@ -108,26 +114,26 @@ func (d *daemon) api() http.Handler {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			each, found := known[r.Method]
 			if !found {
-				answerError(w, &apiError{"method \"" + r.Method + "\" not allowed", 405, ""})
+				answerError(w, r, &apiError{"method \"" + r.Method + "\" not allowed", 405, ""})
 				return
 			}
 			d.dispatch(each, w, r)
 		})
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		answerError(w, &apiError{"invalid API endpoint requested", 404, ""})
+		answerError(w, r, &apiError{"invalid API endpoint requested", 404, ""})
 	})
 	return mux
 }
 
 func (d *daemon) dispatch(what route, w http.ResponseWriter, r *http.Request) {
 	if what.need != open && !allowed(d.level(r), what.need, userOf(r) != nobody) {
-		answerError(w, &apiError{"access denied", 401, "login-required"})
+		answerError(w, r, &apiError{"access denied", 401, "login-required"})
 		return
 	}
 	result, err := what.handle(w, r)
 	if err != nil {
-		answerError(w, err)
+		answerError(w, r, err)
 		return
 	}
 	switch known := result.(type) {

@@ -1,6 +1,7 @@
 package pebble
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -19,6 +20,8 @@ import (
 const (
 	version   = "1.26.0" // what Juju 3.6 brings
 	orderStep = 1000
+
+	answerWithin = 500 * time.Millisecond // at the end of the daemon
 )
 
 var layerFile = regexp.MustCompile(`^(\d{3})-(.*)\.yaml$`)
@@ -157,6 +160,9 @@ func (d *daemon) serve(socket, address string) (stop func(), err error) {
 		go func() { _ = server.Serve(remote) }()
 	}
 	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), answerWithin)
+		defer cancel()
+		_ = server.Shutdown(ctx)
 		server.Close()
 		os.Remove(socket)
 	}, nil

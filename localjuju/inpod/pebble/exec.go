@@ -54,6 +54,8 @@ type execution struct {
 	mu          sync.Mutex
 	sockets     map[string]*websocket.Conn // nil for one that is not connected
 	connected   chan struct{}              // closed when all are
+	reading     bool                       // each socket has one who reads it to the end
+	over        bool                       // no socket is connected any more
 }
 
 // newExecution checks the request. service is the context that it names.
@@ -194,7 +196,7 @@ func (d *daemon) connectExec(w http.ResponseWriter, r *http.Request) (any, error
 	name := r.PathValue("name")
 	found.mu.Lock()
 	defer found.mu.Unlock()
-	if known, wanted := found.sockets[name]; !wanted || known != nil {
+	if known, wanted := found.sockets[name]; !wanted || known != nil || found.over {
 		return nil, notFound("websocket %q is not to be connected", name)
 	}
 	socket, err := upgrader.Upgrade(w, r, nil)
@@ -248,6 +250,7 @@ func (e *execution) run(reaper *reaper) (int, error) {
 		sending.Go(func() { sendOutput(streams.errors, e.sockets["stderr"]) })
 		go receive(e.sockets["stderr"], func(int, []byte) {})
 	}
+	e.reading = true
 	go streams.takeInput(e.sockets["stdio"])
 	go receive(e.sockets["control"], func(kind int, text []byte) {
 		if kind == websocket.TextMessage {
@@ -297,6 +300,7 @@ func control(text []byte, reaper *reaper, begun *process, terminal *os.File) {
 func (e *execution) closeAll() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.over = true
 	for name, socket := range e.sockets {
 		if socket == nil {
 			continue
@@ -308,9 +312,7 @@ func (e *execution) closeAll() {
 		_ = socket.WriteControl(websocket.CloseMessage,
 			websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), deadline)
 		_ = socket.SetReadDeadline(deadline)
-		select {
-		case <-e.connected: // who reads it closes it
-		default:
+		if !e.reading { // else who reads it closes it
 			socket.Close()
 		}
 	}
