@@ -9,7 +9,7 @@ from localjuju.agent.context import Context
 from localjuju.agent.services import agent_folder
 from localjuju.model import models, storage
 
-_TOOLS = "/usr/lib/juju/tools"
+_TOOLS = "/var/lib/juju/tools"
 _PATH = f"{_TOOLS}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 AGENT_SOCKET = "/run/juju/agent.sock"
 API_ADDRESS = "10.1.0.1:17070"  # charms read it for show; nothing listens there

@@ -140,13 +140,21 @@ class StandInEntry(_Entry):
 
 
 class BuiltinEntry(_Entry):
-    """What the engine itself needs: the image of charms."""
+    """The image of charms: a Python, with the packages in each charm's own environment."""
 
     kind: Literal["builtin"]
 
 
+class AgentEntry(_Entry):
+    """What a unit's init container brings into its pod: the program of `localjuju/inpod`."""
+
+    kind: Literal["agent"]
+    program: str
+    """Path in the image."""
+
+
 Entry = Annotated[
-    GoEntry | PypiEntry | DebianEntry | PathEntry | StandInEntry | BuiltinEntry,
+    GoEntry | PypiEntry | DebianEntry | PathEntry | StandInEntry | BuiltinEntry | AgentEntry,
     Field(discriminator="kind"),
 ]
 

@@ -14,7 +14,7 @@ class Image:
 
     Attributes:
         reference: the image reference that a pod names.
-        kind: go, pypi, debian, path, stand-in or builtin.
+        kind: go, pypi, debian, path, stand-in, builtin or agent.
         rootfs: the tree that is laid over the host's /usr, /etc and so on.
         entrypoint: as the upstream image's ENTRYPOINT.
         command: as the upstream image's CMD.

@@ -18,6 +18,7 @@ from localjuju.errors import EngineError
 from localjuju.images import base, makers
 from localjuju.images.catalogue import Catalogue
 from localjuju.images.entries import (
+    AgentEntry,
     BuiltinEntry,
     DebianEntry,
     Entry,
@@ -89,7 +90,7 @@ def _group(entry: Entry, uid: int) -> int:
 
 def _below(entry: Entry, progress: Progress) -> Iterator[Layer]:
     """What the image has in common with others."""
-    if isinstance(entry, GoEntry):
+    if isinstance(entry, GoEntry | AgentEntry):
         folder = base.bare(progress)
         yield Layer(folder.name, folder)
         return

@@ -10,6 +10,7 @@ from pathlib import Path
 from localjuju import builds, debian, golang, pythons
 from localjuju.errors import EngineError
 from localjuju.images.entries import (
+    AgentEntry,
     BuiltinEntry,
     DebianEntry,
     Entry,
@@ -23,20 +24,6 @@ from localjuju.trees import remove_tree
 
 _HERE = Path(__file__).parent
 _IN_POD = _HERE.parent / "inpod"
-# protocol.md section 2.2
-HOOK_COMMANDS = (
-    "action-fail", "action-get", "action-log", "action-set", "application-version-set",
-    "close-port", "config-get", "credential-get", "goal-state", "is-leader", "juju-log",
-    "juju-reboot", "network-get", "open-port", "opened-ports", "relation-get", "relation-ids",
-    "relation-list", "relation-model-get", "relation-set", "resource-get", "secret-add",
-    "secret-get", "secret-grant", "secret-ids", "secret-info-get", "secret-remove",
-    "secret-revoke", "secret-set", "state-delete", "state-get", "state-set", "status-get",
-    "status-set", "storage-add", "storage-get", "storage-list", "unit-get",
-    # Juju's, and refused with a reason
-    "add-metric", "leader-get", "leader-set", "payload-register", "payload-status-set",
-    "payload-unregister", "pod-spec-get", "pod-spec-set",
-)  # fmt: skip
-TOOLS = "usr/lib/juju/tools"
 
 
 def make(entry: Entry, partial: Path, final: Path, progress: Progress) -> None:
@@ -60,12 +47,13 @@ def inputs(entry: Entry) -> str:
         names += [_HERE / "scripts" / name for name in entry.scripts]
     if isinstance(entry, GoEntry):
         names += [_HERE / "scripts" / name for name in entry.files]
-    if isinstance(entry, BuiltinEntry):
+    if isinstance(entry, AgentEntry):
         names += sorted(
-            path for path in _IN_POD.rglob("*") if path.suffix in (".go", ".mod", ".sum")
+            path
+            for path in _IN_POD.rglob("*")
+            if path.suffix in (".go", ".mod", ".sum") and not path.name.endswith("_test.go")
         )
-    made = f"{HOOK_COMMANDS}{TOOLS}" if isinstance(entry, BuiltinEntry) else ""
-    return made + "".join(name.read_text() for name in names)
+    return "".join(name.read_text() for name in names)
 
 
 def binds(entry: Entry) -> tuple[str, ...]:
@@ -181,20 +169,20 @@ def _(entry: DebianEntry, partial: Path, final: Path, step: Step) -> None:
 
 @_make.register
 def _(entry: BuiltinEntry, partial: Path, final: Path, step: Step) -> None:
-    tools = partial / "rootfs" / TOOLS
-    tools.mkdir(parents=True)
-    step.update("building the hook commands")
-    built = partial / "built"
-    built.mkdir()
-    golang.build(_IN_POD, ["."], built, "inpod")
-    next(built.iterdir()).rename(tools / "inpod")
-    built.rmdir()
-    for name in (*HOOK_COMMANDS, "container-agent"):
-        (tools / name).symlink_to("inpod")
     python = pythons.find()
     for name in ("python3", f"python{python.version}"):
         link = _inside(partial, f"/usr/local/bin/{name}")
         link.symlink_to(python.program)
+
+
+@_make.register
+def _(entry: AgentEntry, partial: Path, final: Path, step: Step) -> None:
+    step.update("building the agent")
+    built = partial / "built"
+    built.mkdir()
+    golang.build(_IN_POD, ["."], built, "agent")
+    next(built.iterdir()).rename(_inside(partial, entry.program))
+    built.rmdir()
 
 
 def _inside(partial: Path, path: str) -> Path:

@@ -13,8 +13,9 @@ from localjuju.model.substrate import ApplicationSpec
 Manifest = dict[str, Any]
 MANAGER = "juju"
 CHARM_IMAGE = "docker.io/jujusolutions/charm-base:ubuntu-24.04"
+AGENT_IMAGE = f"docker.io/jujusolutions/jujud-operator:{models.AGENT_VERSION}"
 MODIFIED = "charm.juju.is/modified-version"
-_POD_SPEC = {"charm.juju.is/pod-spec": "2"}  # raised when pods of before cannot stay
+_POD_SPEC = {"charm.juju.is/pod-spec": "3"}  # raised when pods of before cannot stay
 _NAME, _MODEL, _MANAGED = (
     "app.kubernetes.io/name", "model.juju.is/name", "app.kubernetes.io/managed-by",
 )  # fmt: skip
@@ -22,6 +23,7 @@ _CHARM_USERS = {"root": 0, "sudoer": 171, "non-root": 170}
 _GROUP = 170  # owns the volumes that the charm and its workloads share
 _PEBBLE_PORT = 38812  # the charm container's own with Juju; those of workloads follow
 _IDENTITIES = "charm.juju.is/pebble-identities"
+_DATA_FOLDER, _PROGRAMS = "/var/lib/juju", "/charm/bin"
 _IDENTITIES_FOLDER = "/charm/etc/pebble"
 # Juju gives a probe one second. Here all pods share a machine of perhaps two cores with the
 # engine, which asks: an answer that is late there says nothing about Pebble.
@@ -199,6 +201,7 @@ def _pod(spec: ApplicationSpec, agent_folder: str) -> Manifest:
         "serviceAccountName": spec.name,
         "automountServiceAccountToken": True,
         "terminationGracePeriodSeconds": _GRACE_SECONDS,
+        "initContainers": [_init_container(spec)],
         "containers": containers,
         "volumes": volumes,
         **(
@@ -233,10 +236,32 @@ def _security(ids: tuple[int | None, int | None] | None) -> Manifest:
     return {name: number for name, number in named.items() if number is not None}
 
 
+def _init_container(spec: ApplicationSpec) -> Manifest:
+    """Puts the agent, Pebble and the hook commands where the others find them, as Juju's does."""
+    return {
+        "name": "charm-init",
+        "image": AGENT_IMAGE,
+        "command": ["/opt/containeragent"],
+        "args": ["init", "--data-dir", _DATA_FOLDER, "--bin-dir", _PROGRAMS],
+        "volumeMounts": [
+            {"name": "charm-data", "mountPath": _DATA_FOLDER, "subPath": "var/lib/juju"},
+            {"name": "charm-data", "mountPath": _PROGRAMS, "subPath": "charm/bin"},
+        ],
+        "securityContext": _security(charm_ids(spec.charm)),
+    }
+
+
+def _programs_mount() -> Manifest:
+    return {
+        "name": "charm-data", "mountPath": _PROGRAMS, "subPath": "charm/bin", "readOnly": True,
+    }  # fmt: skip
+
+
 def _charm_container(spec: ApplicationSpec) -> Manifest:
     mounts = [
+        _programs_mount(),
         {"name": "charm-data", "mountPath": "/charm/containers", "subPath": "charm/containers"},
-        {"name": "charm-data", "mountPath": "/var/lib/juju", "subPath": "var/lib/juju"},
+        {"name": "charm-data", "mountPath": _DATA_FOLDER, "subPath": "var/lib/juju"},
         {"name": "agent", "mountPath": "/run/juju"},
     ]  # fmt: skip
     for name, stored in sorted(spec.storage.items()):
@@ -254,7 +279,7 @@ def _charm_container(spec: ApplicationSpec) -> Manifest:
     return {
         "name": "charm",
         "image": CHARM_IMAGE,
-        "command": ["/usr/lib/juju/tools/container-agent"],
+        "command": [f"{_PROGRAMS}/containeragent", "unit"],
         "env": [
             {"name": "JUJU_CONTAINER_NAMES", "value": names},
             {"name": "POD_UID", "valueFrom": uid},
@@ -267,7 +292,8 @@ def _charm_container(spec: ApplicationSpec) -> Manifest:
 def _workload(spec: ApplicationSpec, name: str, container: Manifest, port: int) -> Manifest:
     folder = f"charm/containers/{name}"
     mounts: list[Manifest] = [
-        {"name": "charm-data", "mountPath": "/charm/container", "subPath": folder}
+        _programs_mount(),
+        {"name": "charm-data", "mountPath": "/charm/container", "subPath": folder},
     ]
     for mount in container.get("mounts") or []:
         stored = spec.storage[mount["storage"]]
@@ -296,7 +322,7 @@ def _workload(spec: ApplicationSpec, name: str, container: Manifest, port: int) 
         "name": name,
         "image": image,
         "command": [
-            "/charm/bin/pebble", "run", "--create-dirs", "--hold", "--http", f":{port}",
+            f"{_PROGRAMS}/pebble", "run", "--create-dirs", "--hold", "--http", f":{port}",
             "--verbose", *identities,
         ],
         "env": [

@@ -7,7 +7,6 @@ import datetime
 import logging
 import os
 import shutil
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from lightkube.resources.core_v1 import Node as NodeObject
 from lightkube.resources.discovery_v1 import EndpointSlice
 from lightkube.types import PatchType
 
-from localjuju import paths, pebble, upstream
+from localjuju import paths, upstream
 from localjuju.errors import EngineError
 from localjuju.images import Image
 from localjuju.node import dns, logs, spawn, volumes
@@ -47,7 +46,7 @@ from localjuju.policies import Policies
 from localjuju.trees import remove_tree
 from localkube import names
 
-_PEBBLE, _PAUSE = "/charm/bin/pebble", "/charm/bin/pause"
+_PAUSE = "/charm/bin/pause"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _LEASE_SECONDS = 40
 _REPORT_SECONDS = 20.0
@@ -83,7 +82,7 @@ class Node:
             pull: makes the image for a reference ready; raises EngineError.
             name: the node's name.
         """
-        self._runtime = Runtime(spawn.fork({_PEBBLE: pebble.main, _PAUSE: spawn.pause}))
+        self._runtime = Runtime(spawn.fork({_PAUSE: spawn.pause}))
         self._kubeconfig = kubeconfig
         self._state = state
         self._pull = pull
@@ -135,7 +134,7 @@ class Node:
             claim=self._provisioner.folder_of,
             report=lambda pod, status: patch_status(self._api, Pod, pod, status),
             forget=self._forget,
-            builtin_binds={_PEBBLE: _own_code()},
+            builtin_binds={},
             host_paths=host_paths,
         )
         for work in (
@@ -395,9 +394,3 @@ class Node:
             ),
             "status of the node",
         )
-
-
-def _own_code() -> list[str]:
-    """What a builtin program may still import after it has its own file system."""
-    roots = {sys.base_prefix, sys.prefix, str(Path(__file__).parents[1])}
-    return sorted(root for root in roots if not Path(root).is_relative_to("/usr"))

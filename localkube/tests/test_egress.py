@@ -56,8 +56,12 @@ def cluster_with_egress(
     """A cluster that leads out into that network."""
     find(IMAGE)  # made here: there is no archive in that network
     found = Cluster(programs, tmp_path_factory.mktemp("state"), "--egress", within=host)
-    wait_until(lambda: "default" in found.kubectl("get", "serviceaccounts", "-oname"), 30)
-    found.run(pod("one"))
+    try:
+        wait_until(lambda: "default" in found.kubectl("get", "serviceaccounts", "-oname"), 30)
+        found.run(pod("one"))
+    except BaseException:
+        found.end(signal.SIGTERM)
+        raise
     yield found
     assert found.end(signal.SIGTERM) == 0
 

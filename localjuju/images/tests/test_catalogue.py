@@ -10,7 +10,7 @@ import pytest
 from localjuju.errors import EngineError
 from localjuju.images import Catalogue, Image
 from localjuju.images.catalogue import normalise
-from localjuju.images.makers import HOOK_COMMANDS
+from localjuju.model import provision
 from localjuju.progress import Progress
 
 
@@ -89,13 +89,8 @@ def test_a_missing_folder_is_named(tmp_path: Path):
         catalogue.ensure("mariadb:10.11.19", Progress(io.StringIO()))
 
 
-def test_every_hook_command_that_the_agent_knows_is_in_the_charms_image():
-    import localjuju.agent.commands  # registers them
-    from localjuju.agent.commands.registry import COMMANDS, REFUSED
-
-    assert localjuju.agent.commands
-    assert len(COMMANDS) > 20
-    assert {*COMMANDS, *REFUSED} <= set(HOOK_COMMANDS)
+def test_the_image_of_the_agent_is_that_of_the_version_juju_says_it_has():
+    assert Catalogue.load().has(provision.AGENT_IMAGE)
 
 
 def own_image(folder: Path, entry: str, monkeypatch: pytest.MonkeyPatch) -> Image:

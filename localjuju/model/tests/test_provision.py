@@ -51,6 +51,19 @@ def _objects(**changes: Any) -> dict[str, Any]:
     return {f"{item['kind']}/{item['metadata']['name']}": item for item in made}
 
 
+def test_an_init_container_brings_the_programs_of_all_others():
+    pod = _pod("non-root")
+    (init,) = pod["initContainers"]
+    assert init["image"] == provision.AGENT_IMAGE
+    assert init["securityContext"] == {"runAsUser": 170, "runAsGroup": 170}
+    places = {mount["mountPath"]: mount["subPath"] for mount in init["volumeMounts"]}
+    assert places == {"/var/lib/juju": "var/lib/juju", "/charm/bin": "charm/bin"}
+    for container in pod["containers"]:
+        assert container["command"][0].startswith("/charm/bin/")
+        (mount,) = [m for m in container["volumeMounts"] if m["mountPath"] == "/charm/bin"]
+        assert (mount["subPath"], mount["readOnly"]) == ("charm/bin", True)
+
+
 def test_every_object_can_be_found_by_its_labels():
     for item in _objects().values():
         assert item["metadata"]["labels"] == {
