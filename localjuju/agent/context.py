@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets as random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,12 +58,13 @@ class Context:
 
     def __init__(
         self, db: Database, cluster: Cluster, log: ModelLog, model: str, unit: str,
-        hook: Hook | None, state: AgentState, resources: Callable[[str], str],
+        hook: Hook | None, state: AgentState,
+        resources: Callable[[str], tuple[str, Awaitable[None]]],
     ):  # fmt: skip
         self.db, self.cluster, self.log = db, cluster, log
         self.model, self.unit, self.hook, self.state = model, unit, hook, state
         self.application = unit.rpartition("/")[0]
-        self.resource_path = resources
+        self._resources = resources
         self.id = f"{unit}-{hook.name if hook else 'juju-exec'}-{random.token_hex(16)}"
         self.unit_settings: dict[int, dict[str, str]] = {}
         self.application_settings: dict[int, dict[str, str]] = {}
@@ -72,6 +73,7 @@ class Context:
         self.action: ActionResult | None = None
         self._ports: list[Callable[[ports.Opened], dict[str, set[str]]]] = []
         self._later: list[Callable[[], None]] = []
+        self._deliveries: list[Awaitable[None]] = []
         self._cache: dict[tuple[int, str], dict[str, str]] = {}
 
     # What commands read ----------------------------------------------------------------------
@@ -156,6 +158,25 @@ class Context:
         pod = self.cluster.pod(self.model, pod_name(self.unit))
         address = self.cluster.address(self.model, self.application) or (pod.ip if pod else "")
         return databag_addresses(address)
+
+    def resource_path(self, name: str) -> str:
+        """Where the charm container sees a resource, once `deliver` has been awaited.
+
+        Raises:
+            CommandError: there is none.
+        """
+        path, delivery = self._resources(name)
+        self._deliveries.append(delivery)
+        return path
+
+    async def deliver(self) -> None:
+        """Has the files that were asked for put into the pod.
+
+        Raises:
+            CommandError: it cannot be done.
+        """
+        while self._deliveries:
+            await self._deliveries.pop()
 
     # What they write -------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from localjuju.agent.context import ActionResult, CommandError, Context
 from localjuju.agent.faults import Faults, HookFault
 from localjuju.agent.hooks import Hook
 from localjuju.agent.resources import resource_file
-from localjuju.agent.services import CHARM_CONTAINER, Services, agent_folder
+from localjuju.agent.services import Services, agent_folder
 from localjuju.agent.state import AgentState
 from localjuju.agent.statistics import Statistics
 from localjuju.agent.view import View, pod_name
@@ -41,7 +41,7 @@ class Patience:
         return min(self.first_seconds * 2 ** (tries - 1), _RETRY_MAX_SECONDS)
 
 
-# The node learns within a second that a container has ended: what cannot be run then is no error.
+# That a container has ended is learnt a little later than its agent is gone: no error, then.
 _NO_POD = Patience(0.5, 5)
 # Somebody killed the program, e.g. the kernel for want of memory: running it at once would
 # only make that worse. The third time in a minute is no accident.
@@ -172,7 +172,7 @@ class HookRunner:
         services, unit = self._services, view.unit["name"]
         return Context(
             services.db, services.cluster, services.log, model, unit, hook, view.state,
-            lambda name: resource_file(services, model, unit, name),
+            lambda name: resource_file(services, model, unit, view.state.pod, name),
         )  # fmt: skip
 
     async def _dispatch(
@@ -189,17 +189,17 @@ class HookRunner:
             level = "WARNING" if stream == "stderr" else "DEBUG"
             context.write_log(level, f"unit.{context.unit}.{name}", text)
 
-        pod = context.unit.replace("/", "-")
         begin = time.monotonic()
         with self._services.hooks.open(context):
             try:
-                result = await self._services.node.exec(
-                    model, pod, CHARM_CONTAINER, argv,
+                result = await self._services.hub.exec(
+                    context.state.pod, argv,
                     env=environment.build(context, self._services.environment),
                     cwd=f"{agent_folder(context.unit)}/charm", on_line=line,
                 )  # fmt: skip
             except OSError as error:
-                raise Interrupted(f"cannot run in pod {pod}: {error}", _NO_POD) from error
+                text = f"cannot run in pod {pod_name(context.unit)}: {error}"
+                raise Interrupted(text, _NO_POD) from error
             except Exception as error:
                 _log.exception("%s of %s", name, context.unit)
                 text = f"the engine failed: {type(error).__name__}: {error}; see engine.log"

@@ -1,4 +1,7 @@
-"""The socket that hook commands call: one JSON request and one JSON answer per connection."""
+"""The engine's socket in pods: hook commands and the charm containers' agents call it.
+
+A hook command's connection is one JSON request and one JSON answer.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from localjuju.agent.commands import Answer, execute
-from localjuju.agent.context import Context
+from localjuju.agent.context import CommandError, Context
+from localjuju.agent.hub import Hub
 from localjuju.sockets import PrivateSocket
 
 _log = logging.getLogger(__name__)
@@ -19,12 +23,16 @@ _LIMIT = 64 << 20  # a relation's data may be large; Juju's own limit on it is 1
 
 
 class AgentSocket(PrivateSocket):
-    """Serves `agent.sock`; a context id, known only to its dispatch, is what lets a call in."""
+    """Serves `agent.sock`.
 
-    def __init__(self, path: Path, terminating: Callable[[str], Awaitable[None]]):
+    A context id, known only to its dispatch, lets a hook command in; an agent's token is looked at
+    by the hub.
+    """
+
+    def __init__(self, path: Path, terminating: Callable[[str], Awaitable[None]], hub: Hub):
         # A charm may run as another user: 0666, see the context id.
         super().__init__(path, self._serve_one, mode=0o666, limit=_LIMIT)
-        self._terminating = terminating
+        self._terminating, self._hub = terminating, hub
         self._contexts: dict[str, Context] = {}
 
     async def start(self) -> None:
@@ -42,15 +50,19 @@ class AgentSocket(PrivateSocket):
 
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            answer = await self._answer(json.loads(await reader.readline()))
-            writer.write(json.dumps(asdict(answer)).encode() + b"\n")
-            await writer.drain()
-        except (ValueError, KeyError, ConnectionError):
+            request = json.loads(await reader.readline())
+            if "agent" in request:
+                await self._hub.serve_agent(request["agent"], reader, writer)
+            elif "stream" in request:
+                await self._hub.serve_stream(request["stream"], reader, writer)
+            else:
+                answer = await self._answer(request)
+                writer.write(json.dumps(asdict(answer)).encode() + b"\n")
+                await writer.drain()
+        except (ValueError, KeyError, TypeError, ConnectionError):
             pass  # not one of ours, or gone: there is nobody to tell
         finally:
             writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
 
     async def _answer(self, request: dict) -> Answer:
         argv = request["argv"]
@@ -61,7 +73,11 @@ class AgentSocket(PrivateSocket):
         if context is None:
             return Answer(stderr="ERROR context id does not belong to a running hook\n", code=1)
         try:
-            return execute(context, argv, request.get("stdin"))
+            answer = execute(context, argv, request.get("stdin"))
+            await context.deliver()
+            return answer
+        except CommandError as error:
+            return Answer(stderr=f"ERROR {error}\n", code=error.code)
         except Exception:
             _log.exception("%s failed in %s", argv[0], context.unit)
             return Answer(stderr=f"ERROR {argv[0]}: failed in the engine; see its log\n", code=1)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
 from localjuju.agent.hooks import Hook
+from localjuju.agent.hub import Hub
 from localjuju.model import clock
 from localjuju.model.changes import end
 
@@ -23,10 +23,11 @@ class PebbleWatch:
     """One long poll per container; a broken one means that Pebble may have started again."""
 
     def __init__(
-        self, container: str, socket: Path, told: str, on_boot: Callable[[str, str], None],
-        on_event: Callable[[Hook], None],
+        self, hub: Hub, pod: str, container: str, told: str,
+        on_boot: Callable[[str, str], None], on_event: Callable[[Hook], None],
     ):  # fmt: skip
-        self._container, self._socket, self._told = container, socket, told
+        self._hub, self._pod = hub, pod
+        self._container, self._told = container, told
         self._on_boot, self._on_event = on_boot, on_event
         self._task = asyncio.create_task(self._run(), name=f"pebble {container}")
 
@@ -36,20 +37,17 @@ class PebbleWatch:
     async def _run(self) -> None:
         delay = _FIRST_SECONDS
         while True:
+            await self._hub.called(self._pod)
             with contextlib.suppress(OSError, aiohttp.ClientError, asyncio.TimeoutError, KeyError):
-                # Through a descriptor of its folder: a unix socket's path may have 107 bytes.
-                folder = os.open(self._socket.parent, os.O_PATH)
-                try:
-                    path = f"/proc/self/fd/{folder}/{self._socket.name}"
-                    async with aiohttp.ClientSession(
-                        base_url="http://pebble", connector=aiohttp.UnixConnector(path)
-                    ) as session:
-                        info = await _get(session, "/v1/system-info")
-                        self._on_boot(self._container, info["boot-id"])
-                        delay = _FIRST_SECONDS
-                        await self._notices(session)
-                finally:
-                    os.close(folder)
+                request = {"kind": "pebble", "container": self._container}
+                async with (
+                    self._hub.stream(self._pod, request) as ends,
+                    aiohttp.ClientSession("http://pebble", connector=_Connected(*ends)) as session,
+                ):
+                    info = await _get(session, "/v1/system-info")
+                    self._on_boot(self._container, info["boot-id"])
+                    delay = _FIRST_SECONDS
+                    await self._notices(session)
             await asyncio.sleep(delay)
             delay = min(delay * 1.5, _LAST_SECONDS)
 
@@ -83,6 +81,24 @@ class PebbleWatch:
         return Hook(
             f"pebble-check-{word}", container=self._container, check=name, notice_time=time
         )
+
+
+class _Connected(aiohttp.BaseConnector):
+    """Speaks HTTP over a connection that is there; there is no second one."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        super().__init__(limit=1)
+        self._reader, self._transport = reader, writer.transport
+        self._used = False
+
+    async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> ResponseHandler:
+        if self._used or self._reader.at_eof() or self._transport.is_closing():
+            raise ConnectionError("Pebble's connection ended")
+        self._used = True
+        protocol = self._factory()
+        self._transport.set_protocol(protocol)
+        protocol.connection_made(self._transport)
+        return protocol
 
 
 async def _get(

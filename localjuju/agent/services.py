@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from localjuju.agent.hookserver import AgentSocket
+from localjuju.agent.hub import Hub
 from localjuju.agent.view import pod_name
 from localjuju.model.charm import CharmFolder
 from localjuju.model.db import Database
 from localjuju.model.logs import ModelLog
-from localjuju.model.substrate import Cluster, Node
-
-CHARM_CONTAINER = "charm"
-DATA_VOLUME = "charm-data"
+from localjuju.model.substrate import Cluster
 
 
 @dataclass(frozen=True)
@@ -23,21 +20,11 @@ class Services:
 
     db: Database
     cluster: Cluster
-    node: Node
+    hub: Hub
     log: ModelLog
     charms: CharmFolder
     hooks: AgentSocket
     environment: Mapping[str, str] = field(default_factory=dict)
-
-    def agent_folder(self, model: str, unit: str) -> Path:
-        """The host's path of the agent's folder in the unit's pod."""
-        volume = self.node.volume_path(model, pod_name(unit), DATA_VOLUME)
-        return volume / "var/lib/juju" / Path(agent_folder(unit)).relative_to("/var/lib/juju")
-
-    def socket(self, model: str, unit: str, container: str) -> Path:
-        """The host's path of a workload container's Pebble socket."""
-        volume = self.node.volume_path(model, pod_name(unit), DATA_VOLUME)
-        return volume / "charm/containers" / container / "pebble.socket"
 
 
 def agent_folder(unit: str) -> str:

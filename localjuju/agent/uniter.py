@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from pathlib import Path
 
 from localjuju.agent import effects
 from localjuju.agent.hookrunner import HookRunner, save
 from localjuju.agent.hooks import Hook
+from localjuju.agent.hub import Tree
 from localjuju.agent.pebble import PebbleWatch
 from localjuju.agent.resolver import Adopt, Bury, Replace, Skip, Step, Wait, choose
-from localjuju.agent.services import Services
+from localjuju.agent.services import Services, agent_folder
 from localjuju.agent.view import View, load, pod_name
-from localjuju.model import applications, clock, provision, relations, statuses, tasks
+from localjuju.model import applications, clock, relations, statuses, tasks
 from localjuju.model.changes import Changes
 
 _log = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ class Uniter:
     def __init__(self, services: Services, runner: HookRunner, model: str, unit: str):
         self._services, self._runner = services, runner
         self.model, self.unit = model, unit
+        self.pod = ""  # whose agent is waited for, or works
         self._changes = Changes()
         self._boots: dict[str, str] = {}
         self._events: list[Hook] = []
@@ -69,7 +70,9 @@ class Uniter:
             _log.exception("status of %s", self.unit)
 
     async def _do(self, view: View, step: Step, seen: int) -> None:
-        if isinstance(step, Hook) and not self._charm_folder().joinpath("dispatch").exists():
+        if isinstance(step, Hook | Adopt) and not self._reached(view):
+            await self._wait(view, Wait(), seen)
+        elif isinstance(step, Hook) and not await self._has_charm(view):
             await self._adopt(view)  # the pod is the same, what was in it is not
         elif isinstance(step, Hook):
             await self._runner.run(self.model, view, step)
@@ -119,19 +122,36 @@ class Uniter:
                 setattr(state, name, None)
                 state.again = None
 
-    def _charm_folder(self) -> Path:
-        return self._services.agent_folder(self.model, self.unit) / "charm"
+    def _reached(self, view: View) -> bool:
+        """Whether the agent in the pod has called; `wake` is called when it does."""
+        self.pod = view.pod.uid if view.pod else ""
+        return self._services.hub.connected(self.pod)
+
+    def _charm_folder(self) -> str:
+        return f"{agent_folder(self.unit)}/charm"
+
+    async def _has_charm(self, view: View) -> bool:
+        """Whether the charm is in the pod still."""
+        try:
+            return await self._services.hub.holds(
+                view.state.pod, self._charm_folder(), view.state.charm
+            )
+        except OSError:
+            return True  # what runs in the pod meets the same, and tells of it
 
     async def _adopt(self, view: View) -> None:
         """Puts the charm into a new pod. What the unit kept in the old one is lost, as on Juju."""
         assert view.pod is not None
         state, application = view.state, view.application
-        await asyncio.to_thread(
-            self._services.charms.install,
-            application["charm"],
-            self._charm_folder(),
-            provision.charm_ids(applications.charm_of(self._services.db, application)),
-        )
+        charm = self._services.charms.tree(application["charm"])
+        try:
+            await self._services.hub.install(
+                view.pod.uid, Tree({".": charm}, self._charm_folder(), application["charm"])
+            )
+        except OSError:
+            if self._services.hub.connected(view.pod.uid):
+                raise
+            return  # it is waited for
         changed = (application["charm"], application["modified"]) != (state.charm, state.modified)
         state.upgrade = state.installed and (state.upgrade or changed)
         if changed:  # the hook that failed was another charm's
@@ -170,9 +190,8 @@ class Uniter:
         self._watched_pod = uid
         for container in view.charm.containers:
             told = view.state.notices.get(container, "") if view.state.pod == uid else ""
-            socket = self._services.socket(self.model, self.unit, container)
             self._watches[container] = PebbleWatch(
-                container, socket, told, self._on_boot, self._on_event
+                self._services.hub, uid, container, told, self._on_boot, self._on_event
             )
 
     async def _watch_none(self) -> None:

@@ -46,7 +46,7 @@ async def _run(programs: Path, state: Path, node: Any) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     control_plane = ControlPlane(programs, state)
-    model = ModelController(state, control_plane.kubeconfig, node)
+    model = ModelController(state, control_plane.kubeconfig)
     door = Door(state / "door.sock")
     parts = (control_plane, node, door, model)
     started = []

@@ -32,7 +32,7 @@ from localjuju.model.db import Database
 from localjuju.model.errors import ModelError, NotSupported
 from localjuju.model.storage import POOL
 from localjuju.model.storage import plan as plan_storage
-from localjuju.model.substrate import Cluster, Node
+from localjuju.model.substrate import Cluster
 
 Map = Mapping[str, Any]
 _CHARM_FOLDER = "/var/lib/juju"  # where Juju's charm container works
@@ -47,9 +47,8 @@ class Api:
 
     def __init__(
         self, db: Database, cluster: Cluster, folder: CharmFolder, plan: Callable[[Fault], None],
-        statistics: Statistics, node: Node,
+        statistics: Statistics,
     ):  # fmt: skip
-        self._node = node
         self._plan, self._statistics = plan, statistics
         self._db, self._cluster, self._folder = db, cluster, folder
 
@@ -284,13 +283,14 @@ class Api:
         row = applications.get(self._db, model, name.rpartition("/")[0])
         known = ["charm", *applications.charm_of(self._db, row).containers]
         container = container or "charm"
+        if container == "charm":
+            script = f"cd {_CHARM_FOLDER}\n{script}"
         if container not in known:
             raise ModelError(f'container "{container}" must be one of {", ".join(known)}')
         try:
-            result = await self._node.exec(
+            result = await self._cluster.exec(
                 model, name.replace("/", "-"), container, ["/bin/sh", "-c", script],
-                cwd=_CHARM_FOLDER if container == "charm" else None,
-                stdin=base64.b64decode(stdin),
+                base64.b64decode(stdin),
             )  # fmt: skip
         except OSError as error:
             raise ModelError(f'container for unit "{name}" is not ready yet: {error}') from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import stat
@@ -16,7 +15,6 @@ from typing import Any
 
 import yaml
 
-from localjuju import system
 from localjuju.model import assumes
 from localjuju.model.errors import ModelError
 
@@ -208,24 +206,6 @@ class CharmFolder:
         """The host's folder with the charm's Python packages, where it was packed without."""
         marker = self.tree(sha256) / _SHARED_VENV
         return marker.read_text().strip() if marker.is_file() else None
-
-    def install(self, sha256: str, target: Path, owner: tuple[int, int] | None = None) -> None:
-        """Copies the charm to a unit's charm folder, replacing the charm that is there.
-
-        Files of the charm are copied, not linked: a charm may write to its own folder. What the
-        unit itself put there (`.unit-state.db`) stays.
-
-        Args:
-            owner: user and group that the folder becomes, so that the charm can write there.
-        """
-        target.mkdir(parents=True, exist_ok=True)
-        for name in ("src", "lib", "venv", "hooks", "actions"):
-            shutil.rmtree(target / name, ignore_errors=True)
-        shutil.copytree(self.tree(sha256), target, symlinks=True, dirs_exist_ok=True)
-        if owner not in (None, (0, 0)) and not system.in_user_namespace():
-            for _, folders, files, descriptor in os.fwalk(target):
-                for name in (".", *folders, *files):
-                    os.chown(name, *owner, dir_fd=descriptor, follow_symlinks=False)
 
 
 def _unpack(archive: Path, target: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from localjuju.agent.hookrunner import HookRunner
 from localjuju.agent.hookserver import AgentSocket
+from localjuju.agent.hub import Hub
 from localjuju.agent.services import Services
 from localjuju.agent.uniter import Uniter
 from localjuju.agent.view import pod_name
@@ -20,7 +21,7 @@ from localjuju.model.db import Database
 from localjuju.model.kubernetes import KubernetesCluster
 from localjuju.model.logs import ModelLog
 from localjuju.model.server import Server
-from localjuju.model.substrate import Cluster, Node
+from localjuju.model.substrate import Cluster
 from localjuju.model.workers import ApplicationWorker, ModelWorker
 
 # The first address of the service range is the API server's.
@@ -52,27 +53,26 @@ class ModelController:
     Args:
         state: the engine's folder; `model.db`, `charms`, `agent`, `engine.sock` and logs go there.
         kubeconfig: cluster administrator's access to the API server.
-        node: runs programs in the pods.
         cluster: in place of the real API server, for tests.
     """
 
-    def __init__(self, state: Path, kubeconfig: Path, node: Node, cluster: Cluster | None = None):
+    def __init__(self, state: Path, kubeconfig: Path, cluster: Cluster | None = None):
         self.db = Database(state / "model.db")
         if kept := self.db.one("SELECT seconds FROM clock"):
             clock.restore(kept["seconds"])
         self.log = ModelLog(state / "log" / "models")
         self.cluster: Cluster = cluster or KubernetesCluster(kubeconfig, state / "agent")
         self.folder = CharmFolder(state / "charms")
-        self._socket = AgentSocket(state / "agent" / "agent.sock", self._terminating)
+        self._hub = Hub(self.cluster.pod_of, self._called)
+        self._socket = AgentSocket(state / "agent" / "agent.sock", self._terminating, self._hub)
         services = Services(
-            self.db, self.cluster, node, self.log, self.folder, self._socket, _KUBERNETES
+            self.db, self.cluster, self._hub, self.log, self.folder, self._socket, _KUBERNETES
         )
         self._services = services
         self.runner = HookRunner(services)
         self.api = Api(
-            self.db, self.cluster, self.folder, self.runner.faults.plan, self.runner.statistics,
-            node,
-        )  # fmt: skip
+            self.db, self.cluster, self.folder, self.runner.faults.plan, self.runner.statistics
+        )
         self._server = Server(state / "engine.sock", self.api, self.db, self.log)
         self._running: dict[tuple[str, ...], tuple[_Runs, asyncio.Task[None]]] = {}
         self._stopping = False
@@ -80,8 +80,8 @@ class ModelController:
     async def start(self) -> None:
         self.db.on_commit(self._changed)
         self.cluster.on_change(lambda model: self._changed({model}))
-        await self._socket.start()
         await self.cluster.start()
+        await self._socket.start()
         self._changed({row["name"] for row in self.db.all("SELECT name FROM models")})
         await self._server.start()
 
@@ -92,6 +92,7 @@ class ModelController:
         await within(_STOP_SECONDS, self._server.stop(), "the end of the API")
         await within(_STOP_SECONDS, self.cluster.stop(), "the end of the watches")
         await within(_STOP_SECONDS, self._socket.stop(), "the end of the agents' socket")
+        await within(_STOP_SECONDS, self._hub.stop(), "the end of the agents' connections")
         self.log.close()
         self.db.close()
 
@@ -130,6 +131,12 @@ class ModelController:
         """One of the same name may have come meanwhile, e.g. a unit that was removed and added."""
         del self._running[key]
         self._changed({key[1]})
+
+    def _called(self, pod: str) -> None:
+        """The agent in a pod is there: its unit waits for it."""
+        for worker, _ in self._running.values():
+            if isinstance(worker, Uniter) and worker.pod == pod:
+                worker.wake()
 
     async def _terminating(self, uid: str) -> None:
         """A pod is going: returns when its unit's `stop` has run, or cannot run."""

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx2
 from lightkube import ApiError, AsyncClient, KubeConfig, codecs
+from lightkube.models.authentication_v1 import TokenReviewSpec
 from lightkube.resources import apps_v1, core_v1, storage_v1
 from lightkube.resources import rbac_authorization_v1 as rbac
+from lightkube.resources.authentication_v1 import TokenReview
 
-from localjuju.model import provision
+from localjuju.model import podexec, provision
 from localjuju.model.changes import Changes, end
-from localjuju.model.substrate import ApplicationSpec, Pod
+from localjuju.model.substrate import ApplicationSpec, ExecResult, Pod
 
 _log = logging.getLogger(__name__)
 logging.getLogger("httpx2").setLevel(logging.WARNING)  # else a line per request
 _MANAGER = "localjuju"
 _MODEL, _NAME = "model.juju.is/name", "app.kubernetes.io/name"
 _SELECTOR: dict[str, Any] = {"app.kubernetes.io/managed-by": provision.MANAGER}
+_POD_UID = "authentication.kubernetes.io/pod-uid"  # of a token that is bound to a pod
 _POLL_SECONDS = 0.2
 _RETRY_SECONDS = 1.0
 
@@ -47,7 +50,7 @@ class KubernetesCluster:
         return self._addresses.get((model, application), "")
 
     async def start(self) -> None:
-        config = KubeConfig.from_file(str(self._kubeconfig))
+        config = self._config = KubeConfig.from_file(str(self._kubeconfig))
         # No proxy of the user's: the API server is in the engine's own network.
         self._client = AsyncClient(config, field_manager=_MANAGER, trust_env=False)
         self._tasks = [
@@ -173,6 +176,18 @@ class KubernetesCluster:
     async def _delete(self, kind: Any, name: str, namespace: str | None) -> None:
         where: dict[str, Any] = {"namespace": namespace} if namespace else {}
         await _present(self._client.delete(kind, name, **where))
+
+    async def pod_of(self, token: str) -> str:
+        review = TokenReview(spec=TokenReviewSpec(token=token))
+        status = (await self._client.create(review)).status
+        if status is None or not status.authenticated or status.user is None:
+            return ""
+        return ((status.user.extra or {}).get(_POD_UID) or [""])[0]
+
+    async def exec(
+        self, model: str, pod: str, container: str, argv: Sequence[str], stdin: bytes
+    ) -> ExecResult:
+        return await podexec.run(self._config, model, pod, container, argv, stdin)
 
     async def replace_pod(self, model: str, name: str, uid: str) -> None:
         """Only that very pod: a new one of the same name is left alone."""

@@ -1,10 +1,9 @@
-"""What the model needs of Kubernetes and of the node, so that tests can give them another body."""
+"""What the model needs of Kubernetes, so that tests can give it another body."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from localjuju.model.charm import Charm
@@ -39,6 +38,15 @@ class ApplicationSpec:
     constraints: Mapping[str, str]
     ports: tuple[str, ...]
     shared_venv: str | None
+
+
+@dataclass(frozen=True)
+class ExecResult:
+    """How a program in a container ended, and what it printed."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
 
 
 class Cluster(Protocol):
@@ -80,27 +88,19 @@ class Cluster(Protocol):
 
     async def replace_pod(self, model: str, name: str, uid: str) -> None: ...
 
+    async def pod_of(self, token: str) -> str:
+        """The uid of the pod that a ServiceAccount's token is bound to.
 
-class ExecResult(Protocol):
-    """How a program in a container ended."""
-
-    @property
-    def code(self) -> int: ...
-    @property
-    def stdout(self) -> Any: ...
-    @property
-    def stderr(self) -> Any: ...
-    @property
-    def cpu_seconds(self) -> float: ...
-
-
-class Node(Protocol):
-    """The node that runs the pods."""
-
-    def volume_path(self, namespace: str, pod: str, volume: str) -> Path: ...
+        "" for a token that is not valid or not a pod's.
+        """
+        ...
 
     async def exec(
-        self, namespace: str, pod: str, container: str, argv: Sequence[str], *,
-        env: Mapping[str, str] | None = None, cwd: str | None = None,
-        stdin: bytes | None = None, on_line: Callable[[str, str], None] | None = None,
-    ) -> ExecResult: ...  # fmt: skip
+        self, model: str, pod: str, container: str, argv: Sequence[str], stdin: bytes
+    ) -> ExecResult:
+        """Runs a program in a container to its end.
+
+        Raises:
+            OSError: the container does not run, or the program cannot be started.
+        """
+        ...

@@ -1,12 +1,14 @@
-"""A bench for agents without Kubernetes: pods are folders, dispatch is a process on this machine.
+"""A bench for agents without Kubernetes: a pod is a folder and a process of this machine.
 
-Hook commands are the real ones; Pebble is the engine's own. Needs root, for mount namespaces.
+The charm container's agent and the hook commands are the real ones; Pebble is the
+engine's own. Needs root, for mount namespaces.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -14,25 +16,25 @@ import sys
 import time
 import uuid
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from localjuju.agent.commands import COMMANDS, REFUSED
+from localjuju.agent.hooks import Hook
 from localjuju.model import ports
+from localjuju.model.changes import end
 from localjuju.model.controller import ModelController
-from localjuju.model.substrate import ApplicationSpec, Pod
+from localjuju.model.substrate import ApplicationSpec, ExecResult, Pod
 
 MODEL = "bench"
-CPU_SECONDS = 0.25  # what every program in a pod is said to have used
 _REPOSITORY = Path(__file__).resolve().parents[3]
 _ENTER = r"""
 set -e
-new=$1 state=$2 data=$3 directory=$4
-shift 4
+new=$1 state=$2 data=$3 tools=$4 token=$5
+shift 5
 mount -t tmpfs tmpfs "$new"
 for path in /*; do
   name=${path#/}
@@ -42,26 +44,19 @@ for path in /*; do
 done
 account=$new/var/run/secrets/kubernetes.io/serviceaccount
 mkdir -p "$account"
-echo token-of-the-pod > "$account/token"
+echo "$token" > "$account/token"
 echo certificate > "$account/ca.crt"
 mkdir -p "$new/proc" "$new/var/lib/juju" "$new/run/juju" "$new/charm/containers"
 mount --bind "$data/var/lib/juju" "$new/var/lib/juju"
 mount --bind "$data/charm/containers" "$new/charm/containers"
 mount --bind "$state/agent" "$new/run/juju"
 mount -t proc proc "$new/proc"
-chroot "$new" /bin/sh -c 'cd "$1"; shift; exec "$@"' sh "$directory" "$@"
-exit $?
+# A folder of the PATH that hooks have.
+mount --bind "$tools" "$new/usr/local/sbin"
+exec chroot "$new" "$@"
 """
 # A process namespace: whatever a program started ends with it, and it ends with the tests.
 _OWN_PROCESSES = ["setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child"]
-
-
-@dataclass
-class Result:
-    code: int
-    stdout: bytes = b""
-    stderr: bytes = b""
-    cpu_seconds: float = 0.0
 
 
 class LocalNode:
@@ -73,9 +68,8 @@ class LocalNode:
         self._pebbles: dict[tuple[str, str], list[subprocess.Popen[bytes]]] = {}
         self._listeners: list[Callable[[str], None]] = []
         self.specs: dict[tuple[str, str], ApplicationSpec] = {}
-        self._running: dict[asyncio.subprocess.Process, tuple[str, str]] = {}
-        self.broken: Exception | None = None  # what running a program in a pod ends with
-        self.dispatches = 0
+        self._broken: dict[str, asyncio.Task[None]] = {}
+        self._agents: dict[tuple[str, str], tuple[subprocess.Popen[bytes], int]] = {}
 
     # Cluster ---------------------------------------------------------------------------------
 
@@ -90,9 +84,14 @@ class LocalNode:
 
     async def start(self) -> None: ...
 
-    async def stop(self) -> None:
+    async def stop(self) -> None: ...
+
+    async def end(self) -> None:
+        """Pods outlive the engine, not the bench."""
+        await end(self._broken.values())
         for model, name in list(self._pebbles):
             self._stop_pebbles(model, name)
+            self.stop_agent(name, model)
 
     async def add_model(self, model: str, uuid: str) -> None: ...
 
@@ -153,6 +152,38 @@ class LocalNode:
             self._pebble(data, container) for container in spec.charm.containers
         ]
         self._pods[spec.model, name] = Pod(uid, "127.0.0.1", spec.modified, True, ready=True)
+        self.start_agent(name, spec.model)
+
+    def start_agent(self, name: str, model: str = MODEL) -> None:
+        """The charm container's first process."""
+        command = self._in_pod(model, name, [str(self._tools / "container-agent")])
+        environment = {"PATH": os.environ["PATH"], "POD_UID": self._pods[model, name].uid}
+        # Whatever runs in the pod inherits it: its end is the end of them all.
+        living, inherited = os.pipe()
+        agent = subprocess.Popen(command, env=environment, pass_fds=[inherited])
+        os.close(inherited)
+        self._agents[model, name] = agent, living
+
+    def _in_pod(self, model: str, name: str, argv: Sequence[str]) -> list[str]:
+        """What runs a program with the files that the charm container has."""
+        root = self._state / "root"
+        root.mkdir(exist_ok=True)
+        data = self.volume_path(model, name, "charm-data")
+        arguments = [root, self._state, data, self._tools, token_of(name)]
+        return [
+            *_OWN_PROCESSES, "--mount", "--propagation", "private", "sh", "-c", _ENTER, "sh",
+            *(str(argument) for argument in arguments), *argv,
+        ]  # fmt: skip
+
+    def stop_agent(self, name: str, model: str = MODEL) -> None:
+        """It ends, and so does what it ran."""
+        if (model, name) not in self._agents:
+            return
+        agent, living = self._agents.pop((model, name))
+        agent.kill()
+        agent.wait()
+        os.read(living, 1)
+        os.close(living)
 
     def _pebble(self, data: Path, container: str) -> subprocess.Popen[bytes]:
         folder = data / "charm/containers" / container
@@ -184,8 +215,7 @@ class LocalNode:
 
     def _remove(self, model: str, name: str) -> None:
         del self._pods[model, name]
-        for process in [p for p, pod in self._running.items() if pod == (model, name)]:
-            process.kill()
+        self.stop_agent(name, model)
         self._stop_pebbles(model, name)
         shutil.rmtree(self._folder(model, name))
         self._tell(model)
@@ -199,58 +229,69 @@ class LocalNode:
         for listener in self._listeners:
             listener(model)
 
-    # Node ------------------------------------------------------------------------------------
+    # What is in a pod ------------------------------------------------------------------------
 
     def _folder(self, namespace: str, pod: str) -> Path:
         return self._state / "pods" / namespace / pod
 
     def volume_path(self, namespace: str, pod: str, volume: str) -> Path:
+        """Where the charm container's volume is."""
         return self._folder(namespace, pod) / volume
 
-    async def exec(
-        self, namespace: str, pod: str, container: str, argv: Sequence[str], *,
-        env: Mapping[str, str] | None = None, cwd: str | None = None,
-        stdin: bytes | None = None, on_line: Callable[[str, str], None] | None = None,
-    ) -> Result:  # fmt: skip
-        assert container == "charm"
-        self.dispatches += env is not None
-        env = {"PATH": os.environ["PATH"]} if env is None else env
-        if self.broken:
-            raise self.broken
-        root = self._state / "root"
-        root.mkdir(exist_ok=True)
-        environment = {**env, "PATH": f"{self._tools}:{env['PATH']}"}
-        data = self.volume_path(namespace, pod, "charm-data")
-        process = await asyncio.create_subprocess_exec(
-            *_OWN_PROCESSES, "--mount", "--propagation", "private", "sh", "-c", _ENTER, "sh",
-            root, self._state, data, cwd or "/", *argv, env=environment,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        self._running[process] = namespace, pod
-        try:
-            assert process.stdin is not None
-            process.stdin.write(stdin or b"")
-            process.stdin.close()
-            if on_line is None:
-                assert process.stdout is not None
-                assert process.stderr is not None
-                streams = await asyncio.gather(process.stdout.read(), process.stderr.read())
-                return Result(await process.wait(), *streams)
-            await asyncio.gather(*(
-                self._lines(reader, stream, on_line)
-                for stream, reader in (("stdout", process.stdout), ("stderr", process.stderr))
-            ))  # fmt: skip
-            return Result(await process.wait(), cpu_seconds=CPU_SECONDS)
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-            del self._running[process]
+    async def break_agent(self, name: str) -> None:
+        """In place of the agent comes one that closes every stream."""
+        self.stop_agent(name)
+        self._broken[name] = asyncio.create_task(self._close_streams(name))
 
-    async def _lines(self, reader: Any, stream: str, on_line: Any) -> None:
-        async for line in reader:
-            on_line(stream, line.decode())
+    async def mend_agent(self, name: str) -> None:
+        await end([self._broken.pop(name)])
+        self.start_agent(name)
+
+    async def _close_streams(self, name: str) -> None:
+        reader, writer = await self.call(self._pods[MODEL, name].uid, token_of(name))
+        assert json.loads(await reader.readline()) == {"ok": True}
+        try:
+            while line := await reader.readline():
+                _, stream = await asyncio.open_unix_connection(self._socket)
+                stream.write(line)
+                stream.close()
+        finally:
+            writer.write_eof()
+            await reader.read()  # the engine has seen it
+            writer.close()
+
+    async def call(
+        self, pod: str, given: str
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Calls the engine as an agent does."""
+        reader, writer = await asyncio.open_unix_connection(self._socket)
+        writer.write(json.dumps({"agent": {"pod": pod, "token": given}}).encode() + b"\n")
+        return reader, writer
+
+    @property
+    def _socket(self) -> Path:
+        return self._state / "agent/agent.sock"
+
+    async def pod_of(self, token: str) -> str:
+        uids = (pod.uid for (_, name), pod in self._pods.items() if token_of(name) == token)
+        return next(uids, "")
+
+    async def exec(
+        self, model: str, pod: str, container: str, argv: Sequence[str], stdin: bytes
+    ) -> ExecResult:
+        assert container == "charm"
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            *self._in_pod(model, pod, argv), stdin=pipe, stdout=pipe, stderr=pipe
+        )
+        stdout, stderr = await process.communicate(stdin)
+        assert process.returncode is not None
+        return ExecResult(process.returncode, stdout, stderr)
+
+
+def token_of(pod: str) -> str:
+    """What a pod's ServiceAccount has, in place of a signed token."""
+    return f"token-of-{pod}"
 
 
 def build_tools(folder: Path) -> Path:
@@ -261,7 +302,7 @@ def build_tools(folder: Path) -> Path:
         ["go", "build", "-o", binary, "."], cwd=_REPOSITORY / "localjuju/inpod", check=True,
         env={**os.environ, "CGO_ENABLED": "0"},
     )  # fmt: skip
-    for name in [*COMMANDS, *REFUSED]:
+    for name in [*COMMANDS, *REFUSED, "container-agent"]:
         (folder / name).symlink_to(binary)
     return folder
 
@@ -300,8 +341,20 @@ class Bench:
     def __init__(self, state: Path, tools: Path):
         self.state, self._tools = state, tools
         self.node = LocalNode(state, tools)
-        self.controller = ModelController(state, state / "none", self.node, self.node)
+        self.dispatches = 0
+        self.controller = self._controller()
         self.record = state / "record"
+
+    def _controller(self) -> ModelController:
+        made = ModelController(self.state, self.state / "none", self.node)
+        faults = made.runner.faults
+
+        async def count(point: str, unit: str, hook: Hook) -> None:
+            self.dispatches += point == "before"
+            await faults(point, unit, hook)
+
+        made.runner.fault = count
+        return made
 
     @property
     def api(self) -> Any:
@@ -312,15 +365,15 @@ class Bench:
 
     async def stop(self) -> None:
         await self.controller.stop()
-        await self.node.stop()
+        await self.node.end()
 
     async def restart(self) -> None:
-        """As after kill -9: agents end at once, what ran in pods ends, pods come again."""
+        """As after kill -9: agents end at once, and so do hooks; pods stay."""
         pods, specs = self.node._pods, self.node.specs
         await self.controller.stop()
         self.node._listeners.clear()
         self.node._pods, self.node.specs = pods, specs
-        self.controller = ModelController(self.state, self.state / "none", self.node, self.node)
+        self.controller = self._controller()
         await self.controller.start()
 
     def charm(self, name: str, script: str = "", **more: Any) -> Path:

@@ -137,7 +137,7 @@ async def test_credentials_are_the_pods_own_where_there_is_trust(bench: Bench):
         "region": "localhost",
         "endpoint": "https://10.152.183.1:443",
         "is-controller-cloud": True,
-        "credential": {"auth-type": "oauth2", "attrs": {"Token": "token-of-the-pod\n"}},
+        "credential": {"auth-type": "oauth2", "attrs": {"Token": "token-of-plain-0\n"}},
         "cacertificates": ["certificate\n"],
     }
     bench.api.trust(MODEL, "plain", remove=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from localjuju.agent import environment
 from localjuju.agent.tests.bench import MODEL, Bench
 from localjuju.model import clock
 from localjuju.model.changes import end
@@ -41,9 +42,9 @@ async def _pass(bench: Bench, seconds: float) -> None:
     left = seconds
     while left > 0:
         left -= await _until_due(bench, left)
-        tried = bench.node.dispatches
+        tried = bench.dispatches
         if left > 0:
-            await bench.until(lambda tried=tried: bench.node.dispatches > tried)
+            await bench.until(lambda tried=tried: bench.dispatches > tried)
 
 
 def _shown(bench: Bench) -> tuple[str, str]:
@@ -90,12 +91,12 @@ async def test_a_hook_that_ended_with_its_pod_is_run_in_the_next_one_at_once(ben
 async def test_stop_is_given_up_when_its_pod_cannot_be_used_any_more(bench: Bench):
     await bench.deploy(bench.charm("plain"))
     await bench.idle()
-    before = bench.node.dispatches
-    bench.node.broken = OSError("container charm does not run")
+    before = bench.dispatches
+    await bench.node.break_agent("plain-0")
     bench.node.terminate("plain-0")
     await bench.until(lambda: bench.unit("plain/0")["agent"]["stopped"])
-    assert bench.node.dispatches == before + 1
-    bench.node.broken = None
+    assert bench.dispatches == before + 1
+    await bench.node.mend_agent("plain-0")
     bench.forget()
     bench.node.churn("plain-0")
     await bench.until(lambda: "start" in bench.hooks("plain/0"))
@@ -104,25 +105,28 @@ async def test_stop_is_given_up_when_its_pod_cannot_be_used_any_more(bench: Benc
 
 
 async def test_a_pod_that_cannot_be_used_is_tried_less_and_less(bench: Bench):
-    bench.node.broken = OSError("container charm does not run")
-    await bench.deploy(bench.charm("plain"))
+    gate = bench.state / "gate"
+    await bench.deploy(bench.charm("plain", f"while ! test -e {gate}; do sleep 0.02; done"))
+    await bench.until(lambda: bench.hooks("plain/0") == ["install"])
+    await bench.node.break_agent("plain-0")
     await _pass(bench, 60)
-    assert bench.node.dispatches <= 8
+    assert bench.dispatches <= 8
     assert _shown(bench) == ("error", 'hook failed: "install"')
-    bench.node.broken = None
+    gate.touch()
+    await bench.node.mend_agent("plain-0")
     await _until_due(bench)
     await bench.idle()
 
 
 async def test_a_mistake_of_the_engine_is_told_and_shown(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
-    bench.node.broken = KeyError("sandbox")
+    monkeypatch.delattr(environment, "_PATH")
     await bench.deploy(bench.charm("plain"))
     await _pass(bench, 60)
-    assert 3 <= bench.node.dispatches <= 8
+    assert 3 <= bench.dispatches <= 8
     assert _shown(bench) == ("error", 'hook failed: "install"')
-    assert "KeyError" in caplog.text
+    assert "NameError" in caplog.text
     assert "Traceback" in caplog.text
 
 

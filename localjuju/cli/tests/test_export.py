@@ -35,7 +35,7 @@ async def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     """The API with its socket; the models `one` and `two`, and no cluster."""
     db = Database(tmp_path / "model.db")
     folder = CharmFolder(tmp_path / "charms")
-    made = Api(db, Pools(), folder, lambda _: None, Statistics(), None)  # type: ignore[arg-type]
+    made = Api(db, Pools(), folder, lambda _: None, Statistics())  # type: ignore[arg-type]
     server = Server(tmp_path / "engine.sock", made, db, ModelLog(tmp_path / "log"))
     await server.start()
     monkeypatch.setattr("localjuju.paths.state", lambda: tmp_path)

@@ -52,7 +52,7 @@ class World:
         self.folder, self.cluster = folder, Claims()
         self.db = Database(folder / "model.db")
         charms = CharmFolder(folder / "charms")
-        self.api = Api(self.db, self.cluster, charms, lambda _: None, Statistics(), None)  # type: ignore[arg-type]
+        self.api = Api(self.db, self.cluster, charms, lambda _: None, Statistics())  # type: ignore[arg-type]
 
     async def deploy(self, **more: Any) -> None:
         charm = pack(self.folder, "db", storage=STORES)

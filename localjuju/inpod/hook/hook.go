@@ -16,8 +16,8 @@ import (
 
 const (
 	defaultSocket = "/run/juju/agent.sock"
-	// What Kubernetes gives each pod to reach it by.
-	account = "/var/run/secrets/kubernetes.io/serviceaccount"
+	// Account is the folder with what Kubernetes gives each pod to reach it by.
+	Account = "/var/run/secrets/kubernetes.io/serviceaccount"
 )
 
 // Request is what a command asks of the unit agent.
@@ -69,11 +69,11 @@ func inline(argv []string) error {
 
 // credentials gives the agent what only the pod has: its ServiceAccount's token.
 func credentials() *string {
-	token, err := os.ReadFile(filepath.Join(account, "token"))
+	token, err := os.ReadFile(filepath.Join(Account, "token"))
 	if err != nil {
 		return nil
 	}
-	certificate, err := os.ReadFile(filepath.Join(account, "ca.crt"))
+	certificate, err := os.ReadFile(filepath.Join(Account, "ca.crt"))
 	if err != nil {
 		return nil
 	}
@@ -90,14 +90,18 @@ func credentials() *string {
 	return &found
 }
 
+// Address is the socket of the unit agent.
+func Address() string {
+	if address := os.Getenv("JUJU_AGENT_SOCKET_ADDRESS"); address != "" {
+		return address
+	}
+	return defaultSocket
+}
+
 // Call asks the unit agent.
 func Call(message Request) (Answer, error) {
 	var reply Answer
-	address := os.Getenv("JUJU_AGENT_SOCKET_ADDRESS")
-	if address == "" {
-		address = defaultSocket
-	}
-	connection, err := net.Dial("unix", address)
+	connection, err := net.Dial("unix", Address())
 	if err != nil {
 		return reply, err
 	}

@@ -50,7 +50,7 @@ def db(tmp_path: Path):
 @pytest.fixture
 async def api(tmp_path: Path, db: Database) -> Api:
     folder = CharmFolder(tmp_path / "charms")
-    made = Api(db, NoCluster(), folder, lambda _: None, Statistics(), None)  # type: ignore[arg-type]
+    made = Api(db, NoCluster(), folder, lambda _: None, Statistics())  # type: ignore[arg-type]
     await made.add_model("m")
     return made
 
