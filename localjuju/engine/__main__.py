@@ -24,7 +24,11 @@ def main() -> int:
         command = commands.add_parser(name, help=text)
         if name in ("run", "start"):
             command.add_argument("--owner-pid", type=int, help="a process to end with")
+            command.add_argument(
+                "--egress", action="store_true", help="let pods reach what this machine reaches"
+            )
     inner = commands.add_parser("inner")
+    inner.add_argument("--egress", action="store_true")
     inner.add_argument("folders", nargs=3, type=Path)
     arguments = parser.parse_args()
     logging.basicConfig(
@@ -42,15 +46,18 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "run":
         from localjuju.engine import outer
 
-        return outer.run(arguments.owner_pid)
+        return outer.run(arguments.owner_pid, leads_out=arguments.egress)
     if arguments.command == "inner":
         from localjuju.engine import inner, namespaces
 
-        namespaces.enter(lambda: inner.main(*arguments.folders), hostname="localjuju")
+        namespaces.enter(
+            lambda: inner.main(*arguments.folders, leads_out=arguments.egress),
+            hostname="localjuju",
+        )
     from localjuju.engine import lifecycle
 
     if arguments.command == "start":
-        lifecycle.start(owner=arguments.owner_pid)
+        lifecycle.start(owner=arguments.owner_pid, leads_out=arguments.egress)
     elif arguments.command == "stop":
         print("stopped" if lifecycle.stop() else "no engine was running")
     elif arguments.command == "kill":

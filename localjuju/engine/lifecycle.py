@@ -45,13 +45,14 @@ def answers() -> bool:
         return False
 
 
-def start(timeout: float = 300.0, owner: int | None = None) -> None:
+def start(timeout: float = 300.0, owner: int | None = None, *, leads_out: bool = False) -> None:
     """Starts the engine and returns when its API answers; nothing to do where it does already.
 
     Args:
         owner: a process that the engine ends with; None for an engine that stays.
         timeout: seconds to wait; building Kubernetes first, where it has to be, takes longer
             and does not count.
+        leads_out: whether pods reach what this machine reaches.
 
     Raises:
         EngineError: a build failed, the engine ended, or was not ready in time; names the log.
@@ -67,6 +68,8 @@ def start(timeout: float = 300.0, owner: int | None = None) -> None:
     if pid() is None:
         (paths.state() / "engine.sock").unlink(missing_ok=True)
         options = [] if owner is None else [f"--owner-pid={owner}"]
+        if leads_out:
+            options.append("--egress")
         with log.open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "localjuju.engine", "run", *options],

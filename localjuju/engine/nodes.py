@@ -7,13 +7,17 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localjuju import controlplane, ownership, paths
 from localjuju.engine import namespaces
 from localjuju.engine.pulls import PullServer, pull
+from localjuju.errors import EngineError
 from localjuju.images import Catalogue
 from localjuju.progress import Progress
+
+if TYPE_CHECKING:
+    from localkube.egress import Egress
 
 VARIABLE = "LOCALJUJU_NODE"
 
@@ -71,15 +75,35 @@ def images(state: Path, progress: Progress) -> PullServer | _Finder:
     )
 
 
-def enter(state: Path, programs: Path, images_socket: Path) -> Any:
-    """Prepares this process, the first in new namespaces, and gives the node it is to run."""
+def way_out(state: Path, progress: Progress) -> Egress:
+    """What gives the engine's network a way out, from the outer process.
+
+    Raises:
+        EngineError: the engine's own node has none, or a download failed.
+    """
+    from localkube import egress
+
+    if not is_real():
+        raise EngineError(f"the engine's own node has no way out: set {VARIABLE}=localkube")
+    return egress.Egress(egress.ensure(progress), state / "log" / "egress.log")
+
+
+def enter(state: Path, programs: Path, images_socket: Path, *, leads_out: bool) -> Any:
+    """Prepares this process, the first in new namespaces, and gives the node it is to run.
+
+    Args:
+        state: everything the engine keeps.
+        programs: the folder of the control plane's programs.
+        images_socket: where the outer process answers requests for images.
+        leads_out: whether the outer process gives a way out.
+    """
     if not is_real():
         from localjuju.node import Node as OwnNode
         from localjuju.node.network import NODE_IP
 
         namespaces.use_resolver(NODE_IP, state)
         return OwnNode(state / "kubeconfig", programs, state, partial(pull, images_socket))
-    from localkube import finder, names, private
+    from localkube import finder, limits, names, private
     from localkube.node import Node as RealNode
     from localkube.programs import ensure
 
@@ -88,5 +112,10 @@ def enter(state: Path, programs: Path, images_socket: Path) -> Any:
     private.hide(state, kept)
     namespaces.use_resolver(names.ADDRESS, state)
     return RealNode(
-        ensure(Progress()), state, state / "kubeconfig", partial(finder.ask, images_socket)
+        ensure(Progress()),
+        state,
+        state / "kubeconfig",
+        partial(finder.ask, images_socket),
+        host_paths=(state / "agent", paths.cache() / "charm-venvs", *limits.named()),
+        way_out=leads_out,
     )

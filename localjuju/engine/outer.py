@@ -23,11 +23,12 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
-def run(owner: int | None = None) -> int:
+def run(owner: int | None = None, *, leads_out: bool = False) -> int:
     """Runs the engine in the foreground until it is told to stop; returns an exit code.
 
     Args:
         owner: a process that the engine ends with; None for an engine that stays.
+        leads_out: whether pods reach what this machine reaches.
 
     Raises:
         EngineError: another engine runs, or this machine cannot run one.
@@ -39,11 +40,11 @@ def run(owner: int | None = None) -> int:
     with running.hold(state) as lock:
         if not nodes.is_real():
             limits.enter(state)
-            return asyncio.run(_supervise(state, lock, owner))
+            return asyncio.run(_supervise(state, lock, owner, leads_out))
         groups = nodes.groups(state)
         groups.make()
         try:
-            return asyncio.run(_supervise(state, lock, owner))
+            return asyncio.run(_supervise(state, lock, owner, leads_out))
         finally:
             groups.remove()
 
@@ -55,7 +56,7 @@ def _allow_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _supervise(state: Path, lock: TextIO, owner: int | None) -> int:
+async def _supervise(state: Path, lock: TextIO, owner: int | None, leads_out: bool) -> int:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -69,15 +70,19 @@ async def _supervise(state: Path, lock: TextIO, owner: int | None) -> int:
     stop = asyncio.create_task(stopped.wait())
     progress = Progress()
     sockets = nodes.images(state, progress)
+    way_out = nodes.way_out(state, progress) if leads_out else None
     try:
         programs = await _unless(stop, asyncio.to_thread(nodes.ensure_programs, progress))
         if programs is None:
             return 0
         await sockets.start()
         inner = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "localjuju.engine", "inner", str(programs), str(state),
-            str(state / "images.sock"), env=environment.scrubbed(os.environ),
+            sys.executable, "-m", "localjuju.engine", "inner", *(["--egress"] if way_out else []),
+            str(programs), str(state), str(state / "images.sock"),
+            env=environment.scrubbed(os.environ),
         )  # fmt: skip
+        if way_out is not None:
+            await asyncio.to_thread(way_out.start, inner.pid)
         ended = asyncio.create_task(inner.wait())
         await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
         return await ended if ended.done() else await _end(inner, ended, lock, state)
@@ -86,6 +91,8 @@ async def _supervise(state: Path, lock: TextIO, owner: int | None) -> int:
         for task in (stop, *watching):
             task.cancel()
         await sockets.stop()
+        if way_out is not None:
+            await asyncio.to_thread(way_out.stop)
 
 
 async def _unless(stop: asyncio.Task[Any], work: Coroutine[Any, Any, _T]) -> _T | None:
