@@ -43,7 +43,7 @@ def kubelet(state: Path, authority: Path, certificate: Path, key: Path) -> dict[
         "containerRuntimeEndpoint": f"unix://{SOCKET}",
         "clusterDNS": [names.ADDRESS],
         "clusterDomain": names.DOMAIN,
-        "resolvConf": str(state / "resolv.conf"),
+        "resolvConf": str(state / "pods-resolv.conf"),
         "podLogsDir": str(state / "pods"),
         "volumePluginDir": str(state / "volume-plugins"),
         "maxPods": _PODS_AT_MOST,

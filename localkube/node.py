@@ -132,7 +132,7 @@ class Node:
             state, authority.pair.certificate, own.certificate, own.key
         )
         # No name server: the cluster's own will answer for the cluster alone.
-        (state / "resolv.conf").write_text("")
+        (state / "pods-resolv.conf").write_text("")
         (state / "kubelet.yaml").write_text(yaml.safe_dump(kubelet))
         (state / "cni" / f"{NODE}.conflist").write_text(json.dumps(configurations.network(state)))
         (state / "containerd.toml").write_text(

@@ -19,7 +19,7 @@ from localjuju.progress import Progress
 
 _OWN = Path(__file__).with_name("catalogue.yaml")
 _VARIABLE = "LOCALJUJU_IMAGES"
-_NOT_IN_TREE = {"user", "writable"}  # how it is run; the tree is the same
+_NOT_IN_TREE = {"user", "writable", "shell"}  # how it is run; the tree is the same
 
 
 class Catalogue:

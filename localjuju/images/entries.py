@@ -91,6 +91,9 @@ class GoEntry(_Entry):
     """Package in the module, such as `./cmd/manager`: path in the image."""
     files: dict[str, str] = {}
     """File in `scripts/`, as it is: path in the image."""
+    shell: bool = False
+    """Whether the upstream image has a shell and its usual programs: no `distroless` one."""
+
     links: dict[str, str] = {}
     """Symbolic links of the project that a module's archive cannot hold: path to target."""
 

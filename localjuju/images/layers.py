@@ -90,12 +90,12 @@ def _group(entry: Entry, uid: int) -> int:
 
 def _below(entry: Entry, progress: Progress) -> Iterator[Layer]:
     """What the image has in common with others."""
-    if isinstance(entry, GoEntry | AgentEntry):
+    if isinstance(entry, AgentEntry) or (isinstance(entry, GoEntry) and not entry.shell):
         folder = base.bare(progress)
         yield Layer(folder.name, folder)
         return
     yield _root(base.root(progress))
-    if isinstance(entry, DebianEntry):
+    if isinstance(entry, DebianEntry | GoEntry):
         return
     if isinstance(entry, PathEntry):
         for path in entry.binds:
