@@ -17,7 +17,7 @@ Without -e: lint, unit, python312 and integration.
 
   lint         style, spelling and types
   unit         charms, library, engine and installer; no cluster
-  python312    agents, model and Pebble of the engine on Python 3.12
+  python312    agents and model of the engine on Python 3.12
   integration  the bundle, deployed; on a real Juju with -- --juju
   bench        what a deploy costs; with -- --full, -- --edge
   pack         the quick packer's tree against charmcraft's; as root

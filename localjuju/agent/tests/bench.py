@@ -1,7 +1,7 @@
 """A bench for agents without Kubernetes: a pod is a folder and a process of this machine.
 
-The charm container's agent and the hook commands are the real ones; Pebble is the
-engine's own. Needs root, for mount namespaces.
+The charm container's agent, the hook commands and Pebble are the real ones. Needs root, for mount
+namespaces.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import yaml
 
 from localjuju.agent.commands import COMMANDS, REFUSED
 from localjuju.agent.hooks import Hook
+from localjuju.inpod.tests.program import build
 from localjuju.model import ports
 from localjuju.model.changes import end
 from localjuju.model.controller import ModelController
@@ -156,7 +157,7 @@ class LocalNode:
 
     def start_agent(self, name: str, model: str = MODEL) -> None:
         """The charm container's first process."""
-        command = self._in_pod(model, name, [str(self._tools / "container-agent")])
+        command = self._in_pod(model, name, [str(self._tools / "containeragent"), "unit"])
         environment = {"PATH": os.environ["PATH"], "POD_UID": self._pods[model, name].uid}
         # Whatever runs in the pod inherits it: its end is the end of them all.
         living, inherited = os.pipe()
@@ -189,23 +190,14 @@ class LocalNode:
         folder = data / "charm/containers" / container
         folder.mkdir(parents=True)
         environment = {
-            **os.environ, "PYTHONPATH": str(_REPOSITORY), "PEBBLE": str(folder / "pebble"),
+            **os.environ, "PEBBLE": str(folder / "pebble"),
             "PEBBLE_SOCKET": "pebble.socket",  # a unix socket's path has 107 bytes at most
         }  # fmt: skip
         return subprocess.Popen(
-            [
-                *_OWN_PROCESSES,
-                "--mount-proc",
-                sys.executable,
-                "-m",
-                "localjuju.pebble",
-                "run",
-                "--create-dirs",
-                "--hold",
-            ],
-            env=environment,
-            cwd=folder,
-        )
+            [*_OWN_PROCESSES, "--mount-proc", self._tools / "pebble", "run", "--create-dirs",
+             "--hold"],
+            env=environment, cwd=folder,
+        )  # fmt: skip
 
     def restart_pebble(self, name: str, container: str) -> None:
         self._stop_pebbles(MODEL, name)
@@ -295,14 +287,10 @@ def token_of(pod: str) -> str:
 
 
 def build_tools(folder: Path) -> Path:
-    """The hook commands, built from localjuju/inpod; needs Go."""
+    """The programs that a pod has, built from localjuju/inpod; needs Go."""
     folder.mkdir(parents=True, exist_ok=True)
-    binary = folder / "inpod"
-    subprocess.run(
-        ["go", "build", "-o", binary, "."], cwd=_REPOSITORY / "localjuju/inpod", check=True,
-        env={**os.environ, "CGO_ENABLED": "0"},
-    )  # fmt: skip
-    for name in [*COMMANDS, *REFUSED, "container-agent"]:
+    binary = build(folder / "inpod")
+    for name in [*COMMANDS, *REFUSED, "containeragent", "pebble"]:
         (folder / name).symlink_to(binary)
     return folder
 

@@ -15,16 +15,13 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-import ops
-
 from localjuju.engine import namespaces
 from localjuju.node import spawn
 from localjuju.node.identity import ROOT, Identity
 from localjuju.node.runtime import Runtime
 from localjuju.node.volumes import give_to_group
-from localjuju.pebble import main as run_pebble
 
-_PAUSE, _PEBBLE = "/charm/bin/pause", "/charm/bin/pebble"
+_PAUSE = "/charm/bin/pause"
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
 
 
@@ -165,71 +162,11 @@ async def own_bin(pod: Pod) -> Any:
     return await made.sh("its-top; /bin/its-usr; /lib/its-library; /usr/bin/env echo host")
 
 
-async def pebble(pod: Pod) -> Any:
-    """What the Pebble of a container with another user than root does, and what it refuses."""
-    shared = pod.folder / "pebble-data"
-    shared.mkdir()
-    give_to_group(shared, 170, read_only=False)
-    known = pod.folder / "identities"
-    known.mkdir()
-    charm = '{"identities": {"charm": {"access": "admin", "local": {"user-id": 170}}}}'
-    (known / "identities.yaml").write_text(charm)
-    give_to_group(known, 170, read_only=True)
-    env = {**_ENVIRONMENT, "PEBBLE": "/charm/container/pebble",
-           "PEBBLE_SOCKET": "/charm/container/pebble.socket"}  # fmt: skip
-    made = await Pod(pod.runtime, pod.folder / "pebble").start(
-        identity=(65532, 65532, (170,)), env=env,
-        argv=[_PEBBLE, "run", "--create-dirs", "--hold", "--identities",
-              "/charm/etc/pebble/identities.yaml"],
-        mounts=[{"source": str(shared), "target": "/charm/container", "read_only": False},
-                {"source": str(known), "target": "/charm/etc/pebble", "read_only": True}],
-    )  # fmt: skip
-    file = shared / "pebble.socket"
-    while not file.exists():
-        await asyncio.sleep(0.02)
-    os.chdir(shared)  # a Unix socket's path may have 107 bytes
-    return await asyncio.to_thread(_use_pebble, made)
-
-
-def _use_pebble(made: Pod) -> Any:
-    client = ops.pebble.Client("pebble.socket")
-    found: dict[str, Any] = {}
-
-    def refused(name: str, work: Callable[[], Any]) -> None:
-        try:
-            found[name] = str(work())
-        except (ops.pebble.PathError, ops.pebble.ChangeError, ops.pebble.APIError) as error:
-            found[name] = f"{getattr(error, 'kind', '')} {error}"
-
-    client.push("/tmp/deep/file", "text", make_dirs=True)
-    listed = client.list_files("/tmp/deep/file")[0]
-    found["file"] = [listed.user_id, listed.group_id]
-    refused("push", lambda: client.push("/etc/file", "text"))
-    refused("folder", lambda: client.make_dir("/deep"))
-    refused("chown", lambda: client.push("/tmp/other", "text", user_id=0, group_id=0))
-    services = {
-        "own": {"override": "replace", "command": "sh -c 'id -u; sleep 60'"},
-        "root": {"override": "replace", "command": "sleep 60", "user": "root"},
-    }
-    client.add_layer("test", {"services": services})  # type: ignore[arg-type]
-    client.start_services(["own"])
-    found["own"] = str(client.get_services(["own"])[0].is_running())
-    refused("root", lambda: client.start_services(["root"]))
-    done = client.exec(["id", "-u"]).wait_output()
-    found["exec"] = done[0]
-    refused("exec as root", lambda: client.exec(["id"], user="root").wait_output())
-    for user in (170, 1000):
-        os.seteuid(user)
-        refused(f"to {user}", lambda: client.push(f"/tmp/of-{os.geteuid()}", ""))
-        os.seteuid(0)
-    return found
-
-
 TESTS: dict[str, Callable[[Pod], Awaitable[Any]]] = {
     function.__name__: function
     for function in (
         environment, oom_score, timed_out, shared_pids, own_user, read_only_root,
-        volumes_of_a_group, own_bin, pebble,
+        volumes_of_a_group, own_bin,
     )
 }  # fmt: skip
 
@@ -246,7 +183,7 @@ async def _run(runtime: Runtime, folder: Path, names: list[str]) -> None:
 
 def main() -> int:
     """Runs inside the namespaces."""
-    runtime = Runtime(spawn.fork({_PAUSE: spawn.pause, _PEBBLE: run_pebble}))
+    runtime = Runtime(spawn.fork({_PAUSE: spawn.pause}))
     asyncio.run(_run(runtime, Path(sys.argv[1]), sys.argv[2:]))
     return 0
 

@@ -30,7 +30,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     command = [sys.executable, str(Path(__file__).with_name("inside.py")), str(folder)]
     names = [
         "environment", "oom_score", "timed_out", "shared_pids", "own_user", "read_only_root",
-        "volumes_of_a_group", "own_bin", "pebble",
+        "volumes_of_a_group", "own_bin",
     ]  # fmt: skip
     result = subprocess.run(
         ["unshare", "-m", "sh", "-c", 'mount -t tmpfs tmpfs "$1"; shift; exec "$@"', "sh",
@@ -110,23 +110,3 @@ def test_a_pod_s_group_owns_its_volumes_and_what_is_made_in_them(found: dict[str
 
 def test_an_image_s_own_bin_and_lib_are_seen_beside_those_below_usr(found: dict[str, Any]):
     assert found["own_bin"].split() == ["top", "usr", "library", "host"]
-
-
-def test_a_pebble_that_is_not_root_works_as_its_own_user(found: dict[str, Any]):
-    pebble = found["pebble"]
-    assert pebble["file"] == [65532, 65532]
-    assert pebble["own"] == "True"
-    assert pebble["exec"] == "65532\n"
-
-
-def test_a_pebble_lets_in_the_charm_that_it_was_told_of_and_no_other_user(found: dict[str, Any]):
-    assert found["pebble"]["to 170"] == "None"
-    assert "access denied" in found["pebble"]["to 1000"]
-
-
-def test_a_pebble_that_is_not_root_is_refused_what_only_root_may(found: dict[str, Any]):
-    pebble = found["pebble"]
-    for name in ("push", "folder", "chown"):
-        assert pebble[name].startswith("permission-denied "), name
-    assert "operation not permitted" in pebble["root"]
-    assert "operation not permitted" in pebble["exec as root"].lower()

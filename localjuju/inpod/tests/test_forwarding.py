@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 from ops import pebble
 
-from localjuju.pebble.forwarding import labels, logs_to
-from localjuju.pebble.tests.test_client import _until, client, daemon
+from localjuju.inpod.tests.test_client import _until, client, daemon
 
 __all__ = ["client", "daemon"]
 
@@ -149,17 +148,6 @@ def test_a_wrong_target_is_refused(client: pebble.Client, target: dict[str, Any]
     with pytest.raises(pebble.APIError) as refused:
         client.add_layer("base", {"log-targets": {"t": whole}})  # type: ignore[arg-type]
     assert told in refused.value.message
-
-
-def test_the_last_word_on_a_service_counts():
-    assert logs_to({"services": ["all"]}, "web")
-    assert not logs_to({"services": ["all", "-web"]}, "web")
-    assert logs_to({"services": ["-all", "web"]}, "web")
-    assert not logs_to({}, "web")
-    assert labels({"labels": {"a": "$A$B"}}, "web", {"A": 1}) == {
-        "a": "1",
-        "pebble_service": "web",
-    }
 
 
 def test_the_plan_shows_durations_as_go_prints_them(client: pebble.Client):

@@ -1,4 +1,4 @@
-"""Programs that a client runs at a terminal, which only the daemon in Go can give."""
+"""Programs that a client runs at a terminal."""
 
 from __future__ import annotations
 
@@ -13,15 +13,10 @@ import pytest
 import websocket
 from ops import pebble
 
-from localjuju.pebble.tests.test_access import Local
-from localjuju.pebble.tests.test_client import client, daemon
+from localjuju.inpod.tests.test_access import Local
+from localjuju.inpod.tests.test_client import client, daemon
 
 __all__ = ["client", "daemon"]
-
-
-@pytest.fixture
-def program(built: Path) -> list[str]:
-    return [str(built)]
 
 
 class Session:

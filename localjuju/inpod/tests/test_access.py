@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import datetime
 import http.client
 import json
 import os
@@ -16,10 +15,7 @@ from typing import Any
 import pytest
 from ops import pebble
 
-from localjuju.pebble import identities, notices, passwords
-from localjuju.pebble.errors import ApiError
-from localjuju.pebble.identities import Identities
-from localjuju.pebble.tests.test_client import ROOT, _until
+from localjuju.inpod.tests.test_client import _until
 
 # Made by `openssl passwd -6`.
 SECRET = (
@@ -30,17 +26,16 @@ Run = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, program: list[str]) -> Iterator[Run]:
+def run(tmp_path: Path, program: Path) -> Iterator[Run]:
     """Starts the daemon with these options; ends it at the latest with the test."""
     started: list[subprocess.Popen[bytes]] = []
     path = tmp_path / "pebble.socket"
     environment = {
         **os.environ, "PEBBLE": str(tmp_path / "pebble"), "PEBBLE_SOCKET": str(path),
-        "PYTHONPATH": str(ROOT),
     }  # fmt: skip
 
     def start(*options: str) -> subprocess.Popen[bytes]:
-        argv = [*program, "run", "--create-dirs", "--hold"]
+        argv = [program, "run", "--create-dirs", "--hold"]
         started.append(subprocess.Popen([*argv, *options], env=environment))
         _until(path.exists, 60)
         return started[-1]
@@ -84,42 +79,6 @@ def ask(
 
 
 START = {"action": "start", "services": ["none"]}  # 400: there is no such service
-
-
-@pytest.mark.parametrize(
-    ("need", "requests"),
-    [
-        ("open", ["GET /v1/health", "GET /v1/system-info"]),
-        ("metrics", ["GET /v1/metrics"]),
-        ("read", ["GET /v1/services", "GET /v1/plan", "GET /v1/logs", "GET /v1/identities",
-                  "GET /v1/notices", "POST /v1/notices", "GET /v1/changes/{id}/wait"]),
-        ("admin", ["POST /v1/services", "POST /v1/layers", "POST /v1/exec", "GET /v1/files",
-                   "POST /v1/files", "POST /v1/identities", "POST /v1/checks",
-                   "GET /v1/tasks/{task}/websocket/{name}"]),
-    ],
-)  # fmt: skip
-def test_what_a_request_needs(need: str, requests: list[str]):
-    for request in requests:
-        method, path = request.split()
-        assert identities.needed(method, path) == need, request
-
-
-@pytest.mark.parametrize(
-    ("level", "at_the_socket", "at_the_port"),
-    [
-        ("admin", ["open", "metrics", "read", "admin"], ["open"]),
-        ("read", ["open", "metrics", "read"], ["open"]),
-        ("metrics", ["open", "metrics"], ["open", "metrics"]),
-        ("untrusted", ["open"], ["open"]),
-        (None, ["open"], ["open"]),
-    ],
-)
-def test_what_each_level_may_do(
-    level: str | None, at_the_socket: list[str], at_the_port: list[str]
-):
-    needs = ["open", "metrics", "read", "admin"]
-    for local, expected in ((True, at_the_socket), (False, at_the_port)):
-        assert [n for n in needs if identities.allowed(level, n, local=local)] == expected
 
 
 def test_a_password_says_who_asks(client: pebble.Client, tmp_path: Path):
@@ -217,59 +176,3 @@ def test_identities_are_read_from_a_file_and_outlive_the_daemon(run: Run, tmp_pa
     known = client.get_identities()
     assert sorted(known) == ["bob", "charm"]
     assert known["charm"].local == pebble.LocalIdentity(170)
-
-
-@pytest.mark.parametrize(
-    ("action", "given", "told"),
-    [
-        ("keep", {}, 'invalid action "keep"'),
-        ("add", {"bob": {"access": "read", "local": {"user-id": 1}}}, "already exist: bob"),
-        ("update", {"al": {"access": "read", "local": {"user-id": 1}}}, "do not exist: al"),
-        ("remove", {"al": None}, "do not exist: al"),
-        ("remove", {"bob": {"access": "read", "local": {"user-id": 1}}}, "must be null"),
-        ("add", {"al": None}, "must not be null"),
-        ("add", {"al": {"access": "read", "local": {"user-id": 42}}}, r"user ID 42 \(al, bob\)"),
-        ("add", {"4": {"access": "read", "local": {"user-id": 1}}}, "must start with an"),
-        (
-            "add",
-            {"al": {"access": "root", "local": {"user-id": 1}}},
-            'invalid access value "root"',
-        ),
-        ("add", {"al": {"local": {"user-id": 1}}}, "access value must be specified"),
-        ("add", {"al": {"access": "read", "local": {}}}, "must specify user-id"),
-        ("add", {"al": {"access": "read", "basic": {}}}, "must specify password"),
-        ("add", {"al": {"access": "read"}}, "at least one type"),
-    ],
-)
-def test_a_wrong_identity_changes_nothing(
-    tmp_path: Path, action: str, given: dict[str, Any], told: str
-):
-    known = Identities(tmp_path / "identities.json")
-    known.change("add", {"bob": {"access": "admin", "local": {"user-id": 42}}})
-    before = dict(known.all)
-    with pytest.raises(ApiError, match=told):
-        known.change(action, given)
-    assert known.all == before
-
-
-@pytest.mark.parametrize(
-    ("password", "hashed", "fits"),
-    [
-        ("secret", SECRET, True),
-        ("Secret", SECRET, False),
-        ("pä$s wörd",
-         "$6$rasalt0123456789$RBvprIe1BuVyT2lXX3DMmb2m4rCKbv9kMHUFwl1rGGw2kHAHgLRzT66.LLeSleyYXbQ"
-         "dYq1M3daz0JCiQlWEM0", True),
-        ("secret", "secret", False),
-    ],
-)  # fmt: skip
-def test_passwords_are_hashed_as_openssl_does(password: str, hashed: str, fits: bool):
-    assert passwords.fits(password, hashed) is fits
-
-
-def test_a_notice_is_forgotten_after_a_week(monkeypatch: pytest.MonkeyPatch):
-    kept = notices.Notices()
-    kept.add("custom", "example.com/old")
-    week = notices.units.now() + datetime.timedelta(days=7, seconds=1)
-    monkeypatch.setattr(notices.units, "now", lambda: week)
-    assert kept.find(types=set(), keys=set(), user=None, after=None) == []

@@ -12,13 +12,13 @@ import pytest
 import yaml
 from ops import pebble
 
-from localjuju.pebble.tests.test_client import ROOT, _until
+from localjuju.inpod.tests.test_client import _until
 
 Run = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, program: list[str]) -> Iterator[Run]:
+def run(tmp_path: Path, program: Path) -> Iterator[Run]:
     """Starts `pebble run` with these options, after what is put `before`; ends it at last."""
     started: list[subprocess.Popen[bytes]] = []
 
@@ -27,10 +27,9 @@ def run(tmp_path: Path, program: list[str]) -> Iterator[Run]:
     ) -> subprocess.Popen[bytes]:
         fixed = {
             "PEBBLE": str(tmp_path / "pebble"), "PEBBLE_SOCKET": str(tmp_path / "pebble.socket"),
-            "PYTHONPATH": str(ROOT),
-        }  # fmt: skip
+            }  # fmt: skip
         process = subprocess.Popen(
-            [*before, *program, "run", *options], env={**os.environ, **fixed, **environment},
+            [*before, program, "run", *options], env={**os.environ, **fixed, **environment},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         started.append(process)
