@@ -13,6 +13,7 @@ from typing import Any
 
 from installer import opened, overview, target
 from localjuju import paths
+from localjuju.engine import choices
 from localjuju.errors import EngineError
 
 
@@ -43,6 +44,8 @@ def main(arguments: list[str]) -> int:
         print(json.dumps(document, indent=2))
         return 0
     print(engine_line(engine))
+    if chosen.is_local:
+        print(choices.load(paths.state()).line())
     print(f"model: {chosen.model}")
     applications = overview.applications(chosen)
     own, others = open_lines(opened.listed(), chosen.model, applications)

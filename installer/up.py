@@ -18,6 +18,8 @@ from installer import bundle as bundles
 from installer import doctor, overview, target
 from installer.pack import ROOT, pack
 from localjuju import ownership, paths
+from localjuju.engine import choices
+from localjuju.engine.choices import Choices
 from localjuju.errors import EngineError
 from localjuju.progress import Progress
 
@@ -65,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--timeout", type=float, default=40, metavar="MINUTES", help="for the model to settle"
     )
+    choices.add_options(found)
     return found
 
 
@@ -129,7 +132,7 @@ def _up(
             raise EngineError(f"{bundle.file}: {application.name}: no charm {application.charm}")
     if chosen.is_local:
         _build(bundle, progress)
-        _start(progress)
+        _start(choices.asked(options), progress)
     _add_model(chosen)
     chosen.remember()
     _deploy(chosen, bundle, overlays, progress)
@@ -192,12 +195,15 @@ def _build(bundle: bundles.Bundle, progress: Progress) -> None:
         catalogue.ensure(reference, progress)
 
 
-def _start(progress: Progress) -> None:
+def _start(asked: Choices, progress: Progress) -> None:
     from localjuju.engine import lifecycle
 
-    if not (lifecycle.pid() is not None and lifecycle.answers()):
-        with progress.step("engine"):
-            lifecycle.start()
+    if lifecycle.pid() is not None and lifecycle.answers():
+        choices.load(paths.state()).refuse_other(asked)
+        return
+    with progress.step("engine"):
+        lifecycle.start(asked=asked)
+    print(choices.load(paths.state()).line(), flush=True)
 
 
 def _add_model(chosen: target.Target) -> None:

@@ -14,6 +14,7 @@ from localjuju.errors import EngineError
 from localjuju.progress import Progress
 from localkube import finder, inner, outer
 from localkube.programs import ensure
+from localkube.upstream import VARIABLE
 
 
 def main() -> int:
@@ -29,6 +30,13 @@ def main() -> int:
     parser.add_argument(
         "--egress", action="store_true", help="let pods reach what this machine reaches"
     )
+    parser.add_argument(
+        "--images-from",
+        choices=["catalogue", "upstream"],
+        default="catalogue",
+        help="upstream: those that --images has not come from where they are named for, or from "
+        f"the mirrors that {VARIABLE} names",
+    )
     parser.add_argument("--inner", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     logging.basicConfig(
@@ -36,14 +44,22 @@ def main() -> int:
     )
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     state = arguments.state.absolute()
+    upstream = arguments.images_from == "upstream"
     try:
         programs = ensure(Progress())
         if not arguments.inner:
-            return outer.run(state, pkgutil.resolve_name(arguments.images), arguments.egress)
+            return outer.run(
+                state,
+                pkgutil.resolve_name(arguments.images),
+                way_out=arguments.egress,
+                upstream=upstream,
+            )
         groups = outer.groups(state)
         find = functools.partial(finder.ask, state / finder.SOCKET)
         namespaces.enter(
-            lambda: inner.main(programs, state, groups, find, arguments.egress),
+            lambda: inner.main(
+                programs, state, groups, find, way_out=arguments.egress, upstream=upstream
+            ),
             hostname="localkube",
         )
     except EngineError as error:

@@ -36,8 +36,13 @@ table ip {_TABLE} {{
         type nat hook postrouting priority srcnat;
         oifname "{DEVICE}" masquerade
     }}
+    chain forward {{
+        type filter hook forward priority filter;
+        %s
+    }}
 }}
 """
+_NOT_PODS = f'oifname "{DEVICE}" drop'
 
 
 def ensure(progress: Progress) -> Path:
@@ -131,8 +136,11 @@ def _wait_until_apart(pid: int) -> None:
     raise EngineError(f"process {pid} has not entered a network of its own")
 
 
-async def use() -> None:
+async def use(*, pods: bool) -> None:
     """Has all that leaves the cluster go out by the device; called in the cluster's network.
+
+    Args:
+        pods: whether what pods send goes out too; else the node's own alone does.
 
     Raises:
         EngineError: there is no such device, or the packet filter refuses.
@@ -147,6 +155,6 @@ async def use() -> None:
         nft, "-f", "-", env=netfilter.environment(), stdin=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    _, errors = await process.communicate(_RULES.encode())
+    _, errors = await process.communicate((_RULES % ("" if pods else _NOT_PODS)).encode())
     if process.returncode != 0:
         raise EngineError(f"no way out of the cluster's network: {errors.decode().strip()}")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from localjuju import paths
 from localjuju.controlplane import ControlPlane
+from localjuju.engine import namespaces
 from localjuju.errors import EngineError
-from localkube import limits, private
+from localkube import limits, names, private
 from localkube.cgroups import Groups
 from localkube.node import Node
 from localkube.outer import READY
@@ -23,7 +24,13 @@ _log = logging.getLogger(__name__)
 
 
 def main(
-    programs: NodePrograms, state: Path, groups: Groups, find: Find, way_out: bool = False
+    programs: NodePrograms,
+    state: Path,
+    groups: Groups,
+    find: Find,
+    *,
+    way_out: bool = False,
+    upstream: bool = False,
 ) -> int:
     """Runs the cluster until SIGTERM; returns an exit code.
 
@@ -34,24 +41,13 @@ def main(
         state: everything the cluster keeps.
         groups: made, and empty.
         find: tells which images there are.
-        way_out: whether the process on the host's side gives a way out.
+        way_out: as `Node` has it.
+        upstream: as `Node` has it.
     """
     own = (Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[1])
     groups.enter()
     private.hide(state, [paths.cache(), *own])
-    try:
-        asyncio.run(_run(programs, state, find, way_out))
-    except EngineError as error:
-        _log.error("%s", error)
-        return 1
-    return 0
-
-
-async def _run(programs: NodePrograms, state: Path, find: Find, way_out: bool) -> None:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    namespaces.use_resolver(names.OWN, state)
     control_plane = ControlPlane(programs.kubernetes, state)
     node = Node(
         programs,
@@ -60,7 +56,21 @@ async def _run(programs: NodePrograms, state: Path, find: Find, way_out: bool) -
         find,
         host_paths=limits.named(),
         way_out=way_out,
+        upstream=upstream,
     )
+    try:
+        asyncio.run(_run(state, control_plane, node))
+    except EngineError as error:
+        _log.error("%s", error)
+        return 1
+    return 0
+
+
+async def _run(state: Path, control_plane: ControlPlane, node: Node) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
     begun = asyncio.create_task(_start(control_plane, node))
     stop = asyncio.create_task(stopping.wait())
     try:

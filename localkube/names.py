@@ -23,6 +23,9 @@ from localjuju.node.cluster import until_done
 from localjuju.supervision import Programs
 
 DOMAIN = "cluster.local"
+OWN = "127.0.0.2"
+"""Where the node's own programs ask, whom no pod reaches by this address."""
+
 ADDRESS = str(ipaddress.ip_network(SERVICE_RANGE)[10])
 _NAME = "coredns"
 _SERVICE = "kube-dns"
@@ -38,7 +41,7 @@ _NO_OTHERS = """template ANY ANY {
     }"""
 
 
-def corefile(kubeconfig: Path, others: str = "") -> str:
+def corefile(kubeconfig: Path, others: str = "", *, pods: bool = True) -> str:
     """CoreDNS's configuration: the cluster's names, and that there are no others.
 
     Nothing is cached: all that is asked for is in the server's memory, and a name answers as
@@ -47,9 +50,13 @@ def corefile(kubeconfig: Path, others: str = "") -> str:
     Args:
         kubeconfig: how to reach the API server.
         others: the address of a server that answers other names; empty where there is none.
+        pods: whether pods may ask for other names too; else the node's own programs alone.
     """
+    rest = _rest(f"{NODE_IP} {OWN}", others)
+    if others and not pods:
+        rest = _rest(NODE_IP, "") + _rest(OWN, others)
     return f"""{DOMAIN} in-addr.arpa ip6.arpa {{
-    bind {NODE_IP}
+    bind {NODE_IP} {OWN}
     errors
     loadbalance
     kubernetes {DOMAIN} in-addr.arpa ip6.arpa {{
@@ -57,8 +64,13 @@ def corefile(kubeconfig: Path, others: str = "") -> str:
         pods insecure
     }}
 }}
-. {{
-    bind {NODE_IP}
+{rest}"""
+
+
+def _rest(addresses: str, others: str) -> str:
+    """The part for all names that are not the cluster's."""
+    return f""". {{
+    bind {addresses}
     errors
     {f"forward . {others}" if others else _NO_OTHERS}
 }}
@@ -103,7 +115,9 @@ async def make_service(api: AsyncClient) -> None:
 class NameServer:
     """CoreDNS as a child process."""
 
-    def __init__(self, programs: Path, state: Path, kubeconfig: Path, others: str = ""):
+    def __init__(
+        self, programs: Path, state: Path, kubeconfig: Path, others: str = "", *, pods: bool = True
+    ):
         """Prepares; starts nothing.
 
         Args:
@@ -111,15 +125,17 @@ class NameServer:
             state: the node's folder.
             kubeconfig: how to reach the API server.
             others: as `corefile` has it.
+            pods: as `corefile` has it.
         """
         self._others = others
+        self._pods = pods
         self._programs = Programs(programs, state / "log")
         self._file = state / "Corefile"
         self._kubeconfig = kubeconfig
 
     def start(self) -> None:
         """Starts it; the node has to have its address."""
-        self._file.write_text(corefile(self._kubeconfig, self._others))
+        self._file.write_text(corefile(self._kubeconfig, self._others, pods=self._pods))
         self._programs.start(_NAME, ["-conf", str(self._file)])
 
     async def wait_ready(self) -> None:

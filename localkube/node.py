@@ -21,6 +21,7 @@ from localjuju.node.kubeproxy import KubeProxy
 from localjuju.node.network import Network
 from localjuju.policies import Policies
 from localjuju.supervision import Programs
+from localjuju.trees import remove_tree
 from localkube import configurations, egress, limits, names, registry
 from localkube.balancers import Balancers
 from localkube.configurations import NODE, PAUSE_IMAGE, SOCKET
@@ -28,6 +29,7 @@ from localkube.images import Image
 from localkube.layers import Layer
 from localkube.programs import NodePrograms
 from localkube.storage import Provisioner
+from localkube.upstream import mirrors
 
 _READY_SECONDS = 120.0
 _POLL_SECONDS = 0.1
@@ -45,6 +47,7 @@ class Node:
         *,
         host_paths: tuple[Path, ...] = (),
         way_out: bool = False,
+        upstream: bool = False,
     ):
         """Prepares; starts nothing.
 
@@ -54,11 +57,15 @@ class Node:
             kubeconfig: how to reach the API server.
             find: tells which images there are.
             host_paths: the host's folders that pods may have hostPath volumes in.
-            way_out: whether the process on the host's side gives a way out; see `egress`.
+            way_out: whether pods reach what the host reaches; see `egress`.
+            upstream: whether images that `find` has not come from where they are named for; the
+                node alone reaches out for that. For either the process on the host's side gives
+                a way out.
         """
         self._host_paths = host_paths
         self._programs = programs
         self._way_out = way_out
+        self._upstream = upstream
         self._state = state
         self._kubeconfig = kubeconfig
         logs = state / "log"
@@ -66,8 +73,9 @@ class Node:
         self._kubelet = Programs(programs.kubelet, logs)
         self._proxy = KubeProxy(programs.kubernetes, state, kubeconfig, NODE)
         self._names = names.NameServer(
-            programs.coredns, state, kubeconfig, egress.NAME_SERVER if way_out else ""
-        )
+            programs.coredns, state, kubeconfig,
+            egress.NAME_SERVER if way_out or upstream else "", pods=way_out,
+        )  # fmt: skip
         self._policies = Policies(state, kubeconfig, NODE)
         pause = Image(
             [Layer(programs.pause.parent.name, programs.pause.parent)], entrypoint=["/pause"]
@@ -90,8 +98,8 @@ class Node:
         began = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
         await self._network.start()
         self._has_network = True
-        if self._way_out:
-            await egress.use()
+        if self._way_out or self._upstream:
+            await egress.use(pods=self._way_out)
         self._registry.start()
         self._names.start()
         arguments = self._configure()
@@ -123,9 +131,9 @@ class Node:
     def _configure(self) -> list[str]:
         """Writes each program's configuration; kubelet's arguments."""
         state = self._state
-        for name in ("cni", "registries/_default", "tmp"):
+        for name in ("cni", "tmp"):
             (state / name).mkdir(parents=True, exist_ok=True)
-        (state / "registries" / "_default" / "hosts.toml").write_text(registry.hosts())
+        self._write_registries(state / "registries")
         authority = Authority(state / "pki")
         own = authority.issue("kubelet", f"system:node:{NODE}", "system:nodes", (NODE, NODE_IP))
         kubelet = configurations.kubelet(
@@ -146,6 +154,17 @@ class Node:
             f"--node-ip={NODE_IP}",
             "--v=1",
         ]
+
+    def _write_registries(self, folder: Path) -> None:
+        """Tells containerd whom to ask for images; of an earlier start nothing stays."""
+        remove_tree(folder)
+        told = {"_default": registry.hosts()}
+        if self._upstream:
+            known = {name: registry.hosts_before(url) for name, url in mirrors().items()}
+            told = {"_default": registry.hosts_before(), **known}
+        for name, text in told.items():
+            (folder / name).mkdir(parents=True)
+            (folder / name / "hosts.toml").write_text(text)
 
     async def _wait_for_containerd(self) -> None:
         deadline = time.monotonic() + _READY_SECONDS

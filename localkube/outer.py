@@ -34,13 +34,14 @@ def groups(state: Path) -> Groups:
     return Groups(f"localkube-{hashlib.sha256(os.fsencode(state)).hexdigest()[:12]}")
 
 
-def run(state: Path, find: Find, way_out: bool = False) -> int:
+def run(state: Path, find: Find, *, way_out: bool = False, upstream: bool = False) -> int:
     """Runs a cluster until SIGTERM or SIGINT; returns an exit code.
 
     Args:
         state: everything the cluster keeps.
         find: tells which images there are; it is called in this process.
         way_out: whether pods reach what this host reaches; see `egress`.
+        upstream: whether images that `find` has not come from where they are named for.
 
     Raises:
         EngineError: one runs in this folder, the folder is another's, no groups can be made, or
@@ -62,14 +63,17 @@ def run(state: Path, find: Find, way_out: bool = False) -> int:
         signal.signal(number, stop)
     own.make()
     images = finder.Finder(state / finder.SOCKET, find)
-    out = Egress(egress.ensure(Progress()), state / "log" / "egress.log") if way_out else None
+    out = None
+    if way_out or upstream:
+        out = Egress(egress.ensure(Progress()), state / "log" / "egress.log")
     (state / READY).unlink(missing_ok=True)  # of one that was killed
     try:
         images.start()
         inner = subprocess.Popen(
             [
                 sys.executable, "-m", "localkube", "--inner",
-                *(["--egress"] if way_out else []), str(state),
+                *(["--egress"] if way_out else []),
+                *(["--images-from=upstream"] if upstream else []), str(state),
             ],
             env=environment.scrubbed(os.environ),
             start_new_session=True,  # Ctrl-C reaches it through this process alone

@@ -38,12 +38,26 @@ def none(reference: str) -> Image | None:
     del reference
 
 
+_URL = f"http://{HOST}:{PORT}"
+_CAPABILITIES = 'capabilities = ["pull", "resolve"]\n'
+
+
 def hosts() -> str:
-    """containerd's `_default/hosts.toml`: all that is pulled is asked for here, nowhere else.
+    """containerd's `hosts.toml`: all that is pulled is asked for here, nowhere else.
 
     An empty `host` is no other server to be tried first; containerd 1.6 reads no file without.
     """
-    return f'server = "http://{HOST}:{PORT}"\ncapabilities = ["pull", "resolve"]\n[host]\n'
+    return f'server = "{_URL}"\n{_CAPABILITIES}[host]\n'
+
+
+def hosts_before(mirror: str = "") -> str:
+    """containerd's `hosts.toml`: asked for here first, and elsewhere what is not found here.
+
+    Args:
+        mirror: the URL of who is asked then; the image's own registry where it is empty.
+    """
+    server = f'server = "{mirror}"\n{_CAPABILITIES}' if mirror else ""
+    return f'{server}[host."{_URL}"]\n{_CAPABILITIES}'
 
 
 class Registry:

@@ -7,6 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
+from localjuju.engine import choices
 from localjuju.errors import EngineError
 
 
@@ -24,11 +25,10 @@ def main() -> int:
         command = commands.add_parser(name, help=text)
         if name in ("run", "start"):
             command.add_argument("--owner-pid", type=int, help="a process to end with")
-            command.add_argument(
-                "--egress", action="store_true", help="let pods reach what this machine reaches"
-            )
+            choices.add_options(command)
     inner = commands.add_parser("inner")
     inner.add_argument("--egress", action="store_true")
+    inner.add_argument("--upstream", action="store_true")
     inner.add_argument("folders", nargs=3, type=Path)
     arguments = parser.parse_args()
     logging.basicConfig(
@@ -46,18 +46,20 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "run":
         from localjuju.engine import outer
 
-        return outer.run(arguments.owner_pid, leads_out=arguments.egress)
+        return outer.run(arguments.owner_pid, choices.asked(arguments))
     if arguments.command == "inner":
         from localjuju.engine import inner, namespaces
 
         namespaces.enter(
-            lambda: inner.main(*arguments.folders, leads_out=arguments.egress),
+            lambda: inner.main(
+                *arguments.folders, leads_out=arguments.egress, upstream=arguments.upstream
+            ),
             hostname="localjuju",
         )
     from localjuju.engine import lifecycle
 
     if arguments.command == "start":
-        lifecycle.start(owner=arguments.owner_pid, leads_out=arguments.egress)
+        lifecycle.start(owner=arguments.owner_pid, asked=choices.asked(arguments))
     elif arguments.command == "stop":
         print("stopped" if lifecycle.stop() else "no engine was running")
     elif arguments.command == "kill":

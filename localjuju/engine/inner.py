@@ -19,7 +19,14 @@ _READY_SECONDS = 120.0
 _log = logging.getLogger(__name__)
 
 
-def main(programs: Path, state: Path, images_socket: Path, *, leads_out: bool = False) -> int:
+def main(
+    programs: Path,
+    state: Path,
+    images_socket: Path,
+    *,
+    leads_out: bool = False,
+    upstream: bool = False,
+) -> int:
     """Runs the engine until SIGTERM; returns an exit code.
 
     Called in the new namespaces, before any thread or event loop exists: the node forks the
@@ -29,10 +36,11 @@ def main(programs: Path, state: Path, images_socket: Path, *, leads_out: bool = 
         programs: the folder that holds etcd and the Kubernetes programs.
         state: everything the engine keeps; `paths.state()`.
         images_socket: where the outer process answers requests for images.
-        leads_out: whether the outer process gives a way out.
+        leads_out: whether pods reach what this machine reaches.
+        upstream: whether images that the catalogue has not come from their registries.
     """
     system.share_processors(system.NICE_OF_ENGINE)
-    node = nodes.enter(state, programs, images_socket, leads_out=leads_out)
+    node = nodes.enter(state, programs, images_socket, leads_out=leads_out, upstream=upstream)
     try:
         asyncio.run(_run(programs, state, node))
     except EngineError as error:

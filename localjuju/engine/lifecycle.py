@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 from localjuju import ownership, paths
-from localjuju.engine import nodes, running
+from localjuju.engine import choices, nodes, running
+from localjuju.engine.choices import Choices
 from localjuju.errors import EngineError
 from localjuju.progress import Progress
 
@@ -45,20 +46,23 @@ def answers() -> bool:
         return False
 
 
-def start(timeout: float = 300.0, owner: int | None = None, *, leads_out: bool = False) -> None:
+def start(timeout: float = 300.0, owner: int | None = None, asked: Choices | None = None) -> None:
     """Starts the engine and returns when its API answers; nothing to do where it does already.
 
     Args:
         owner: a process that the engine ends with; None for an engine that stays.
         timeout: seconds to wait; building Kubernetes first, where it has to be, takes longer
             and does not count.
-        leads_out: whether pods reach what this machine reaches.
+        asked: what it is to be like; as the last one where nothing is said.
 
     Raises:
         EngineError: a build failed, the engine ended, or was not ready in time; names the log.
+            One runs that was started with something else.
     """
     ownership.claim_state()
+    asked = asked or Choices()
     if pid() is not None and answers():
+        choices.load(paths.state()).refuse_other(asked)
         return
     nodes.ensure_programs(Progress())
     log = paths.state() / "log" / "engine.log"
@@ -68,11 +72,9 @@ def start(timeout: float = 300.0, owner: int | None = None, *, leads_out: bool =
     if pid() is None:
         (paths.state() / "engine.sock").unlink(missing_ok=True)
         options = [] if owner is None else [f"--owner-pid={owner}"]
-        if leads_out:
-            options.append("--egress")
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "localjuju.engine", "run", *options],
+                [sys.executable, "-m", "localjuju.engine", "run", *options, *asked.options()],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localjuju import controlplane, ownership, paths
 from localjuju.engine import namespaces
+from localjuju.engine.choices import Choices
 from localjuju.engine.pulls import PullServer, pull
 from localjuju.errors import EngineError
 from localjuju.images import Catalogue
@@ -52,11 +54,12 @@ def ensure_programs(progress: Progress) -> Path:
 
 
 class _Finder:
-    def __init__(self, state: Path):
+    def __init__(self, state: Path, registries: Collection[str]):
         from localjuju.images import layers
         from localkube import finder
 
-        self._finder = finder.Finder(state / "images.sock", layers.find)
+        find = partial(layers.find_beside, registries)
+        self._finder = finder.Finder(state / "images.sock", find)
 
     async def start(self) -> None:
         self._finder.start()
@@ -65,10 +68,32 @@ class _Finder:
         await asyncio.to_thread(self._finder.stop)
 
 
-def images(state: Path, progress: Progress) -> PullServer | _Finder:
-    """What answers in the outer process which images there are."""
+def answering(made: Choices) -> list[str]:
+    """The registries that images may come from: none where they are to be the catalogue's.
+
+    Raises:
+        EngineError: a setting is not as it has to be.
+    """
+    if not is_real() or made.images == "catalogue":
+        return []
+    from localjuju.images import layers
+    from localkube import upstream
+
+    return upstream.answering(layers.registries())
+
+
+def images(
+    state: Path, progress: Progress, registries: Collection[str] = ()
+) -> PullServer | _Finder:
+    """What answers in the outer process which images there are.
+
+    Args:
+        state: everything the engine keeps.
+        progress: shows what is made.
+        registries: those that images may come from in place of stand-ins.
+    """
     if is_real():
-        return _Finder(state)
+        return _Finder(state, registries)
     catalogue = Catalogue.load()
     return PullServer(
         state / "images.sock", lambda reference: catalogue.ensure(reference, progress)
@@ -88,14 +113,17 @@ def way_out(state: Path, progress: Progress) -> Egress:
     return egress.Egress(egress.ensure(progress), state / "log" / "egress.log")
 
 
-def enter(state: Path, programs: Path, images_socket: Path, *, leads_out: bool) -> Any:
+def enter(
+    state: Path, programs: Path, images_socket: Path, *, leads_out: bool, upstream: bool
+) -> Any:
     """Prepares this process, the first in new namespaces, and gives the node it is to run.
 
     Args:
         state: everything the engine keeps.
         programs: the folder of the control plane's programs.
         images_socket: where the outer process answers requests for images.
-        leads_out: whether the outer process gives a way out.
+        leads_out: whether pods reach what this machine reaches.
+        upstream: whether images that the catalogue has not come from their registries.
     """
     if not is_real():
         from localjuju.node import Node as OwnNode
@@ -110,7 +138,7 @@ def enter(state: Path, programs: Path, images_socket: Path, *, leads_out: bool) 
     groups(state).enter()
     kept = (paths.cache(), Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2])
     private.hide(state, kept)
-    namespaces.use_resolver(names.ADDRESS, state)
+    namespaces.use_resolver(names.OWN, state)
     return RealNode(
         ensure(Progress()),
         state,
@@ -118,4 +146,5 @@ def enter(state: Path, programs: Path, images_socket: Path, *, leads_out: bool) 
         partial(finder.ask, images_socket),
         host_paths=(state / "agent", paths.cache() / "charm-venvs", *limits.named()),
         way_out=leads_out,
+        upstream=upstream,
     )

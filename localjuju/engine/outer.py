@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from localjuju import builds, ownership, paths
-from localjuju.engine import environment, limits, nodes, rotation, running
+from localjuju.engine import choices, environment, limits, nodes, rotation, running
+from localjuju.engine.choices import Choices
 from localjuju.progress import Progress
 
 _STOP_SECONDS = 30.0
@@ -23,28 +24,31 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
-def run(owner: int | None = None, *, leads_out: bool = False) -> int:
+def run(owner: int | None = None, asked: Choices | None = None) -> int:
     """Runs the engine in the foreground until it is told to stop; returns an exit code.
 
     Args:
         owner: a process that the engine ends with; None for an engine that stays.
-        leads_out: whether pods reach what this machine reaches.
+        asked: what it is to be like; as the last one where nothing is said.
 
     Raises:
-        EngineError: another engine runs, or this machine cannot run one.
+        EngineError: another engine runs, this machine cannot run one, or no registry answers
+            where images were to come from there.
     """
     ownership.claim_state()
     state = paths.state()
     state.chmod(0o700)
     _allow_open_files()
     with running.hold(state) as lock:
+        made = (asked or Choices()).over(choices.load(state))
+        made = made.found(nodes.answering(made))
         if not nodes.is_real():
             limits.enter(state)
-            return asyncio.run(_supervise(state, lock, owner, leads_out))
+            return asyncio.run(_supervise(state, lock, owner, made))
         groups = nodes.groups(state)
         groups.make()
         try:
-            return asyncio.run(_supervise(state, lock, owner, leads_out))
+            return asyncio.run(_supervise(state, lock, owner, made))
         finally:
             groups.remove()
 
@@ -56,7 +60,7 @@ def _allow_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _supervise(state: Path, lock: TextIO, owner: int | None, leads_out: bool) -> int:
+async def _supervise(state: Path, lock: TextIO, owner: int | None, made: Choices) -> int:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -69,15 +73,18 @@ async def _supervise(state: Path, lock: TextIO, owner: int | None, leads_out: bo
         _follow(owner, stopped)
     stop = asyncio.create_task(stopped.wait())
     progress = Progress()
-    sockets = nodes.images(state, progress)
-    way_out = nodes.way_out(state, progress) if leads_out else None
+    sockets = nodes.images(state, progress, made.in_place_of_stand_ins())
+    way_out = nodes.way_out(state, progress) if made.egress or made.registries else None
+    choices.save(state, made)
+    _log.info("%s", made.line())
     try:
         programs = await _unless(stop, asyncio.to_thread(nodes.ensure_programs, progress))
         if programs is None:
             return 0
         await sockets.start()
         inner = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "localjuju.engine", "inner", *(["--egress"] if way_out else []),
+            sys.executable, "-m", "localjuju.engine", "inner",
+            *(["--egress"] if made.egress else []), *(["--upstream"] if made.registries else []),
             str(programs), str(state), str(state / "images.sock"),
             env=environment.scrubbed(os.environ),
         )  # fmt: skip

@@ -9,14 +9,14 @@ import fnmatch
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
 
 from localjuju import builds, debian, paths, pythons
 from localjuju.errors import EngineError
 from localjuju.images import base, makers
-from localjuju.images.catalogue import Catalogue
+from localjuju.images.catalogue import Catalogue, normalise
 from localjuju.images.entries import (
     AgentEntry,
     BuiltinEntry,
@@ -47,6 +47,31 @@ def find(reference: str) -> Image | None:
     """
     catalogue = _catalogue()
     return catalogue_image(catalogue, reference) if catalogue.has(reference) else None
+
+
+def find_beside(registries: Collection[str], reference: str) -> Image | None:
+    """As `find`; None too for a stand-in, where one of these registries has the real image.
+
+    Raises:
+        EngineError: as `find` does.
+    """
+    catalogue = _catalogue()
+    if (
+        catalogue.has(reference)
+        and catalogue.find(reference).stand_in
+        and _registry(normalise(reference)) in registries
+    ):
+        return None
+    return find(reference)
+
+
+def registries() -> list[str]:
+    """The registries of all that the catalogue has."""
+    return sorted({_registry(name) for name in _catalogue().references()})
+
+
+def _registry(name: str) -> str:
+    return name.partition("/")[0]
 
 
 @cache
