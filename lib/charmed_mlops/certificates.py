@@ -254,7 +254,7 @@ class ServingCertificate(WebhookCertificate):
         from charmlibs.interfaces import tls_certificates as tls  # here: few have the relation
 
         charm = self._charm
-        names = [*self._hosts, charm.address]
+        names = [*self._hosts, charm.juju_address]
         wanted = tls.CertificateRequestAttributes(
             common_name=names[0] if len(names[0]) <= _LONGEST_NAME else charm.app.name,
             sans_dns=names,

@@ -25,6 +25,7 @@ from charmed_mlops.workload import Workload
 
 if TYPE_CHECKING:
     from charmed_mlops.certificates import WebhookCertificate
+    from charmed_mlops.cluster import ClusterResources
     from charmed_mlops.serving import ServingPods
 
 logger = logging.getLogger(__name__)
@@ -50,8 +51,17 @@ class ServiceCharm(ops.CharmBase):
         certificates: those that the leader makes and renews.
     """
 
-    def __init__(self, framework: ops.Framework, container: str | None):
-        """`container` is the workload's; None for a charm without one, and without `workload`.
+    def __init__(
+        self, framework: ops.Framework, container: str | None, ports: tuple[int, ...] = ()
+    ):
+        """Prepares.
+
+        Args:
+            framework: of ops.
+            container: the workload's; None for a charm without one, and without `workload`.
+            ports: TCP ports that every unit serves; they are open once its program is declared.
+                With a broker the application has a Service for them that leads only to units
+                that serve, and `address` is that Service's.
 
         Raises:
             NotImplementedError: an action of charmcraft.yaml has no method.
@@ -62,6 +72,8 @@ class ServiceCharm(ops.CharmBase):
         self._logs = LogForwarding(self)
         self._workloads: list[Workload] = []
         self._others_secrets: list[str] = []
+        self._ports = ports
+        self._cluster: ClusterResources | None = None
         self._serving: ServingPods | None = None
         if container is not None:
             self.workload = self.add_workload(container)
@@ -87,12 +99,33 @@ class ServiceCharm(ops.CharmBase):
         self._workloads.append(workload)
         return workload
 
-    def serving_pods(self) -> ServingPods:
-        """For a charm with a Service of its own, which is to lead only to pods that serve."""
-        from charmed_mlops.serving import ServingPods  # here: few charms need it
+    def declare_by(self, cluster: ClusterResources) -> None:
+        """Have the application's own objects declared by these, too; they call this themselves."""
+        self._cluster = cluster
+        if self._ports:
+            self.serving_pods()
 
-        self._serving = ServingPods(self, self.peers)
+    def serving_pods(self) -> ServingPods:
+        """For a charm with a Service of its own, which is to lead only to pods that serve.
+
+        Its ClusterResources have to be there.
+        """
+        from charmed_mlops.serving import ServingPods  # here: not every charm needs it
+
+        cluster = self._cluster
+        assert cluster is not None
+        if self._serving is None:
+            self._serving = ServingPods(self, lambda: cluster.by_label)
         return self._serving
+
+    def serving_services(self) -> list[dict[str, Any]]:
+        """The Service that leads to the units that serve, for a charm that says its ports."""
+        return [self._serving.service(self._ports)] if self._serving and self._ports else []
+
+    @property
+    def selects_by_label(self) -> bool:
+        """Whether the application's own Services select by the label of pods that serve."""
+        return self._serving is not None and self._serving.by_label
 
     def reconcile_on(self, event: ops.BoundEvent) -> None:
         """Run `reconcile` on a library's event, too."""
@@ -185,8 +218,40 @@ class ServiceCharm(ops.CharmBase):
 
     @property
     def address(self) -> str:
-        """The DNS name of the application's Service in the cluster."""
+        """The DNS name in the cluster for clients of the application.
+
+        It is that of the Service that leads only to units that serve, where a broker declares
+        one: from the start, so that it stays the same; nobody can be served before. Publish it
+        after the objects are applied.
+        """
+        if self._ports and self._cluster and self._cluster.related:
+            return self._serving_address
+        return self.juju_address
+
+    @property
+    def juju_address(self) -> str:
+        """The DNS name of Juju's Service, which is there as long as the application is.
+
+        It also leads to a new unit in the seconds before its first hook.
+        """
         return f"{self.app.name}.{self.model.name}.svc.cluster.local"
+
+    @property
+    def _serving_address(self) -> str:
+        from charmed_mlops.serving import name_of
+
+        return f"{name_of(self.app.name)}.{self.model.name}.svc.cluster.local"
+
+    def leave_serving_address(self) -> None:
+        """Publish Juju's name in place of that of the Service, which goes with the broker."""
+        if not self._ports or not self.unit.is_leader():
+            return
+        for relations in self.model.relations.values():
+            for relation in relations:
+                mine = relation.data[self.app] if relation.active else {}
+                for key, text in list(mine.items()):
+                    if self._serving_address in text:
+                        mine[key] = text.replace(self._serving_address, self.juju_address)
 
     def unit_address(self, number: int) -> str:
         """The DNS name of one unit's pod, which a new pod of the same unit keeps."""
@@ -257,13 +322,7 @@ class ServiceCharm(ops.CharmBase):
             recovered: the health check of which Pebble says that it has recovered.
         """
         try:
-            self.reconcile()
-            for workload in self._workloads:
-                workload.require_healthy(recovered)
-            for workload in self._workloads:
-                workload.admit()
-            if self._serving and self._serving.label():
-                self.reconcile()
+            self._settle(recovered)
             self._outcome = ops.ActiveStatus()
         except Restarting as reason:
             self._outcome = ops.MaintenanceStatus(str(reason))
@@ -279,6 +338,38 @@ class ServiceCharm(ops.CharmBase):
         if not isinstance(self._outcome, ops.ActiveStatus):
             with contextlib.suppress(ops.pebble.ConnectionError):  # Pebble may have gone meanwhile
                 self._hold_back()
+
+    def _settle(self, recovered: str) -> None:
+        """Reconcile, and let the unit get requests once its programs answer."""
+        try:
+            self.reconcile()
+        except (Waiting, Blocked):
+            # what is missing, or has to be put right, need not keep it from serving
+            if self._serves(recovered):
+                self._open()
+            raise
+        for workload in self._workloads:
+            workload.require_healthy(recovered)
+        for workload in self._workloads:
+            workload.admit()
+        self._open()
+
+    def _serves(self, recovered: str) -> bool:
+        """Whether all programs are declared and answer, and nothing holds the pod back."""
+        if not all(each.is_open for each in self._workloads):
+            return False
+        try:
+            for workload in self._workloads:
+                workload.require_healthy(recovered)
+        except Waiting:
+            return False
+        return True
+
+    def _open(self) -> None:
+        if self._ports:
+            self.set_ports(*self._ports)
+        if self._serving and self._serving.label():
+            self.reconcile()
 
     def _refusal(self, text: str) -> str:
         """The status for what somebody has to put right; the log has all that it leaves out."""

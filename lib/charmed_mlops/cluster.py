@@ -38,7 +38,8 @@ class ClusterResources:
     where `$(tenant)` becomes the namespace's name. A Secret is written with stringData; its
     content goes through a Juju secret, never through the databag.
 
-    To these comes the application's NetworkPolicy, which follows from its relations.
+    To these come the application's NetworkPolicy, which follows from its relations, and, where the
+    charm says its ports, the Service that leads to the units that serve.
 
     Rendering is most of a hook's cost. The request in the databag says from what it was rendered,
     so a leader renders again only when the code, the templates or what `apply` is given differ.
@@ -47,6 +48,7 @@ class ClusterResources:
     def __init__(self, charm: ServiceCharm, relation: str = "manifests"):
         self._charm = charm
         self._endpoint = relation
+        charm.declare_by(self)
 
     @property
     def related(self) -> bool:
@@ -71,6 +73,15 @@ class ClusterResources:
             return True
         answer = relation.load(Answer, relation.app)
         return bool(answer.hash) and bool(answer.tenants or not answer.problems)
+
+    @property
+    def by_label(self) -> bool:
+        """Whether Services select by the label of pods that serve so far; the leader may ask."""
+        relation = self._charm.model.get_relation(self._endpoint)
+        if relation is None or not relation.active:
+            return True
+        current = relation.load(Request, self._charm.app)
+        return not current.hash or current.serving
 
     def protect(self, reach: Reach = NOBODY) -> None:
         """Have the application's NetworkPolicy applied, where there is a broker.
@@ -98,14 +109,16 @@ class ClusterResources:
             Waiting: the broker has not done it yet, or could not.
         """
         relation = self._charm.model.get_relation(self._endpoint)
-        if relation is None:
+        if relation is None or not relation.active:
+            self._charm.leave_serving_address()
             raise Blocked(
                 f"missing relation {self._endpoint}: "
                 f"juju integrate {self._charm.app.name}:{self._endpoint} resource-broker"
             )
         wanted = None
         if self._charm.unit.is_leader():
-            wanted = self._request(relation, policy(self._charm, reach), context)
+            own = [policy(self._charm, reach), *self._charm.serving_services()]
+            wanted = self._request(relation, own, context)
         answer = relation.load(Answer, relation.app)
         if not answer.hash or wanted not in (None, answer.hash):
             raise Waiting(f"waiting for {relation.app.name} to apply the cluster objects")
@@ -116,25 +129,27 @@ class ClusterResources:
             if problem.outcome != "deferred":
                 raise Waiting(f"waiting for {problem.object}: {problem.reason}")
 
-    def _request(self, relation: ops.Relation, network: Manifest, context: dict[str, Any]) -> str:
-        """Have the objects requested; returns the request's hash."""
-        inputs = self._inputs(network, context)
+    def _request(
+        self, relation: ops.Relation, own: list[Manifest], context: dict[str, Any]
+    ) -> str:
+        """Have the objects requested, `own` ones before the rendered; returns the hash."""
+        inputs = self._inputs(own, context)
         current = relation.load(Request, self._charm.app)
         if inputs and current.hash and (current.inputs, current.version) == (inputs, VERSION):
             return current.hash
-        manifests = [network, *self._rendered("", context)]
+        manifests = [*own, *self._rendered("", context)]
         tenants = self._rendered("tenants/", context)
         wanted = digest(manifests, tenants)
         self._publish(relation, current, manifests, tenants, wanted, inputs)
         return wanted
 
-    def _inputs(self, network: Manifest, context: dict[str, Any]) -> str:
+    def _inputs(self, own: list[Manifest], context: dict[str, Any]) -> str:
         """A digest of all that rendering depends on; "" when that cannot be told."""
         charm = self._charm
         given = {
             "app": charm.app.name,
             "namespace": charm.model.name,
-            "network": network,
+            "own": own,
             "context": context,
         }
         try:
@@ -180,7 +195,8 @@ class ClusterResources:
         inputs: str,
     ) -> None:
         if current.hash == wanted and current.version == VERSION:
-            relation.save(current.model_copy(update={"inputs": inputs}), self._charm.app)
+            same = {"inputs": inputs, "serving": self._charm.selects_by_label}
+            relation.save(current.model_copy(update=same), self._charm.app)
             return
         names: set[str] = set()
         packed = [
@@ -194,6 +210,7 @@ class ClusterResources:
             tenants=packed[1] if asks else None,
             hash=wanted,
             inputs=inputs,
+            serving=self._charm.selects_by_label,
         )
         before = self._secret_labels(current)
         relation.save(request, self._charm.app)

@@ -123,6 +123,10 @@ class NotFound(ActionFailed):
     """There is no such object."""
 
 
+class NoCluster(ActionFailed):
+    """The charm runs in no pod, as in a unit test: it has no API server."""
+
+
 class Conflict(ActionFailed):
     """There is one already."""
 
@@ -145,7 +149,7 @@ def _open(
     try:
         host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
     except KeyError:
-        raise ActionFailed("the unit runs in no pod: it has no Kubernetes API") from None
+        raise NoCluster("the unit runs in no pod: it has no Kubernetes API") from None
     request = urllib.request.Request(
         f"https://{host}:{port}{path}",
         method=method,

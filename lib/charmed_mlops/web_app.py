@@ -31,7 +31,7 @@ class WebAppCharm(ServiceCharm):
 
     def __init__(self, framework: ops.Framework, container: str, link: Link):
         """`link` is the dashboard's entry; its path is where the gateway has the app."""
-        super().__init__(framework, container=container)
+        super().__init__(framework, container=container, ports=(PORT,))
         self.cluster = ClusterResources(self, "manifests")
         self.gateway = GatewayRoute(self)
         self.links = DashboardLinks(self)
@@ -68,7 +68,6 @@ class WebAppCharm(ServiceCharm):
             alive=Http(PORT, "/healthz/liveness"),
             version=VERSION,
         )
-        self.set_ports(PORT)
         self.gateway.publish(
             Route("web", self._link.link, self.address, PORT, rewrite="/", access="user")
         )

@@ -322,6 +322,16 @@ class Workload:
         """Whether Pebble answers and `run` has not declared the service yet."""
         return self.can_connect and self.name not in self.container.get_plan().services
 
+    @property
+    def is_open(self) -> bool:
+        """Whether `run` has declared the service and the pod is not held back."""
+        if not self.can_connect:
+            return False
+        plan = self.container.get_plan()
+        aside = plan.checks.get(f"{self.name}-aside")
+        held = aside is not None and aside.level is not ops.pebble.CheckLevel.UNSET
+        return self.name in plan.services and not held
+
     def hold_back(self) -> None:
         """Have this pod get no traffic until `admit`; one that stands aside gets none already."""
         aside = self.container.get_plan().checks.get(f"{self.name}-aside")

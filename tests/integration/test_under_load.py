@@ -212,6 +212,16 @@ def test_no_request_fails_while_mlflow_and_the_gateway_scale_and_its_certificate
     all_answered(found, REQUESTS)
 
 
+def test_no_call_of_one_application_to_another_fails_while_the_other_scales(
+    stack: jubilant.Juju, load: Any
+):
+    """The page's program passes calls on to the API server, and asks it once."""
+    with load(REQUESTS, "/pipeline/apis/v2beta1/healthz") as found:
+        scale(stack, 3, "kfp-api")
+        scale(stack, 1, "kfp-api")
+    all_answered(found, REQUESTS)
+
+
 @pytest.fixture
 def greeted(reach: Reach, team: str) -> Iterator[dict[str, Any]]:
     """A pod that a PodDefault of Ann's gives a variable to."""

@@ -42,7 +42,7 @@ class Dashboard(ServiceCharm):
     """All units answer; they keep nothing."""
 
     def __init__(self, framework: ops.Framework):
-        super().__init__(framework, container="dashboard")
+        super().__init__(framework, container="dashboard", ports=(PORT,))
         self.cluster = ClusterResources(self, "manifests")
         self.management = ServiceRequirer(self, "access-management")
         self.links = DashboardLinksProvider(self)
@@ -74,7 +74,6 @@ class Dashboard(ServiceCharm):
             alive=Http(PORT, "/healthz"),
             version=VERSION,
         )
-        self.set_ports(PORT)
         self.gateway.publish(Route("web", "/", self.address, PORT))
         self.metrics.publish()
 

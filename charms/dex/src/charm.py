@@ -39,7 +39,7 @@ class Dex(ServiceCharm):
     """Every unit serves; what they share is in Kubernetes and in the application's secrets."""
 
     def __init__(self, framework: ops.Framework):
-        super().__init__(framework, container="dex")
+        super().__init__(framework, container="dex", ports=(PORT, TELEMETRY))
         self.cluster = ClusterResources(self, "manifests")
         self.clients = OidcProvider(self, "oidc")
         self.gateway = GatewayRoute(self, "gateway")
@@ -54,7 +54,7 @@ class Dex(ServiceCharm):
         requests = list(self.clients.requests())
         config = self.render(
             "config.yaml.j2",
-            issuer=f"http://{self.address}:{PORT}/dex",
+            issuer=self._url,
             port=PORT,
             telemetry=TELEMETRY,
             lifetime=options.token_lifetime,
@@ -86,15 +86,19 @@ class Dex(ServiceCharm):
             alive=Http(TELEMETRY, "/healthz/live"),
             version=VERSION,
         )
-        self.set_ports(PORT, TELEMETRY)
         self.gateway.publish(Route("dex", "/dex/", self.address, PORT, access="public"))
         for request in requests:
             self.clients.answer(request, self._issuer())
         self.metrics.publish()
         self.clients.require_valid()
 
+    @property
+    def _url(self) -> str:
+        """The issuer's name is in every token and in other programs' options: it never changes."""
+        return f"http://{self.juju_address}:{PORT}/dex"
+
     def _issuer(self) -> Issuer:
-        url = f"http://{self.address}:{PORT}/dex"
+        url = self._url
         login = "/dex/auth"  # a path: people log in under whatever name the gateway has for them
         return Issuer(url, login, f"{url}/token", f"{url}/keys")
 

@@ -85,7 +85,7 @@ class Gateway(ServiceCharm):
             routes=found.routes,
             folder=FOLDER,
             certificate=certificate,
-            name=options.hostname or self.address,
+            name=options.hostname or self.juju_address,
             auth=f"{auth.host}:{auth.port}",
             authorizer=f"127.0.0.1:{AUTHORIZER}",
             https=HTTPS,
@@ -125,14 +125,14 @@ class Gateway(ServiceCharm):
 
     def _url(self, options: Options) -> str:
         if not options.hostname:
-            return f"https://{self.address}:{HTTPS}"
+            return f"https://{self.juju_address}:{HTTPS}"
         port = "" if options.external_port == 443 else f":{options.external_port}"
         return f"https://{options.hostname}{port}"
 
     def _entrance(self, options: Options, certificate: tls.Pair) -> Entrance:
         """The administrator's certificate has no name that only the cluster knows."""
         given = self.config.get("tls-secret")
-        url = self._url(options) if given else f"https://{self.address}:{HTTPS}"
+        url = self._url(options) if given else f"https://{self.juju_address}:{HTTPS}"
         return Entrance(url, certificate.ca, options.token_audience)
 
     def action_get_ca(self, _: dict) -> dict[str, str]:

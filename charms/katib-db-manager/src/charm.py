@@ -24,7 +24,7 @@ class KatibDBManager(ServiceCharm):
     """A gRPC service over one database; every unit serves."""
 
     def __init__(self, framework: ops.Framework):
-        super().__init__(framework, container="katib-db-manager")
+        super().__init__(framework, container="katib-db-manager", ports=(PORT,))
         # its MySQL driver's data source name is fixed but for user, password, host, port and
         # database: katib v0.19.0, pkg/db/v1beta1/mysql/mysql.go
         self.database = DatabaseRequirer(self, "database", database="katib", tls=False)
@@ -47,9 +47,8 @@ class KatibDBManager(ServiceCharm):
             check=Tcp(PORT),
             version="0.19.0",
         )
-        self.set_ports(PORT)
-        self.address_provider.publish(Address(self.address, PORT, "grpc"))
         self.cluster.protect(Reach(pods=(PORT,), namespaces=(COLLECTED,)))
+        self.address_provider.publish(Address(self.address, PORT, "grpc"))
 
 
 if __name__ == "__main__":

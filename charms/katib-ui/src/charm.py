@@ -25,7 +25,7 @@ class KatibUI(ServiceCharm):
     """All units answer; the program asks Kubernetes what each user may do."""
 
     def __init__(self, framework: ops.Framework):
-        super().__init__(framework, container="katib-ui")
+        super().__init__(framework, container="katib-ui", ports=(PORT,))
         self.cluster = ClusterResources(self, "manifests")
         self.db_manager = ServiceRequirer(self, "db-manager")
         self.gateway = GatewayRoute(self)
@@ -46,7 +46,6 @@ class KatibUI(ServiceCharm):
             check=Tcp(PORT),
             version="0.19.0",
         )
-        self.set_ports(PORT)
         self.gateway.publish(Route("web", PREFIX, self.address, PORT, access="user"))
         self.links.publish(Link("Experiments (AutoML)", PREFIX, icon="kubeflow:katib"))
 

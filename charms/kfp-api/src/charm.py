@@ -44,7 +44,8 @@ class KfpApi(ServiceCharm):
     """Every unit serves; the state is in the database."""
 
     def __init__(self, framework: ops.Framework):
-        super().__init__(framework, container="kfp-api")
+        ports = (pipelines.HTTP_PORT, pipelines.GRPC_PORT)
+        super().__init__(framework, container="kfp-api", ports=ports)
         self.front = self.add_workload("front")
         self.database = DatabaseRequirer(self, "database", database="mlpipeline")
         bucket = f"{self.model.name}-pipelines"[:63]
@@ -115,7 +116,6 @@ class KfpApi(ServiceCharm):
             },
             check=Tcp(pipelines.GRPC_PORT),
         )
-        self.set_ports(pipelines.HTTP_PORT, pipelines.GRPC_PORT)
         self.address_provider.publish(Address(self.address, pipelines.HTTP_PORT))
         self.metrics.publish()
         self.artifacts.require_valid()

@@ -38,7 +38,7 @@ class KfpUi(ServiceCharm):
     """No state: every unit serves."""
 
     def __init__(self, framework: ops.Framework):
-        super().__init__(framework, container="kfp-ui")
+        super().__init__(framework, container="kfp-ui", ports=(PORT,))
         self.api = ServiceRequirer(self, "kfp-api")
         self.metadata = ServiceRequirer(self, "metadata-envoy")
         self.store = S3Requirer(self, "object-store")
@@ -96,7 +96,6 @@ class KfpUi(ServiceCharm):
             check=Http(PORT, "/apis/v1beta1/healthz"),
             version=pipelines.VERSION,
         )
-        self.set_ports(PORT)
         self.address_provider.publish(Address(self.address, PORT))
         self.gateway.publish(Route("pipeline", "/pipeline/", self.address, PORT))
         self.links.publish(

@@ -21,7 +21,7 @@ class KfpViz(ServiceCharm):
     """No state: every unit serves."""
 
     def __init__(self, framework: ops.Framework):
-        super().__init__(framework, container="kfp-viz")
+        super().__init__(framework, container="kfp-viz", ports=(PORT,))
         self.cluster = ClusterResources(self, "manifests")
         self.address_provider = ServiceProvider(self, "visualization")
 
@@ -33,7 +33,6 @@ class KfpViz(ServiceCharm):
             check=Http(PORT, "/"),
             version=pipelines.VERSION,
         )
-        self.set_ports(PORT)
         self.address_provider.publish(Address(self.address, PORT))
 
 

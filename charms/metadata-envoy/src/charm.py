@@ -36,7 +36,7 @@ class MetadataEnvoy(ServiceCharm):
     """No state: every unit serves."""
 
     def __init__(self, framework: ops.Framework):
-        super().__init__(framework, container="metadata-envoy")
+        super().__init__(framework, container="metadata-envoy", ports=(PORT, STATS_PORT))
         self.authorizer = self.add_workload("authorizer")
         self.metadata = ServiceRequirer(self, "metadata")
         self.gateway = GatewayRoute(self, "gateway")
@@ -66,12 +66,11 @@ class MetadataEnvoy(ServiceCharm):
             version="1.37.0",
         )
         authorizers.run(self, self.authorizer, AUTHORIZER, store=INSIDE, ttl=5, leaving=1)
-        self.set_ports(PORT, STATS_PORT)
+        self.cluster.apply()
         self.address_provider.publish(Address(self.address, PORT))
         # the interface calls the gRPC service's own path, not one below /pipeline/
         self.gateway.publish(Route("metadata", SERVICE, self.address, PORT))
         self.metrics.publish()
-        self.cluster.apply()
 
 
 if __name__ == "__main__":

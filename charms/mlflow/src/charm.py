@@ -29,7 +29,7 @@ class MLflow(ServiceCharm):
     """Metadata in the database, artifacts in the object store, through the server."""
 
     def __init__(self, framework: ops.Framework):
-        super().__init__(framework, container="mlflow")
+        super().__init__(framework, container="mlflow", ports=(server.PORT,))
         self.database = DatabaseRequirer(self, "database", database="mlflow")
         # a tenant's own key reads what she registered: her models are served in her namespace
         folder = server.WORKSPACES if self.config["workspaces"] else ""
@@ -68,17 +68,16 @@ class MLflow(ServiceCharm):
             environment=environment | server.security(hosts, origins),
             version=server.VERSION,
         )
-        self.set_ports(server.PORT)
-        # its pages have relative links only, so a prefix that it does not know does no harm, and
-        # the address in the cluster stays the same
-        prefix = f"/{self.app.name}/"
-        self.gateway.publish(Route("web", prefix, self.address, server.PORT, rewrite="/"))
-        self.links.publish(Link("MLflow", prefix))
         self.workload.require_healthy()
         self.schema.settled()  # the server makes its tables before it answers
         if self.cluster.related and not workspaces:
             # at the end: tenants' settings are not what it runs on
             self._declare(None)
+        # its pages have relative links only, so a prefix that it does not know does no harm, and
+        # the address in the cluster stays the same
+        prefix = f"/{self.app.name}/"
+        self.gateway.publish(Route("web", prefix, self.address, server.PORT, rewrite="/"))
+        self.links.publish(Link("MLflow", prefix))
 
     def _declare(self, entrance: Entrance | None) -> None:
         workspaces = bool(self.config["workspaces"])

@@ -15,7 +15,7 @@ from typing import Any
 
 import ops
 
-from charmed_mlops import ActionFailed, Blocked, Waiting, Workload
+from charmed_mlops import ActionFailed, Blocked, Waiting, Workload, serving
 from charmed_mlops.interfaces.manifests import TENANT_LABEL
 from charmed_mlops.interfaces.mysql import CA_FILE, Credentials
 from charmed_mlops.interfaces.s3 import Bucket
@@ -129,8 +129,9 @@ def hosts(application: str, model: str, further: str, gateway: Sequence[str] = (
     """
     names = ["localhost", "127.0.0.1", "10.*", "192.168.*"]
     names += [f"172.{part}.*" for part in range(16, 32)]
-    names += [application, f"{application}.{model}", f"{application}.{model}.svc"]
-    names.append(f"{application}.{model}.svc.cluster.local")
+    for service in (application, serving.name_of(application)):
+        names += [service, f"{service}.{model}", f"{service}.{model}.svc"]
+        names.append(f"{service}.{model}.svc.cluster.local")
     names += _names(further)
     names += [place for url in gateway if (place := urllib.parse.urlsplit(url).netloc)]
     # a Host header carries the port unless it is 80 or 443

@@ -34,7 +34,7 @@ class Mlmd(ServiceCharm):
     """A gRPC service over one database; every unit serves."""
 
     def __init__(self, framework: ops.Framework):
-        super().__init__(framework, container="mlmd")
+        super().__init__(framework, container="mlmd", ports=(pipelines.METADATA_PORT,))
         self.database = DatabaseRequirer(self, "database", database="metadb")
         self.cluster = ClusterResources(self, "manifests")
         self.address_provider = ServiceProvider(self, "metadata")
@@ -57,9 +57,8 @@ class Mlmd(ServiceCharm):
             check=Tcp(pipelines.METADATA_PORT),
             version="1.14.0",
         )
-        self.set_ports(pipelines.METADATA_PORT)
-        self.address_provider.publish(Address(self.address, pipelines.METADATA_PORT, "grpc"))
         self.cluster.protect(Reach(pods=(pipelines.METADATA_PORT,)))
+        self.address_provider.publish(Address(self.address, pipelines.METADATA_PORT, "grpc"))
 
 
 if __name__ == "__main__":

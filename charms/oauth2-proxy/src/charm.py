@@ -56,7 +56,7 @@ class OAuth2Proxy(ServiceCharm):
     """Every unit answers for every session, as all have the cookies' key."""
 
     def __init__(self, framework: ops.Framework):
-        super().__init__(framework, container="oauth2-proxy")
+        super().__init__(framework, container="oauth2-proxy", ports=(PORT, METRICS))
         self.oidc = OidcRequirer(self, "oidc", [CALLBACK])
         self.oauth = OauthRequirer(self, "oauth")
         self.gateway = GatewayRoute(self, "gateway")
@@ -92,7 +92,6 @@ class OAuth2Proxy(ServiceCharm):
             alive=Http(PORT, "/ping"),
             version=VERSION,
         )
-        self.set_ports(PORT, METRICS)
         self.auth.publish(Address(self.address, PORT))
         self.metrics.publish()
 

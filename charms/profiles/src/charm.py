@@ -39,7 +39,7 @@ class Profiles(ServiceCharm):
     """The controller that its peers elect makes namespaces; access management answers in all."""
 
     def __init__(self, framework: ops.Framework):
-        super().__init__(framework, container="profile-controller")
+        super().__init__(framework, container="profile-controller", ports=(8080, MANAGEMENT))
         self.management = self.add_workload("access-management")
         self.cluster = ClusterResources(self, "manifests")
         self.address_of_management = ServiceProvider(self, "access-management")
@@ -68,7 +68,6 @@ class Profiles(ServiceCharm):
             command=f"/access-management -cluster-admin={options.cluster_admin} {HEADER}",
             check=Http(MANAGEMENT, "/metrics"),
         )
-        self.set_ports(8080, MANAGEMENT)
         self.address_of_management.publish(Address(self.address, MANAGEMENT))
         self.metrics.publish()
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 
-from inventory import MANAGED_BY, MODEL, MODEL_UUID
+from inventory import APPLICATION, MANAGED_BY, MODEL, MODEL_UUID
 from kube import ApiError, Cluster, Object, Ref
 
 from charmed_mlops.interfaces.manifests import digest
@@ -152,6 +152,12 @@ def _model(namespace: str, broker: str) -> Object:
              "oldObject != null && has(oldObject.metadata.labels)"
              " && 'app.kubernetes.io/managed-by' in oldObject.metadata.labels"
              " && oldObject.metadata.labels['app.kubernetes.io/managed-by'] == 'juju'"},
+            {"name": "declared", "expression":
+             "oldObject != null && has(oldObject.metadata.labels)"
+             f" && '{MANAGED_BY}' in oldObject.metadata.labels"
+             f" && oldObject.metadata.labels['{MANAGED_BY}'] == '{broker}'"
+             f" && '{APPLICATION}' in oldObject.metadata.labels"
+             f" ? oldObject.metadata.labels['{APPLICATION}'] : ''"},
         ],
         "validations": [
             _deny("nobody may reach into the broker's pod",
@@ -167,6 +173,9 @@ def _model(namespace: str, broker: str) -> Object:
             _deny("a Service of Juju may be changed by its own application only",
                   "request.resource.resource == 'services' && variables.juju"
                   " && variables.label != variables.application"),
+            _deny("an application may not change a Service that another one declares",
+                  "request.resource.resource == 'services' && variables.application != ''"
+                  " && variables.declared != '' && variables.declared != variables.application"),
             _deny("only Juju changes its workloads",
                   "request.resource.group == 'apps' && (variables.juju"
                   f" || request.name == '{broker}')"),

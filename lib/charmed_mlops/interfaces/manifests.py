@@ -53,6 +53,7 @@ class Request(pydantic.BaseModel):
         tenants: the objects for each tenant's namespace, see `pack`; None when there are none.
         hash: `digest` of both with the content of their Secrets.
         inputs: a digest of what both were made from; the requirer's own.
+        serving: whether the requirer's Services lead to labelled pods only; its own, too.
     """
 
     version: int = VERSION
@@ -60,6 +61,7 @@ class Request(pydantic.BaseModel):
     tenants: str | None = None
     hash: str | None = None
     inputs: str = ""
+    serving: bool = False
 
 
 class Problem(pydantic.BaseModel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import http.client
 import json
@@ -222,7 +221,6 @@ def test_a_changed_file_is_loaded_while_clients_go_on(door):
 
 PODS = "/api/v1/namespaces/shop/pods"
 LABEL = "charmed-mlops.io/serving"
-PEERS = testing.PeerRelation("peers")
 
 
 def external(charm, out):
@@ -242,22 +240,6 @@ def test_its_service_leads_to_pods_that_serve_and_to_no_other(charm, api):
 def test_its_service_leads_to_every_pod_where_none_may_be_labelled(charm, api):
     api.add(PODS, {"metadata": {"name": "gateway-0"}})
     api.forbidden.add(f"{PODS}/gateway-0")
-    out = charm.settled(config={"service-type": "NodePort"})
+    out = charm.applied(charm.settled(config={"service-type": "NodePort"}))
     assert out.unit_status == testing.ActiveStatus()
     assert external(charm, out) == {"app.kubernetes.io/name": "gateway"}
-
-
-def test_a_unit_without_the_label_that_the_service_asks_for_says_that_it_gets_no_requests(
-    charm, api
-):
-    peers = dataclasses.replace(PEERS, local_app_data={"serving-label": "true"})
-    api.add(PODS, {"metadata": {"name": "gateway-0"}})
-    api.forbidden.add(f"{PODS}/gateway-0")
-    out = charm.settled(peers)
-    assert out.unit_status == testing.WaitingStatus(
-        "waiting to label the pod: the Kubernetes API answers 403 to PATCH "
-        f"{PODS}/gateway-0: no right"
-    )
-    api.forbidden.clear()
-    assert charm.again(out).unit_status == testing.ActiveStatus()
-    assert LABEL in api.get(PODS, "gateway-0")["metadata"]["labels"]

@@ -219,7 +219,7 @@ def test_the_gateway_and_the_dashboard_learn_where_it_is(charm):
     out = charm.settled(gateway, relation("dashboard-links"))
     (route,) = json.loads(charm.published(out, "gateway")["routes"])
     assert (route["prefix"], route["rewrite"], route["access"]) == ("/jupyter/", "/", "user")
-    assert (route["host"], route["port"]) == ("jupyter-ui.shop.svc.cluster.local", 5000)
+    assert (route["host"], route["port"]) == ("jupyter-ui--serving.shop.svc.cluster.local", 5000)
     (link,) = json.loads(charm.published(out, "dashboard-links")["dashboard_links"])
     assert (link["text"], link["link"]) == ("Notebooks", "/jupyter/")
 

@@ -174,7 +174,7 @@ def test_it_says_where_it_answers(charm):
     told = charm.published(out, "kfp-api")
     assert (
         f"{told['scheme']}://{told['host']}:{told['port']}"
-        == "http://kfp-api.shop.svc.cluster.local:8888"
+        == "http://kfp-api--serving.shop.svc.cluster.local:8888"
     )
 
 

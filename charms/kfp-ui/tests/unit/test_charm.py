@@ -75,7 +75,7 @@ def test_the_gateway_sends_who_is_logged_in(charm):
     (route,) = json.loads(charm.published(out, "gateway")["routes"])
     assert (route["prefix"], route["host"], route["port"]) == (
         "/pipeline/",
-        "kfp-ui.shop.svc.cluster.local",
+        "kfp-ui--serving.shop.svc.cluster.local",
         3000,
     )
     assert (route["access"], route["rewrite"]) == ("user", None)

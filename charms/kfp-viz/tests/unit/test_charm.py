@@ -24,4 +24,5 @@ def test_who_is_related_reaches_it_and_is_told_where(charm):
 
 
 def test_it_has_no_rights(charm):
-    assert {each["kind"] for each in charm.manifests(charm.settled())} == {"NetworkPolicy"}
+    kinds = {each["kind"] for each in charm.manifests(charm.settled())}
+    assert kinds == {"NetworkPolicy", "Service"}

@@ -89,6 +89,7 @@ def test_runs(context):
     assert service.environment["MLFLOW_DISABLE_TELEMETRY"] == "true"  # its pages' too
     hosts = service.environment["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
     assert {"mlflow:*", "mlflow.mlops.svc.cluster.local:*", "localhost:*"} < set(hosts)
+    assert "mlflow--serving.mlops.svc.cluster.local:*" in hosts
     assert "*" not in hosts
     assert "p%40" not in service.command
     assert "s3cret" not in service.command

@@ -16,7 +16,10 @@ def test_a_notebook_gets_the_address_by_a_poddefault(charm):
     assert (found["kind"], found["metadata"]["name"]) == ("PodDefault", "mlflow")
     assert found["spec"]["selector"] == {"matchLabels": {"mlflow": "true"}}
     assert found["spec"]["env"] == [
-        {"name": "MLFLOW_TRACKING_URI", "value": "http://mlflow.shop.svc.cluster.local:5000"}
+        {
+            "name": "MLFLOW_TRACKING_URI",
+            "value": "http://mlflow--serving.shop.svc.cluster.local:5000",
+        }
     ]
 
 

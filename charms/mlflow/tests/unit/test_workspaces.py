@@ -30,7 +30,8 @@ def through_the_door(charm):
 def test_without_the_option_there_is_one_place_for_all(charm):
     out = charm.settled(broker())
     assert "--enable-workspaces" not in charm.service(out).command
-    (found,) = charm.manifests(out)
+    assert {each["kind"] for each in charm.manifests(out)} == {"NetworkPolicy", "Service"}
+    found = charm.manifest(out, "NetworkPolicy")
     users, tenants = found["spec"]["ingress"][0]["from"]
     assert (users, list(tenants)) == ({"podSelector": {}}, ["namespaceSelector"])
 

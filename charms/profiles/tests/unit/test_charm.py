@@ -67,7 +67,7 @@ def test_access_management_runs_beside_it(charm):
         "-userid-header=kubeflow-userid -userid-prefix="
     )
     assert charm.published(out, "access-management")["port"] == "8081"
-    assert charm.published(out, "access-management")["host"].startswith("profiles.shop.")
+    assert charm.published(out, "access-management")["host"].startswith("profiles--serving.shop.")
 
 
 def test_namespaces_get_the_labels_that_the_other_charms_select(charm):

@@ -132,6 +132,9 @@ ATTACKS: dict[str, tuple[str, str, Any]] = {
     "the broker's StatefulSet": ("PATCH", f"{APPS}/statefulsets/{BROKER}", {"spec": {"replicas": 2}}),
     "the StatefulSet's scale": ("PATCH", f"{APPS}/statefulsets/{BROKER}/scale", {"spec": {"replicas": 3}}),
     "a neighbour's Service": ("PATCH", f"{SHOP}/services/mariadb", {"spec": {"selector": {"a": "b"}}}),
+    "a Service that a neighbour declares": ("PATCH", f"{SHOP}/services/mariadb--serving", {"spec": {"selector": {"a": "b"}}}),
+    "the labels of one": ("PATCH", f"{SHOP}/services/mariadb--serving", {"metadata": {"labels": None}}),
+    "one deleted": ("DELETE", f"{SHOP}/services/mariadb--serving?dryRun=All", None),
     "a token of the broker": ("POST", f"{SHOP}/serviceaccounts/{BROKER}/token", TOKEN),
     "a token of juju ssh": ("POST", f"{SHOP}/serviceaccounts/model-exec/token", TOKEN),
     "a Secret with the broker's token": ("POST", f"{SHOP}/secrets", MINTED),
@@ -185,6 +188,10 @@ def world(cluster: Any, modules: dict[str, Any]) -> Iterator[World]:
         port = {"ports": [{"port": 1}], "selector": {"app.kubernetes.io/name": name}}
         metadata = {"name": name, "labels": labels}
         put({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": port})
+        declared = {"app.kubernetes.io/managed-by": BROKER, "charmed-mlops.io/application": name}
+        metadata = {"name": f"{name}--serving", "labels": declared}
+        put({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": port})
+        metadata = {"name": name, "labels": labels}
         body = template("apps/v1", "StatefulSet", name)
         put({**body, "metadata": metadata})
     put({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "model-exec"}})
@@ -296,6 +303,8 @@ LEGITIMATE: dict[str, tuple[str, str, str, Any]] = {
     "an application's own exec": (ATTACKER, "POST", f"{SHOP}/pods/evil-0/exec{EXEC}", None),
     "an application's own labels": (ATTACKER, "PATCH", f"{SHOP}/pods/evil-0", {"metadata": {"labels": {"a": "b"}}}),
     "an application's own Service": (ATTACKER, "PATCH", f"{SHOP}/services/evil", {"metadata": {"labels": {"a": "b"}}}),
+    "a Service that it declares": (ATTACKER, "PATCH", f"{SHOP}/services/evil--serving", {"metadata": {"labels": {"a": "b"}}}),
+    "the broker changes one that a neighbour declares": (f"system:serviceaccount:shop:{BROKER}", "PATCH", f"{SHOP}/services/mariadb--serving", {"spec": {"selector": {"a": "b"}}}),
     "a workload of a user": (ATTACKER, "POST", "/apis/apps/v1/namespaces/other/deployments", template("apps/v1", "Deployment", "wine")),
     "a workload in the model": (ATTACKER, "POST", f"{APPS}/deployments", template("apps/v1", "Deployment", "wine", serviceAccountName="evil-runner")),
     "an event about kube-system": (ATTACKER, "POST", "/api/v1/namespaces/kube-system/events", {
