@@ -184,8 +184,9 @@ def _list(namespace: str) -> None:
     items = json.loads(kubectl.output("get", "services", "-n", namespace, "-o", "json"))["items"]
     for item in items:
         ports = [str(port["port"]) for port in _ports(item)]
-        if ports:
-            print(f"./mlops open {item['metadata']['name']}:{ports[0]:<8} {' '.join(ports[1:])}")
+        name = item["metadata"]["name"]
+        if ports and "--" not in name:  # NAME--serving is the application's second Service
+            print(f"./mlops open {name}:{ports[0]:<8} {' '.join(ports[1:])}")
 
 
 def _service(namespace: str, name: str) -> dict[str, Any]:

@@ -184,6 +184,14 @@ def test_when_the_broker_goes_clients_are_given_juju_s_name_again(charm):
     assert host(charm, back) == OF_SERVING
 
 
+def test_an_application_that_ends_leaves_what_it_published(charm):
+    out = charm.settled(BROKER, CLIENT)
+    context = charm.context()
+    ending = dataclasses.replace(out, planned_units=0)
+    after = context.run(context.on.relation_broken(out.get_relation(BROKER.id)), ending)
+    assert host(charm, after) == OF_SERVING
+
+
 def test_an_application_can_do_without_a_broker():
     with loaded(ROOT / "charms" / "mlmd") as mlmd:
         out = mlmd.settled(relation("metadata", "kfp-api"))

@@ -243,8 +243,11 @@ class ServiceCharm(ops.CharmBase):
         return f"{name_of(self.app.name)}.{self.model.name}.svc.cluster.local"
 
     def leave_serving_address(self) -> None:
-        """Publish Juju's name in place of that of the Service, which goes with the broker."""
-        if not self._ports or not self.unit.is_leader():
+        """Publish Juju's name in place of that of the Service, which goes with the broker.
+
+        An application that ends wakes its clients by the end of their relations.
+        """
+        if not (self._ports and self.unit.is_leader() and self.app.planned_units()):
             return
         for relations in self.model.relations.values():
             for relation in relations:
@@ -366,6 +369,7 @@ class ServiceCharm(ops.CharmBase):
         return True
 
     def _open(self) -> None:
+        """Open the ports, and have the Services lead to this pod."""
         if self._ports:
             self.set_ports(*self._ports)
         if self._serving and self._serving.label():
