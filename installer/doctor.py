@@ -20,9 +20,10 @@ import yaml
 
 from installer import kubectl, leftovers, target
 from installer.charm_python import ROOT
-from localjuju import paths, pythons
-from localjuju.engine import limits
+from localjuju import debian, paths, pythons
+from localjuju.engine import limits, nodes
 from localjuju.errors import EngineError
+from localkube import surroundings
 
 # Kubeflow-sized stacks watch many files: the figures that MicroK8s guides for them ask for
 _INOTIFY = {"max_user_instances": 2280, "max_user_watches": 1255360}
@@ -116,6 +117,7 @@ def local() -> list[Finding]:
     checks: tuple[Callable[[], Finding], ...] = (
         architecture, python, namespaces, memory, memory_bound, processors, disk,
         *inotify_checks(), open_files, loopback, debian_packages,
+        *((control_groups, earlier_state) if nodes.is_real() else ()),
     )  # fmt: skip
     return [check() for check in checks]
 
@@ -145,7 +147,7 @@ def python() -> Finding:
 # Run by a Python of its own: what it mounts and makes ends with its namespaces.
 _PROBE = """
 import os, sys
-from localjuju import system
+from localjuju import netfilter, system
 from localjuju.engine import namespaces
 from localjuju.errors import EngineError
 def inside():
@@ -160,6 +162,7 @@ def inside():
         with IPRoute() as network:
             network.link("add", ifname="probe0", kind="bridge")
             network.link("add", ifname="probe1", peer="probe2", kind="veth")
+        netfilter.require()
     except Exception as error:
         print(f"{type(error).__name__}: {error}", flush=True)
         return 1
@@ -293,12 +296,35 @@ def loopback() -> Finding:
 
 
 def debian_packages() -> Finding:
-    """MariaDB is unpacked from Debian packages, which needs no root but these two programs."""
-    missing = [name for name in ("apt-get", "dpkg-deb") if shutil.which(name) is None]
+    """The node's programs and some images are Debian's, unpacked by these two programs."""
+    missing = debian.missing()
+    if missing and nodes.is_real() and not any((paths.cache() / "builds").glob("containerd-*")):
+        text = f"{' and '.join(missing)} missing: the node is made of Debian's packages: run there"
+        return Finding("error", "packages", text)
     if missing:
         text = f"{' and '.join(missing)} missing: name a folder with LOCALJUJU_IMAGES instead"
         return Finding("warning", "packages", text)
-    return Finding("ok", "packages", "apt-get and dpkg-deb")
+    return Finding("ok", "packages", "apt-get and dpkg")
+
+
+def control_groups() -> Finding:
+    """The node gives each pod a group of its own."""
+    try:
+        surroundings.require_root()
+        found = nodes.groups(paths.state())
+        found.check()
+    except EngineError as error:
+        return Finding("error", "groups", str(error))
+    return Finding("ok", "groups", f"of version {found.version}")
+
+
+def earlier_state() -> Finding:
+    """A state folder of an earlier version cannot be taken over."""
+    try:
+        nodes.refuse_earlier(paths.state())
+    except EngineError as error:
+        return Finding("error", "state", str(error))
+    return Finding("ok", "state", f"{paths.state()}")
 
 
 def cluster(chosen: target.Target) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,27 @@ from localjuju.progress import Step
 
 STATUS = "var/lib/dpkg/status"
 """Where dpkg keeps what is installed, from the root."""
+
+
+_NEEDED = ("apt-get", "dpkg")
+
+
+def release() -> str:
+    """This system and its version, such as `debian-12`: packages of another are others.
+
+    Raises:
+        EngineError: it does not say what it is.
+    """
+    try:
+        system = platform.freedesktop_os_release()
+    except OSError as error:
+        raise EngineError(f"{error}: packages come from Debian's archive: run on Debian") from None
+    return f"{system['ID']}-{system.get('VERSION_ID', 'rolling')}"
+
+
+def missing() -> list[str]:
+    """The programs that packages are unpacked with and that this system does not have."""
+    return [name for name in _NEEDED if shutil.which(name) is None]
 
 
 class OtherVersionError(EngineError):
@@ -39,6 +61,11 @@ def unpack(
         OtherVersionError: the first package has another version.
         EngineError: a download failed; names the log.
     """
+    if lacks := missing():
+        raise EngineError(
+            f"{' and '.join(lacks)} missing: {packages[0]} comes from Debian's archive: run on "
+            "Debian"
+        )
     lists = paths.cache() / "builds" / "apt"
     archives = target.with_name("archives")
     for folder in (lists / "lists" / "partial", archives / "partial"):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import socket
+import struct
 from pathlib import Path
 
 from localjuju import builds, debian, paths
+from localjuju.errors import EngineError
 from localjuju.progress import Progress
 
 _PACKAGES = ("nftables", "iptables", "ipset")
@@ -17,10 +20,38 @@ _PROGRAMS = ("usr/sbin", "sbin", "usr/bin", "bin")
 _LIBRARIES = ("usr/lib", "lib")
 
 
+# nfnetlink(7), linux/netfilter/nf_tables.h
+_NETLINK_NETFILTER = 12
+_GET_GENERATION = 10 << 8 | 16  # of the subsystem of nftables
+_REQUEST = 1
+
+
+def require() -> None:
+    """Asks the kernel for the state of its packet filter; called in a network of our own.
+
+    Raises:
+        EngineError: it has none that this process may set.
+    """
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as kernel:
+            question = struct.pack("=BBH", socket.AF_UNSPEC, 0, 0)
+            head = struct.pack("=IHHII", 16 + len(question), _GET_GENERATION, _REQUEST, 1, 0)
+            kernel.send(head + question)
+            answer = kernel.recv(4096)
+        (kind,) = struct.unpack_from("=H", answer, 4)
+        (number,) = struct.unpack_from("=i", answer, 16)
+        if kind != _GET_GENERATION - 1:  # NFT_MSG_NEWGEN is the answer, an error is not
+            raise OSError(-number, os.strerror(-number))
+    except OSError as error:
+        raise EngineError(
+            f"this kernel's packet filter does not answer ({error.strerror}): modprobe nf_tables, "
+            "or run a kernel with nftables, as root"
+        ) from None
+
+
 def folder() -> Path:
     """Where they are; `ensure` makes it."""
-    system = platform.freedesktop_os_release()
-    name = "-".join((system["ID"], system.get("VERSION_ID", "rolling"), *_PACKAGES))
+    name = "-".join((debian.release(), *_PACKAGES))
     return paths.cache() / "builds" / f"netfilter-{name}"
 
 

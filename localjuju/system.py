@@ -69,6 +69,15 @@ def bind(source: str, target: str, *, read_only: bool = False) -> None:
         mount("none", target, None, MS_BIND | MS_REMOUNT | MS_RDONLY)
 
 
+def unmount(target: str) -> None:
+    """Takes a mount away.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    _check(_libc.umount2(target.encode(), 0), f"umount of {target}")
+
+
 def pivot_root(new: str) -> None:
     """Makes `new`, a mount point, the root, and lets go of the old one. Raises OSError."""
     os.chdir(new)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,9 +102,28 @@ class Groups:
         needed = _NEEDED if self.version == 1 else _NEEDED_2
         if not have >= needed:
             raise EngineError(
-                f"no control groups for {', '.join(sorted(needed - have))}: the kernel has them "
-                "off, or another version of control groups has them"
+                f"no control groups for {', '.join(sorted(needed - have))}: {self._cure(unified)}"
             )
+
+    def _cure(self, unified: Sequence[Hierarchy]) -> str:
+        if self.version == 2:
+            return "the kernel has them off: boot with cgroup_enable=memory, or the like"
+        if unified:
+            return (
+                "both versions are mounted and share the controllers: boot with "
+                "systemd.unified_cgroup_hierarchy=1, which gives all to version 2"
+            )
+        return f"none are mounted: mount -t cgroup2 cgroup2 {_ROOT}"
+
+    def check(self) -> None:
+        """Whether the groups could be made; makes nothing.
+
+        Raises:
+            EngineError: this process may not write there.
+        """
+        for folder in self.folders():
+            if not os.access(folder.parent, os.W_OK):
+                raise _refused(f"{folder.parent} is not writable")
 
     def folders(self) -> list[Path]:
         """The groups, whether they are there or not."""
@@ -128,9 +147,8 @@ class Groups:
                         (folder / name).write_text((folder.parent / name).read_text())
                 self._bound(folder)
             except OSError as error:
-                raise EngineError(
-                    f"no control group can be made ({error}): run as root, with {_ROOT} writable"
-                ) from None
+                self.remove()  # of those that were made
+                raise _refused(str(error)) from None
 
     def _bound(self, folder: Path) -> None:
         for name, value in (
@@ -177,6 +195,12 @@ class Groups:
             place = _ROOT / one.folder.name
             place.mkdir()
             system.mount(one.kind, str(place), one.kind, flags, one.options)
+
+
+def _refused(why: str) -> EngineError:
+    return EngineError(
+        f"no control group can be made ({why}): run as root, with {_ROOT} mounted writable"
+    )
 
 
 def _controllers(file: Path) -> set[str]:

@@ -79,12 +79,13 @@ def network(state: Path) -> dict[str, object]:
     }
 
 
-def containerd(state: Path, plugins: Path) -> str:
+def containerd(state: Path, plugins: Path, snapshotter: str = "overlayfs") -> str:
     """containerd's configuration, TOML of version 2.
 
     Args:
         state: the node's folder.
         plugins: the folder with the CNI plugins.
+        snapshotter: how trees of images are kept; see `snapshots`.
     """
     # A basic string of TOML has the escapes of one of JSON.
     root, temp, opt, bin_dir, conf_dir, registries, image, socket = (
@@ -111,6 +112,7 @@ restrict_oom_score_adj = true
 sandbox_image = {image}
 [plugins."io.containerd.grpc.v1.cri".containerd]
 discard_unpacked_layers = true
+snapshotter = "{snapshotter}"
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = {bin_dir}
 conf_dir = {conf_dir}

@@ -51,8 +51,7 @@ def ensure(progress: Progress) -> Path:
     Raises:
         EngineError: a download failed; names the log.
     """
-    system = platform.freedesktop_os_release()
-    name = f"{_PACKAGE}-{system['ID']}-{system.get('VERSION_ID', 'rolling')}"
+    name = f"{_PACKAGE}-{debian.release()}"
 
     def make(target: Path) -> None:
         (target / "root").mkdir()

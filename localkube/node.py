@@ -12,7 +12,7 @@ import yaml
 from lightkube import ApiError, AsyncClient
 from lightkube.resources.core_v1 import Node as NodeResource
 
-from localjuju import paths
+from localjuju import netfilter, paths
 from localjuju.controlplane.pki import Authority
 from localjuju.controlplane.plane import NODE_IP
 from localjuju.errors import EngineError
@@ -22,7 +22,7 @@ from localjuju.node.network import Network
 from localjuju.policies import Policies
 from localjuju.supervision import Programs
 from localjuju.trees import remove_tree
-from localkube import configurations, egress, limits, names, registry
+from localkube import configurations, egress, limits, names, registry, snapshots
 from localkube.balancers import Balancers
 from localkube.configurations import NODE, PAUSE_IMAGE, SOCKET
 from localkube.images import Image
@@ -93,8 +93,10 @@ class Node:
         """Starts the node's programs; returns when the node is Ready and Services answer.
 
         Raises:
-            EngineError: a program does not get ready; names its log.
+            EngineError: a program does not get ready; names its log. The kernel has no packet
+                filter.
         """
+        netfilter.require()
         began = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
         await self._network.start()
         self._has_network = True
@@ -131,7 +133,7 @@ class Node:
     def _configure(self) -> list[str]:
         """Writes each program's configuration; kubelet's arguments."""
         state = self._state
-        for name in ("cni", "tmp"):
+        for name in ("cni", "containerd", "tmp"):
             (state / name).mkdir(parents=True, exist_ok=True)
         self._write_registries(state / "registries")
         authority = Authority(state / "pki")
@@ -144,7 +146,9 @@ class Node:
         (state / "kubelet.yaml").write_text(yaml.safe_dump(kubelet))
         (state / "cni" / f"{NODE}.conflist").write_text(json.dumps(configurations.network(state)))
         (state / "containerd.toml").write_text(
-            configurations.containerd(state, self._programs.plugins)
+            configurations.containerd(
+                state, self._programs.plugins, snapshots.choose(state / "containerd")
+            )
         )
         return [
             f"--config={state / 'kubelet.yaml'}",

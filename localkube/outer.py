@@ -13,7 +13,7 @@ from localjuju import builds, ownership
 from localjuju.engine import environment
 from localjuju.errors import EngineError
 from localjuju.progress import Progress
-from localkube import egress, finder
+from localkube import egress, finder, surroundings
 from localkube.cgroups import Groups
 from localkube.egress import Egress
 from localkube.registry import Find
@@ -44,12 +44,14 @@ def run(state: Path, find: Find, *, way_out: bool = False, upstream: bool = Fals
         upstream: whether images that `find` has not come from where they are named for.
 
     Raises:
-        EngineError: one runs in this folder, the folder is another's, no groups can be made, or
-            there is no way out.
+        EngineError: one runs in this folder, the folder is another's, this machine is not as it
+            has to be, or there is no way out.
     """
+    surroundings.require_root()
+    own = groups(state)
+    own.check()
     ownership.claim(state, "STATE")
     state.chmod(0o700)
-    own = groups(state)
     inner: subprocess.Popen[bytes] | None = None
     stopping = False
 
@@ -61,11 +63,11 @@ def run(state: Path, find: Find, *, way_out: bool = False, upstream: bool = Fals
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
         signal.signal(number, stop)
-    own.make()
-    images = finder.Finder(state / finder.SOCKET, find)
     out = None
     if way_out or upstream:
         out = Egress(egress.ensure(Progress()), state / "log" / "egress.log")
+    own.make()
+    images = finder.Finder(state / finder.SOCKET, find)
     (state / READY).unlink(missing_ok=True)  # of one that was killed
     try:
         images.start()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,8 +65,7 @@ def ensure(progress: Progress) -> NodePrograms:
         EngineError: a download or a build failed; names the log.
     """
     kept = paths.cache() / "builds"
-    system = platform.freedesktop_os_release()
-    release = f"{system['ID']}-{system.get('VERSION_ID', 'rolling')}"
+    release = debian.release()
 
     def kubelet(target: Path) -> None:
         with progress.step(f"Building kubelet {KUBERNETES_VERSION}"):

@@ -182,3 +182,36 @@ def test_json_is_what_the_table_shows(capsys: pytest.CaptureFixture[str]):
     code = doctor.main(["--engine", "local", "--format", "json"])
     levels = [finding["level"] for finding in json.loads(capsys.readouterr().out)]
     assert code == (1 if "error" in levels else 0)
+
+
+def test_the_real_node_needs_debians_programs_until_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("LOCALJUJU_NODE", "localkube")
+    monkeypatch.setenv("CHARMED_MLOPS_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert doctor.debian_packages().level == "error"
+    (tmp_path / "builds" / "containerd-1").mkdir(parents=True)
+    assert doctor.debian_packages().level == "warning"
+
+
+def test_a_state_folder_of_an_earlier_version_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("CHARMED_MLOPS_STATE", str(tmp_path))
+    assert doctor.earlier_state().level == "ok"
+    (tmp_path / "pods").mkdir()
+    assert doctor.earlier_state().level == "error"
+    assert "./mlops down" in doctor.earlier_state().text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give rights up")
+def test_control_groups_need_root():
+    assert doctor.control_groups().level == "ok"
+    user = os.geteuid()
+    os.seteuid(65534)
+    try:
+        finding = doctor.control_groups()
+    finally:
+        os.seteuid(user)
+    assert (finding.level, "run as root" in finding.text) == ("error", True)

@@ -64,6 +64,7 @@ def start(timeout: float = 300.0, owner: int | None = None, asked: Choices | Non
     if pid() is not None and answers():
         choices.load(paths.state()).refuse_other(asked)
         return
+    nodes.check(paths.state())
     nodes.ensure_programs(Progress())
     log = paths.state() / "log" / "engine.log"
     log.parent.mkdir(parents=True, exist_ok=True)

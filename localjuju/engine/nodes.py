@@ -40,6 +40,30 @@ def groups(state: Path) -> Any:
     return Groups(f"charmed-mlops-{ownership.identity(state)}")
 
 
+def check(state: Path) -> None:
+    """What can be told before anything of an engine is made.
+
+    Raises:
+        EngineError: this machine or the state folder is not as the real node needs it.
+    """
+    if not is_real():
+        return
+    from localkube import surroundings
+
+    surroundings.require_root()
+    groups(state).check()
+    refuse_earlier(state)
+
+
+def refuse_earlier(state: Path) -> None:
+    """Raises EngineError where the folder is of the node before kubelet and containerd."""
+    if (state / "pods").exists() and not (state / "containerd.toml").exists():
+        raise EngineError(
+            f"{state} was made by an earlier version, whose volumes and pods are not taken over: "
+            "save what you need with that version, then ./mlops down, which removes all of it"
+        )
+
+
 def ensure_programs(progress: Progress) -> Path:
     """The folder of the control plane's programs; all that run are made where they are missing.
 

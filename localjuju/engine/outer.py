@@ -35,8 +35,9 @@ def run(owner: int | None = None, asked: Choices | None = None) -> int:
         EngineError: another engine runs, this machine cannot run one, or no registry answers
             where images were to come from there.
     """
-    ownership.claim_state()
     state = paths.state()
+    nodes.check(state)
+    ownership.claim_state()
     state.chmod(0o700)
     _allow_open_files()
     with running.hold(state) as lock:

@@ -7,7 +7,6 @@ script of a package runs: what they would have set is set here.
 from __future__ import annotations
 
 import hashlib
-import platform
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -143,7 +142,5 @@ def _set_up(tree: Path) -> None:
 
 
 def _kept(name: str, made_from: Sequence[str]) -> Path:
-    system = platform.freedesktop_os_release()
     key = hashlib.sha256("\n".join(made_from).encode()).hexdigest()[:12]
-    release = f"{system['ID']}-{system.get('VERSION_ID', 'rolling')}"
-    return paths.cache() / "builds" / f"root-{name}-{release}-{key}"
+    return paths.cache() / "builds" / f"root-{name}-{debian.release()}-{key}"

@@ -60,3 +60,22 @@ def test_a_controller_that_is_off_is_named(tmp_path: Path):
 def test_with_both_versions_the_one_with_the_controllers_is_taken():
     with pytest.raises(EngineError, match="no control groups for memory"):
         Groups("ours", mountinfo=HYBRID)
+
+
+def test_a_mix_of_versions_that_has_not_all_names_the_cure():
+    with pytest.raises(EngineError, match=r"boot with systemd\.unified_cgroup_hierarchy=1"):
+        Groups("ours", mountinfo=HYBRID)
+
+
+def test_of_groups_that_cannot_all_be_made_none_stays(tmp_path: Path):
+    mounted = ""
+    for name in ("cpu", "cpuacct", "cpuset", "memory"):
+        (tmp_path / name).mkdir()
+        mounted += f"30 22 0:26 / {tmp_path / name} rw - cgroup cgroup rw,{name}\n"
+    (tmp_path / "memory").rmdir()
+    groups = Groups("ours", mountinfo=mounted)
+    with pytest.raises(EngineError, match="no control group can be made"):
+        groups.make()
+    assert not any(folder.exists() for folder in groups.folders())
+    with pytest.raises(EngineError, match="memory is not writable"):
+        groups.check()

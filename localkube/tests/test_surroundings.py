@@ -1,0 +1,179 @@
+"""A machine that is not as the node needs it: one line names the cure, and nothing is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from localjuju import debian, netfilter
+from localjuju.errors import EngineError
+from localjuju.progress import Progress, Step
+from localkube import outer, snapshots, surroundings
+from localkube.images import Image
+from localkube.layers import Layer
+from localkube.programs import NodePrograms
+from localkube.tests.clusters import IMAGE, Cluster, find, host, pod, wait_until
+
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+LARGE = "example.org/large:1"
+
+
+def refused(state: Path, *within: str) -> str:
+    """What `python -m localkube` says in surroundings where it cannot work."""
+    before = host()
+    done = subprocess.run(
+        [*within, sys.executable, "-m", "localkube", str(state)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert not state.exists()
+    assert not any(folder.exists() for folder in outer.groups(state).folders())
+    assert host() == before
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def in_mounts(script: str) -> list[str]:
+    """What runs a command in mounts of its own, after a script."""
+    return ["unshare", "--mount", "sh", "-ec", f'{script}\nexec "$@"', "sh"]
+
+
+@ROOT
+@pytest.mark.usefixtures("programs")
+def test_control_groups_that_are_read_only(tmp_path: Path):
+    script = """
+        grep -o ' /sys/fs/cgroup[^ ]*' /proc/self/mountinfo | sort -r | while read -r place; do
+            mount -o remount,bind,ro "$place"
+        done
+    """
+    line = refused(tmp_path / "state", *in_mounts(script))
+    assert line.startswith("ERROR no control group can be made (")
+    assert line.endswith("is not writable): run as root, with /sys/fs/cgroup mounted writable")
+
+
+@ROOT
+@pytest.mark.usefixtures("programs")
+def test_no_control_groups(tmp_path: Path):
+    line = refused(tmp_path / "state", *in_mounts("umount -l /sys/fs/cgroup"))
+    assert line.startswith("ERROR no control groups for cpu, cpuacct, cpuset, memory: none are")
+    assert "mount -t cgroup2" in line
+
+
+@ROOT
+def test_no_root():
+    user = os.geteuid()
+    os.seteuid(65534)
+    try:
+        with pytest.raises(EngineError, match="run as root, such as by sudo"):
+            surroundings.require_root()
+    finally:
+        os.seteuid(user)
+
+
+def test_no_debian(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    step = Step(Progress(), "containerd")
+    with pytest.raises(EngineError, match="apt-get and dpkg missing: containerd comes from"):
+        debian.unpack(("containerd",), tmp_path / "root", step)
+    assert not any(tmp_path.iterdir())
+
+
+@ROOT
+def test_a_packet_filter_that_may_not_be_set():
+    asked = "from localjuju import netfilter; netfilter.require()"
+    netfilter.require()
+    done = subprocess.run(
+        ["setpriv", "--bounding-set=-net_admin", sys.executable, "-c", asked],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "EngineError: this kernel's packet filter does not answer" in done.stderr
+    assert "modprobe nf_tables" in done.stderr
+
+
+@ROOT
+def test_trees_of_images_are_overlays_where_the_kernel_mounts_them(tmp_path: Path):
+    assert snapshots.choose(tmp_path) == "overlayfs"
+    assert not any(tmp_path.iterdir())
+
+
+OVERLAY = """
+    mount -t tmpfs tmpfs {0}
+    mkdir {0}/l {0}/u {0}/w {0}/m
+    mount -t overlay -o lowerdir={0}/l,upperdir={0}/u,workdir={0}/w overlay {0}/m
+"""
+
+
+@ROOT
+def test_trees_of_images_are_copies_on_an_overlay(tmp_path: Path):
+    asked = f"""if True:
+        from pathlib import Path
+        from localkube import snapshots
+        print(snapshots.choose(Path("{tmp_path}/m")))
+    """
+    done = subprocess.run(
+        [*in_mounts(OVERLAY.format(tmp_path)), sys.executable, "-c", asked],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "native\n"
+    assert "a state folder on another file system" in done.stderr
+
+
+@pytest.mark.localkube
+@ROOT
+def test_a_cluster_runs_with_its_state_on_an_overlay(programs: NodePrograms, tmp_path: Path):
+    (tmp_path / "mounts").mkdir()
+    within = in_mounts(OVERLAY.format(tmp_path / "mounts"))
+    # What a test reads of it is beside the mounts that only the cluster sees.
+    bound = f'mkdir -p {tmp_path}/m/containerd "{tmp_path}/state/containerd"\n'
+    bound += f'mkdir "{tmp_path}/mounts/m/containerd"\n'
+    bound += f'mount --bind "{tmp_path}/mounts/m/containerd" "{tmp_path}/state/containerd"\n'
+    within[4] = within[4].replace('exec "$@"', f'{bound}exec "$@"')
+    (tmp_path / "state").mkdir()
+    outer.ownership.claim(tmp_path / "state", "STATE")
+    cluster = Cluster(programs, tmp_path / "state", within=within)
+    try:
+        wait_until(lambda: "default" in cluster.kubectl("get", "serviceaccounts", "-oname"), 30)
+        cluster.run(pod("copied"))
+        assert cluster.shell("copied", "echo hello").strip() == "hello"
+        assert 'snapshotter = "native"' in (cluster.state / "containerd.toml").read_text()
+    finally:
+        assert cluster.end(signal.SIGTERM) == 0
+
+
+def find_large(reference: str) -> Image | None:
+    """The images of the tests, and a large one."""
+    if reference != LARGE:
+        return find(reference)
+    folder = Path(os.environ["LARGE_FOLDER"])
+    return Image([Layer(f"large-{folder.parent.name}", folder)])
+
+
+@pytest.mark.localkube
+@ROOT
+def test_a_disk_that_gets_full_while_an_image_is_pulled(
+    programs: NodePrograms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder, state = tmp_path / "large", tmp_path / "state"
+    folder.mkdir()
+    (folder / "file").write_bytes(os.urandom(48 << 20))
+    outer.ownership.claim(state, "STATE")
+    (state / "containerd").mkdir()
+    monkeypatch.setenv("LARGE_FOLDER", str(folder))
+    small = f"mount -t tmpfs -o size=32m tmpfs {state / 'containerd'}"
+    cluster = Cluster(programs, state, f"--images={__name__}:find_large", within=in_mounts(small))
+    try:
+        wait_until(lambda: "default" in cluster.kubectl("get", "serviceaccounts", "-oname"), 30)
+        cluster.create(pod("large", container={"image": LARGE}))
+        events = ("get", "events", "--field-selector=reason=Failed")
+        wait_until(lambda: "no space left on device" in cluster.kubectl(*events), 90)
+        said = json.loads(cluster.kubectl("get", "pod", "large", "-ojson"))["status"]
+        assert "waiting" in said["containerStatuses"][0]["state"]
+        cluster.run(pod("small", container={"image": IMAGE}))  # what it took was given back
+    finally:
+        assert cluster.end(signal.SIGTERM) == 0
