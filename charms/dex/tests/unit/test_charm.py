@@ -276,3 +276,10 @@ def test_a_wrong_option_blocks_and_says_why(charm, given, message):
     out = charm.settled(config=given)
     assert out.unit_status.name == "blocked"
     assert out.unit_status.message.startswith(message)
+
+
+def test_its_pages_are_at_units_that_serve_and_its_issuer_s_name_never_changes(charm):
+    out = charm.settled(GATEWAY)
+    (route,) = json.loads(charm.published(out, "gateway")["routes"])
+    assert route["host"] == "dex--serving.shop.svc.cluster.local"
+    assert config(charm, out)["issuer"] == "http://dex.shop.svc.cluster.local:5556/dex"
