@@ -133,7 +133,7 @@ class Cluster:
             options: for `python -m localkube`.
             within: a command that runs another one, such as `nsenter …`.
         """
-        self._programs = programs
+        self.programs = programs
         self.state = state
         self.shared = state.with_name(f"{state.name}-shared")
         (state / outer.READY).unlink(missing_ok=True)
@@ -158,7 +158,7 @@ class Cluster:
     def kubectl(self, *arguments: str, given: Any = None) -> str:
         """Runs kubectl in the cluster's network; what it printed."""
         pid = self.child("python")
-        program = self._programs.kubernetes / "kubectl"
+        program = self.programs.kubernetes / "kubectl"
         done = subprocess.run(
             [
                 "nsenter", f"--target={pid}", "--net", "--mount", program,
