@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
-from localjuju import paths
-from localjuju.controlplane.pki import Authority
+from localkube.controlplane.pki import Authority
+from localkube.host import paths
 
 START_SECONDS = 60.0
 

@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 COMMANDS = {
     "up": "deploy the bundle; starts a local engine where no Juju controller is at hand",

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MARKER = ".charmed-mlops"  # as in localjuju.ownership
+MARKER = ".charmed-mlops"  # as in localkube.host.ownership
 _STEP = "Python environment"
 
 
@@ -31,7 +31,7 @@ class BootstrapError(Exception):
 
 
 def cache() -> Path:
-    """The folder for everything that can be made again; the same as `localjuju.paths.cache()`."""
+    """The folder for all that can be made again; the same as `localkube.host.paths.cache()`."""
     named = os.environ.get("CHARMED_MLOPS_CACHE")
     if named:
         return Path(named)
@@ -205,7 +205,7 @@ def make(root: Path) -> None:
 
 
 class _Times:
-    """How long a step took last time; the same file as `localjuju.progress` keeps."""
+    """How long a step took last time; the same file as `localkube.host.progress` keeps."""
 
     def __init__(self, file: Path):
         self._file = file

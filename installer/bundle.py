@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from localjuju.cli.overlay import lay_over
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 
 @dataclass(frozen=True)

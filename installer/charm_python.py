@@ -11,9 +11,10 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from localjuju import paths, pythons
-from localjuju.errors import EngineError
-from localjuju.progress import Progress
+from localjuju import pythons
+from localkube.host import paths
+from localkube.host.errors import EngineError
+from localkube.host.progress import Progress
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -20,10 +20,11 @@ import yaml
 
 from installer import kubectl, leftovers, target
 from installer.charm_python import ROOT
-from localjuju import debian, paths, pythons
+from localjuju import pythons
 from localjuju.engine import limits, nodes
-from localjuju.errors import EngineError
-from localkube import surroundings
+from localkube.building import debian
+from localkube.host import paths, surroundings
+from localkube.host.errors import EngineError
 
 # Kubeflow-sized stacks watch many files: the figures that MicroK8s guides for them ask for
 _INOTIFY = {"max_user_instances": 2280, "max_user_watches": 1255360}
@@ -147,9 +148,10 @@ def python() -> Finding:
 # Run by a Python of its own: what it mounts and makes ends with its namespaces.
 _PROBE = """
 import os, sys
-from localjuju import netfilter, system
-from localjuju.engine import namespaces
-from localjuju.errors import EngineError
+from localkube.building import netfilter
+from localkube.host import system
+from localkube.host import namespaces
+from localkube.host.errors import EngineError
 def inside():
     folder = sys.argv[1]
     try:

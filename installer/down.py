@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 from installer import opened, target
-from localjuju import ownership, paths
-from localjuju.errors import EngineError
-from localjuju.progress import Progress
-from localjuju.trees import remove_tree
+from localkube.host import ownership, paths
+from localkube.host.errors import EngineError
+from localkube.host.progress import Progress
+from localkube.host.trees import remove_tree
 
 
 def main(arguments: list[str]) -> int:

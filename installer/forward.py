@@ -8,8 +8,8 @@ import socket
 import threading
 from types import TracebackType
 
-from localjuju import paths
-from localjuju.errors import EngineError
+from localkube.host import paths
+from localkube.host.errors import EngineError
 
 _CHUNK = 1 << 16
 _ANSWER_LIMIT = 4096

@@ -16,10 +16,10 @@ import yaml
 
 from installer import target
 from installer.forward import Forwarder, connect
-from localjuju import paths
-from localjuju.controlplane import ensure_programs
-from localjuju.errors import EngineError
-from localjuju.progress import Progress
+from localkube.controlplane import ensure_programs
+from localkube.host import paths
+from localkube.host.errors import EngineError
+from localkube.host.progress import Progress
 
 
 def main(arguments: list[str]) -> int:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from installer import kubectl, target
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 MODEL = "charmed-mlops.io/model"
 MODEL_UUID = "charmed-mlops.io/model-uuid"

@@ -16,8 +16,8 @@ from typing import Any
 
 from installer import kubectl, opened, target
 from installer.forward import Forwarder
-from localjuju import paths
-from localjuju.errors import EngineError
+from localkube.host import paths
+from localkube.host.errors import EngineError
 
 _ROOT = Path(__file__).parents[1]
 _START_SECONDS = 30.0

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from localjuju import ownership, paths
 from localjuju.engine import running
-from localjuju.errors import EngineError
+from localkube.host import ownership, paths
+from localkube.host.errors import EngineError
 
 _STOP_SECONDS = 5.0
 

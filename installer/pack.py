@@ -23,8 +23,8 @@ import yaml
 
 from installer import charm_python
 from localjuju import pythons
-from localjuju.errors import EngineError
-from localjuju.progress import Progress
+from localkube.host.errors import EngineError
+from localkube.host.progress import Progress
 
 ROOT = charm_python.ROOT
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}

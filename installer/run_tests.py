@@ -8,7 +8,7 @@ from pathlib import Path
 
 from installer.charm_python import ROOT
 from localjuju import pythons
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 _TIERS = ["lint", "unit", "integration"]
 _HELP = """usage: ./mlops test [-e TIER[,TIER…]] [TOX'S OPTIONS] [-- PYTEST'S]

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from installer import opened, overview, target
-from localjuju import paths
 from localjuju.engine import choices
-from localjuju.errors import EngineError
+from localkube.host import paths
+from localkube.host.errors import EngineError
 
 
 def main(arguments: list[str]) -> int:

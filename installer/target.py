@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from localjuju import ownership, paths
-from localjuju.errors import EngineError
+from localkube.host import ownership, paths
+from localkube.host.errors import EngineError
 
 MODEL = "mlops"
 _LOCAL_CONTROLLER = "localjuju"

@@ -17,11 +17,11 @@ from typing import Any, TextIO
 from installer import bundle as bundles
 from installer import doctor, overview, target
 from installer.pack import ROOT, pack
-from localjuju import ownership, paths
 from localjuju.engine import choices
 from localjuju.engine.choices import Choices
-from localjuju.errors import EngineError
-from localjuju.progress import Progress
+from localkube.host import ownership, paths
+from localkube.host.errors import EngineError
+from localkube.host.progress import Progress
 
 CORE = ROOT / "bundle" / "core.yaml"
 FULL = ROOT / "bundle" / "bundle.yaml"
@@ -185,8 +185,8 @@ def _check(chosen: target.Target) -> None:
 
 def _build(bundle: bundles.Bundle, progress: Progress) -> None:
     """Builds what the cache lacks: Kubernetes' programs and the bundle's images."""
-    from localjuju.controlplane import ensure_programs
     from localjuju.images import Catalogue
+    from localkube.controlplane import ensure_programs
 
     ensure_programs(progress)
     catalogue = Catalogue.load()

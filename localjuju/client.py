@@ -8,8 +8,8 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-from localjuju import paths
-from localjuju.errors import EngineError
+from localkube.host import paths
+from localkube.host.errors import EngineError
 
 
 class ApiError(EngineError):

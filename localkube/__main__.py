@@ -9,12 +9,13 @@ import pkgutil
 import sys
 from pathlib import Path
 
-from localjuju.engine import namespaces
-from localjuju.errors import EngineError
-from localjuju.progress import Progress
-from localkube import finder, inner, outer
-from localkube.programs import ensure
-from localkube.upstream import VARIABLE
+from localkube import inner, outer
+from localkube.host import namespaces
+from localkube.host.errors import EngineError
+from localkube.host.progress import Progress
+from localkube.images import finder
+from localkube.images.upstream import VARIABLE
+from localkube.node.programs import ensure
 
 
 def main() -> int:
@@ -24,8 +25,8 @@ def main() -> int:
     parser.add_argument(
         "--images",
         metavar="MODULE:FUNCTION",
-        default="localkube.registry:none",
-        help="what tells which images there are; see localkube.registry.Find",
+        default="localkube.images.registry:none",
+        help="what tells which images there are; see localkube.images.registry.Find",
     )
     parser.add_argument(
         "--egress", action="store_true", help="let pods reach what this machine reaches"

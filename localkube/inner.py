@@ -8,16 +8,15 @@ import signal
 import sys
 from pathlib import Path
 
-from localjuju import paths
-from localjuju.controlplane import ControlPlane
-from localjuju.engine import namespaces
-from localjuju.errors import EngineError
-from localkube import limits, names, private
-from localkube.cgroups import Groups
-from localkube.node import Node
+from localkube.controlplane import ControlPlane
+from localkube.host import namespaces, paths, private
+from localkube.host.cgroups import Groups
+from localkube.host.errors import EngineError
+from localkube.images.registry import Find
+from localkube.node import limits, names
+from localkube.node.node import Node
+from localkube.node.programs import NodePrograms
 from localkube.outer import READY
-from localkube.programs import NodePrograms
-from localkube.registry import Find
 
 _API_SECONDS = 120.0
 _log = logging.getLogger(__name__)

@@ -9,14 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from localjuju import builds, ownership
-from localjuju.engine import environment
-from localjuju.errors import EngineError
-from localjuju.progress import Progress
-from localkube import egress, finder, surroundings
-from localkube.cgroups import Groups
-from localkube.egress import Egress
-from localkube.registry import Find
+from localkube.building import builds
+from localkube.host import environment, ownership, surroundings
+from localkube.host.cgroups import Groups
+from localkube.host.errors import EngineError
+from localkube.host.progress import Progress
+from localkube.images import finder
+from localkube.images.registry import Find
+from localkube.node import egress
+from localkube.node.egress import Egress
 
 _STOP_SECONDS = 60
 _BY_THE_SIGNAL = (-signal.SIGTERM, 128 + signal.SIGTERM)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from installer.pack import ROOT
-from localjuju import ownership, paths
+from localkube.host import ownership, paths
 
 _PROGRAMS = sorted(paths.cache().glob("builds/kubernetes-*"))
 

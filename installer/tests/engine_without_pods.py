@@ -12,9 +12,9 @@ from pathlib import Path
 
 from pyroute2 import IPRoute
 
-from localjuju.controlplane import ControlPlane
-from localjuju.engine import namespaces
 from localjuju.engine.door import Door
+from localkube.controlplane import ControlPlane
+from localkube.host import namespaces
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ import pytest
 
 from installer import open_application
 from installer.pack import ROOT
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 
 def _mlops(

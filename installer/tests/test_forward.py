@@ -12,7 +12,7 @@ import pytest
 
 from installer.forward import Forwarder, connect
 from localjuju.engine.door import Door
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 
 @pytest.fixture

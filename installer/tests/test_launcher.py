@@ -22,7 +22,7 @@ def copy(tmp_path: Path) -> Path:
     root.mkdir()
     for name in ("mlops", "uv.lock", "pyproject.toml"):
         shutil.copy2(ROOT / name, root / name)
-    for name in ("installer", "localjuju"):
+    for name in ("installer", "localjuju", "localkube"):
         (root / name).symlink_to(ROOT / name)
     (root / ".venv").mkdir()
     (root / ".venv/bin").symlink_to(Path(sys.prefix) / "bin")
@@ -65,7 +65,7 @@ def test_warm_start_loads_nothing_heavy_from_any_folder(copy: Path):
     loaded = [line.rpartition("|")[2].strip() for line in result.stderr.splitlines()]
     # what the interpreter loads for itself, such as the site's own, comes first
     ours = set(loaded[loaded.index("installer") :])
-    assert "localjuju.errors" in ours
+    assert "localkube.host.errors" in ours
     assert not ours & {"argparse", "asyncio", "json", "rich", "subprocess", "tempfile", "yaml"}
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from installer import doctor, kubectl, leftovers, target
 from installer.pack import ROOT
-from localjuju import paths
-from localjuju.errors import EngineError
+from localkube.host import paths
+from localkube.host.errors import EngineError
 
 LOCAL = target.Target("local")
 RBAC = "rbac.authorization.k8s.io/v1"

@@ -14,8 +14,8 @@ import yaml
 from installer import charm_python
 from installer.pack import ROOT, lock_of_charms, merge, pack
 from localjuju import pythons
-from localjuju.errors import EngineError
-from localjuju.progress import Progress
+from localkube.host.errors import EngineError
+from localkube.host.progress import Progress
 
 
 def _unpack(charm: Path, folder: Path) -> Path:

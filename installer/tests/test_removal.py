@@ -11,8 +11,9 @@ import pytest
 
 from installer import down, target
 from installer.pack import ROOT
-from localjuju import builds, ownership
-from localjuju.errors import EngineError
+from localkube.building import builds
+from localkube.host import ownership
+from localkube.host.errors import EngineError
 
 
 def test_nothing_to_remove(state: Path, capsys: pytest.CaptureFixture[str]):
@@ -83,8 +84,8 @@ _MOUNTED = """
 import subprocess, sys
 from pathlib import Path
 from installer import down
-from localjuju import ownership
-from localjuju.errors import EngineError
+from localkube.host import ownership
+from localkube.host.errors import EngineError
 state = Path(sys.argv[1])
 ownership.claim_state()
 (state / "volume").mkdir()

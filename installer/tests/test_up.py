@@ -14,9 +14,9 @@ import pytest
 from installer import bundle as bundles
 from installer import down, open_application, target, up
 from installer.pack import ROOT
-from localjuju import ownership
-from localjuju.errors import EngineError
 from localjuju.images import Catalogue
+from localkube.host import ownership
+from localkube.host.errors import EngineError
 
 BUNDLE = """\
 bundle: kubernetes

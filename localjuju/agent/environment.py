@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from localjuju import upstream
 from localjuju.agent.context import Context
 from localjuju.agent.services import agent_folder
 from localjuju.model import models, storage
+from localkube.building import versions
 
 _TOOLS = "/var/lib/juju/tools"
 _PATH = f"{_TOOLS}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -42,7 +42,7 @@ def build(context: Context, extra: Mapping[str, str]) -> dict[str, str]:
         "JUJU_PRINCIPAL_UNIT": "",
         "JUJU_AVAILABILITY_ZONE": "",
         "JUJU_VERSION": models.AGENT_VERSION,
-        "CLOUD_API_VERSION": upstream.KUBERNETES,
+        "CLOUD_API_VERSION": versions.KUBERNETES,
         "JUJU_CHARM_HTTP_PROXY": config.get("juju-http-proxy", ""),
         "JUJU_CHARM_HTTPS_PROXY": config.get("juju-https-proxy", ""),
         "JUJU_CHARM_FTP_PROXY": "",

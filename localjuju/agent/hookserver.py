@@ -16,7 +16,7 @@ from pathlib import Path
 from localjuju.agent.commands import Answer, execute
 from localjuju.agent.context import CommandError, Context
 from localjuju.agent.hub import Hub
-from localjuju.sockets import PrivateSocket
+from localkube.host.sockets import PrivateSocket
 
 _log = logging.getLogger(__name__)
 _LIMIT = 64 << 20  # a relation's data may be large; Juju's own limit on it is 16 MB per document

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from localjuju.cli import registry
 from localjuju.cli.context import Context, UsageError
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 
 class _Parser(argparse.ArgumentParser):

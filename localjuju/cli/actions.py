@@ -11,7 +11,7 @@ from localjuju.cli.output import format_option, show, table
 from localjuju.cli.registry import command
 from localjuju.cli.settings import pairs, read_mapping
 from localjuju.client import ApiError
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 _EXEC = "juju-exec"  # what a command that `exec` ran is called
 _TASKS_SHOWN = 5  # the list of operations names no more of each

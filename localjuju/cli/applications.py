@@ -9,7 +9,7 @@ from localjuju.cli.context import Context, UsageError, confirm, say
 from localjuju.cli.output import format_option, show
 from localjuju.cli.registry import command
 from localjuju.cli.settings import settings_arguments, show_settings, split_settings
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 
 def _config_arguments(parser: argparse.ArgumentParser) -> None:

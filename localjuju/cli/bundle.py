@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from localjuju.cli.overlay import lay_over, mapping
-from localjuju.errors import EngineError
 from localjuju.model.charm import Charm, read
 from localjuju.model.config import parse as parse_config
+from localkube.host.errors import EngineError
 
 _OVERLAY_ONLY = ("offers", "exposed-endpoints")
 _INCLUDES = ("include-file://", "include-base64://")

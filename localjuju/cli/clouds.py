@@ -8,12 +8,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from localjuju import paths
 from localjuju.cli.context import CONTROLLER, Context, UsageError, say
 from localjuju.cli.output import format_option, show, table
 from localjuju.cli.registry import command
 from localjuju.cli.settings import read_mapping
-from localjuju.errors import EngineError
+from localkube.host import paths
+from localkube.host.errors import EngineError
 
 _CLIENT = "client"
 _HIDDEN = re.compile(r"secret|password|token|private|^key$|jsonfile", re.IGNORECASE)

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from localjuju import paths
 from localjuju.client import Client
-from localjuju.errors import EngineError
+from localkube.host import paths
+from localkube.host.errors import EngineError
 
 CONTROLLER = "localjuju"
 

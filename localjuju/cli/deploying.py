@@ -11,7 +11,7 @@ from localjuju.cli.context import Context, UsageError, plain_name, say
 from localjuju.cli.registry import command
 from localjuju.cli.settings import pairs, read_mapping
 from localjuju.cli.status import as_applications
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 Step = tuple[str, str, dict[str, Any]]  # what is told, a method of the API, its parameters
 _IGNORED = ("--base", "--channel", "--revision")

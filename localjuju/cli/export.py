@@ -8,8 +8,8 @@ from typing import Any
 
 from localjuju.cli.context import Context, say
 from localjuju.cli.registry import command
-from localjuju.errors import EngineError
 from localjuju.model.charm import read
+from localkube.host.errors import EngineError
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ from localjuju.cli.context import (
 from localjuju.cli.output import format_option, show, table
 from localjuju.cli.registry import command
 from localjuju.cli.settings import pairs, settings_arguments, show_settings, split_settings
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

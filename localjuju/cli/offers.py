@@ -8,7 +8,7 @@ from typing import Any
 from localjuju.cli.context import Context, UsageError, confirm, plain_name, say
 from localjuju.cli.output import format_option, show, table
 from localjuju.cli.registry import command
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 
 def _offer_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 
 def format_option(parser: argparse.ArgumentParser, *formats: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from localjuju.cli.context import UsageError
 from localjuju.cli.output import format_option, show, table
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 
 def settings_arguments(parser: argparse.ArgumentParser) -> None:

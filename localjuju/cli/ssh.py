@@ -18,7 +18,7 @@ from typing import Any
 
 from localjuju.cli.context import Context, UsageError
 from localjuju.cli.registry import command
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 _LARGEST = 64 << 20  # a request to the engine holds it all
 _INPUT_SECONDS = 2.0

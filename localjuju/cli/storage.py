@@ -10,7 +10,7 @@ from localjuju.cli.context import Context, UsageError, say
 from localjuju.cli.output import format_option, show, table
 from localjuju.cli.registry import command
 from localjuju.cli.status import by_number, size, storage_table
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 _ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*/\d+")
 

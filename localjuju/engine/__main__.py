@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from localjuju.engine import choices
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 
 def main() -> int:
@@ -48,7 +48,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
         return outer.run(arguments.owner_pid, choices.asked(arguments))
     if arguments.command == "inner":
-        from localjuju.engine import inner, namespaces
+        from localjuju.engine import inner
+        from localkube.host import namespaces
 
         namespaces.enter(
             lambda: inner.main(

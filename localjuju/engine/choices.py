@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 _FILE = "choices.json"
 Source = Literal["catalogue", "upstream"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from localjuju.sockets import PrivateSocket
+from localkube.host.sockets import PrivateSocket
 
 _CHUNK = 1 << 16
 

@@ -8,12 +8,12 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from localjuju import system
-from localjuju.controlplane import ControlPlane
 from localjuju.engine import nodes
 from localjuju.engine.door import Door
-from localjuju.errors import EngineError
 from localjuju.model.controller import ModelController
+from localkube.controlplane import ControlPlane
+from localkube.host import system
+from localkube.host.errors import EngineError
 
 _READY_SECONDS = 120.0
 _log = logging.getLogger(__name__)

@@ -11,11 +11,11 @@ import sys
 import time
 from pathlib import Path
 
-from localjuju import ownership, paths
 from localjuju.engine import choices, nodes, running
 from localjuju.engine.choices import Choices
-from localjuju.errors import EngineError
-from localjuju.progress import Progress
+from localkube.host import ownership, paths
+from localkube.host.errors import EngineError
+from localkube.host.progress import Progress
 
 _STOP_SECONDS = 45.0
 _KILL_SECONDS = 10.0

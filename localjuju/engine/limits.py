@@ -11,7 +11,7 @@ import os
 import time
 from pathlib import Path
 
-from localjuju import machine, ownership
+from localkube.host import machine, ownership
 
 _PREFIX = "charmed-mlops-"
 _SECONDS_TO_EMPTY = 3.0

@@ -10,16 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localjuju import controlplane, ownership, paths
-from localjuju.engine import namespaces
 from localjuju.engine.choices import Choices
 from localjuju.engine.pulls import PullServer, pull
-from localjuju.errors import EngineError
 from localjuju.images import Catalogue
-from localjuju.progress import Progress
+from localkube import controlplane
+from localkube.host import namespaces, ownership, paths
+from localkube.host.errors import EngineError
+from localkube.host.progress import Progress
 
 if TYPE_CHECKING:
-    from localkube.egress import Egress
+    from localkube.node.egress import Egress
 
 VARIABLE = "LOCALJUJU_NODE"
 
@@ -35,7 +35,7 @@ def groups(state: Path) -> Any:
     Raises:
         EngineError: this host has not the hierarchies that are needed.
     """
-    from localkube.cgroups import Groups
+    from localkube.host.cgroups import Groups
 
     return Groups(f"charmed-mlops-{ownership.identity(state)}")
 
@@ -48,7 +48,7 @@ def check(state: Path) -> None:
     """
     if not is_real():
         return
-    from localkube import surroundings
+    from localkube.host import surroundings
 
     surroundings.require_root()
     groups(state).check()
@@ -71,7 +71,7 @@ def ensure_programs(progress: Progress) -> Path:
         EngineError: a build failed; names the log.
     """
     if is_real():
-        from localkube import programs
+        from localkube.node import programs
 
         return programs.ensure(progress).kubernetes
     return controlplane.ensure_programs(progress)
@@ -80,7 +80,7 @@ def ensure_programs(progress: Progress) -> Path:
 class _Finder:
     def __init__(self, state: Path, registries: Collection[str]):
         from localjuju.images import layers
-        from localkube import finder
+        from localkube.images import finder
 
         find = partial(layers.find_beside, registries)
         self._finder = finder.Finder(state / "images.sock", find)
@@ -101,7 +101,7 @@ def answering(made: Choices) -> list[str]:
     if not is_real() or made.images == "catalogue":
         return []
     from localjuju.images import layers
-    from localkube import upstream
+    from localkube.images import upstream
 
     return upstream.answering(layers.registries())
 
@@ -130,7 +130,7 @@ def way_out(state: Path, progress: Progress) -> Egress:
     Raises:
         EngineError: the engine's own node has none, or a download failed.
     """
-    from localkube import egress
+    from localkube.node import egress
 
     if not is_real():
         raise EngineError(f"the engine's own node has no way out: set {VARIABLE}=localkube")
@@ -151,13 +151,15 @@ def enter(
     """
     if not is_real():
         from localjuju.node import Node as OwnNode
-        from localjuju.node.network import NODE_IP
+        from localkube.node.network import NODE_IP
 
         namespaces.use_resolver(NODE_IP, state)
         return OwnNode(state / "kubeconfig", programs, state, partial(pull, images_socket))
-    from localkube import finder, limits, names, private
-    from localkube.node import Node as RealNode
-    from localkube.programs import ensure
+    from localkube.host import private
+    from localkube.images import finder
+    from localkube.node import limits, names
+    from localkube.node.node import Node as RealNode
+    from localkube.node.programs import ensure
 
     groups(state).enter()
     kept = (paths.cache(), Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2])

@@ -13,10 +13,11 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from localjuju import builds, ownership, paths
-from localjuju.engine import choices, environment, limits, nodes, rotation, running
+from localjuju.engine import choices, limits, nodes, rotation, running
 from localjuju.engine.choices import Choices
-from localjuju.progress import Progress
+from localkube.building import builds
+from localkube.host import environment, ownership, paths
+from localkube.host.progress import Progress
 
 _STOP_SECONDS = 30.0
 _LOOK_SECONDS = 1.0

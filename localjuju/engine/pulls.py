@@ -11,9 +11,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from localjuju.errors import EngineError
 from localjuju.images import Image
-from localjuju.sockets import PrivateSocket
+from localkube.host.errors import EngineError
+from localkube.host.sockets import PrivateSocket
 
 _LIMIT = 1 << 20
 

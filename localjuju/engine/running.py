@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from localjuju import ownership
-from localjuju.errors import EngineError
+from localkube.host import ownership
+from localkube.host.errors import EngineError
 
 _LOCK, _PID = "engine.lock", "engine.pid"
 _TRIES, _PAUSE = 10, 0.1

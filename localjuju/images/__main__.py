@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from localjuju.errors import EngineError
 from localjuju.images import Catalogue
-from localjuju.progress import Progress
+from localkube.host.errors import EngineError
+from localkube.host.progress import Progress
 
 
 def main() -> int:

@@ -11,9 +11,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from localjuju import builds, debian, paths
-from localjuju.progress import Progress
-from localjuju.trees import remove_tree
+from localkube.building import builds, debian
+from localkube.host import paths
+from localkube.host.progress import Progress
+from localkube.host.trees import remove_tree
 
 MERGED = {name: f"usr/{name}" for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32")}
 """Folders that are links into /usr on every release in support, and where those lead."""

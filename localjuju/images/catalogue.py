@@ -10,12 +10,13 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from localjuju import builds, paths
-from localjuju.errors import EngineError
 from localjuju.images import makers
 from localjuju.images.entries import CatalogueFile, Entry, PathEntry
 from localjuju.images.image import Image
-from localjuju.progress import Progress
+from localkube.building import builds
+from localkube.host import paths
+from localkube.host.errors import EngineError
+from localkube.host.progress import Progress
 
 _OWN = Path(__file__).with_name("catalogue.yaml")
 _VARIABLE = "LOCALJUJU_IMAGES"

@@ -13,8 +13,7 @@ from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
 
-from localjuju import builds, debian, paths, pythons
-from localjuju.errors import EngineError
+from localjuju import pythons
 from localjuju.images import base, makers
 from localjuju.images.catalogue import Catalogue, normalise
 from localjuju.images.entries import (
@@ -26,9 +25,12 @@ from localjuju.images.entries import (
     PathEntry,
     PypiEntry,
 )
-from localjuju.progress import Progress
-from localkube.images import Image
-from localkube.layers import Layer
+from localkube.building import builds, debian
+from localkube.host import paths
+from localkube.host.errors import EngineError
+from localkube.host.progress import Progress
+from localkube.images.image import Image
+from localkube.images.layers import Layer
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Of a Python's own: packages that are not an image's, and what only a build or a test of it needs.

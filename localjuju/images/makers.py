@@ -7,8 +7,7 @@ import sys
 from functools import singledispatch
 from pathlib import Path
 
-from localjuju import builds, debian, golang, pythons
-from localjuju.errors import EngineError
+from localjuju import pythons
 from localjuju.images.entries import (
     AgentEntry,
     BuiltinEntry,
@@ -19,8 +18,10 @@ from localjuju.images.entries import (
     PypiEntry,
 )
 from localjuju.images.entries import StandInEntry as StandIn
-from localjuju.progress import Progress, Step
-from localjuju.trees import remove_tree
+from localkube.building import builds, debian, golang
+from localkube.host.errors import EngineError
+from localkube.host.progress import Progress, Step
+from localkube.host.trees import remove_tree
 
 _HERE = Path(__file__).parent
 _IN_POD = _HERE.parent / "inpod"

@@ -9,8 +9,10 @@ import hashlib
 import sys
 from pathlib import Path
 
-from localjuju import builds, paths, pythons
-from localjuju.progress import Progress
+from localjuju import pythons
+from localkube.building import builds
+from localkube.host import paths
+from localkube.host.progress import Progress
 
 _LOCK = Path(__file__).parent / "locks" / "training.txt"
 

@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from localjuju import upstream
 from localjuju.model import models
 from localjuju.model.errors import ModelError
+from localkube.building import versions
 
-FEATURES = {"juju": models.AGENT_VERSION, "k8s-api": upstream.KUBERNETES}
+FEATURES = {"juju": models.AGENT_VERSION, "k8s-api": versions.KUBERNETES}
 _NAME = r"[a-z][a-z0-9-]*[a-z0-9]"
 _FEATURE = re.compile(rf"({_NAME})(?:\s*(>=|<)\s*(\S+))?")
 _VERSION = re.compile(r"(\d+)(?:\.(\d+)(?:-([a-z]+))?)?(?:\.?(\d+))?(?:\.\d+)?")

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from localjuju.errors import EngineError
 from localjuju.model.schema import ADDED, SCHEMA, VERSION
+from localkube.host.errors import EngineError
 
 Row = dict[str, Any]
 _JSON = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 
 class ModelError(EngineError):

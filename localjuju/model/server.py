@@ -10,13 +10,13 @@ from typing import Any
 
 from aiohttp import web
 
-from localjuju import sockets
-from localjuju.errors import EngineError
 from localjuju.model import models
 from localjuju.model.api import Api
 from localjuju.model.db import Database
 from localjuju.model.errors import ModelError, NotSupported
 from localjuju.model.logs import ModelLog
+from localkube.host import sockets
+from localkube.host.errors import EngineError
 
 _log = logging.getLogger(__name__)
 

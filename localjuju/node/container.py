@@ -14,13 +14,13 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from localjuju.errors import EngineError
 from localjuju.images import Image
 from localjuju.node import environment, identity, logs, memory, volumes
 from localjuju.node.logs import ContainerLog
 from localjuju.node.probes import Probe
 from localjuju.node.runtime import Ended, Runtime
-from localjuju.trees import remove_tree
+from localkube.host.errors import EngineError
+from localkube.host.trees import remove_tree
 
 _FIRST_BACK_OFF = 10.0  # seconds, doubled at each failure up to the largest: as the kubelet
 _LARGEST_BACK_OFF = 300.0

@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from localjuju.node.environment import ConfigError
-
-VARIABLE = "LOCALJUJU_HOST_PATHS"
+from localkube.node.limits import VARIABLE
 
 
 class HostPaths:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from localjuju import system
 from localjuju.images import Image
 from localjuju.node.environment import ConfigError
+from localkube.host import system
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from pathlib import Path
 
 from aiohttp import WSMsgType, web
 
-from localjuju import system
-from localjuju.controlplane.pki import Authority
 from localjuju.node import logs
 from localjuju.node.container import Container
 from localjuju.node.pod import PodWorker
 from localjuju.node.runtime import Runtime
+from localkube.controlplane.pki import Authority
+from localkube.host import system
 
 PORT = 10250
 _PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")

@@ -9,8 +9,8 @@ import os
 from collections.abc import AsyncIterator, Callable, Container
 from pathlib import Path
 
-from localjuju.errors import EngineError
-from localjuju.trees import remove_tree
+from localkube.host.errors import EngineError
+from localkube.host.trees import remove_tree
 
 _LARGEST = 10 << 20
 _POLL_SECONDS = 0.2

@@ -22,11 +22,19 @@ from lightkube.resources.core_v1 import Node as NodeObject
 from lightkube.resources.discovery_v1 import EndpointSlice
 from lightkube.types import PatchType
 
-from localjuju import paths, upstream
-from localjuju.errors import EngineError
 from localjuju.images import Image
 from localjuju.node import dns, logs, spawn, volumes
-from localjuju.node.cluster import (
+from localjuju.node.hostpaths import HostPaths
+from localjuju.node.kubelet import PORT, Kubelet
+from localjuju.node.pod import PodWorker, Services
+from localjuju.node.runtime import ExecResult, Runtime
+from localjuju.node.storage import Provisioner
+from localkube.building import versions
+from localkube.host import paths
+from localkube.host.errors import EngineError
+from localkube.host.trees import remove_tree
+from localkube.node import names
+from localkube.node.client import (
     UNREACHABLE,
     Tokens,
     client,
@@ -35,16 +43,9 @@ from localjuju.node.cluster import (
     patch_status,
     until_done,
 )
-from localjuju.node.hostpaths import HostPaths
-from localjuju.node.kubelet import PORT, Kubelet
-from localjuju.node.kubeproxy import KubeProxy
-from localjuju.node.network import BALANCERS, NODE_IP, PODS, Addresses, Network
-from localjuju.node.pod import PodWorker, Services
-from localjuju.node.runtime import ExecResult, Runtime
-from localjuju.node.storage import Provisioner
-from localjuju.policies import Policies
-from localjuju.trees import remove_tree
-from localkube import names
+from localkube.node.kubeproxy import KubeProxy
+from localkube.node.network import BALANCERS, NODE_IP, PODS, Addresses, Network
+from localkube.node.policies import Policies
 
 _PAUSE = "/charm/bin/pause"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -384,7 +385,7 @@ class Node:
                 "architecture": _ARCHITECTURES.get(os.uname().machine, ""),
                 "operatingSystem": "linux", "kernelVersion": os.uname().release,
                 "osImage": "localjuju", "containerRuntimeVersion": "localjuju://1",
-                "kubeletVersion": f"v{upstream.KUBERNETES}", "kubeProxyVersion": "",
+                "kubeletVersion": f"v{versions.KUBERNETES}", "kubeProxyVersion": "",
                 "machineID": "", "systemUUID": "", "bootID": "",
             },
         }  # fmt: skip

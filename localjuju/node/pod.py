@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from localjuju.errors import EngineError
 from localjuju.images import Image
 from localjuju.node import environment, volumes
 from localjuju.node.container import Container, Sandbox, now
 from localjuju.node.hostpaths import HostPaths
-from localjuju.node.network import Network
 from localjuju.node.runtime import Runtime
 from localjuju.node.values import NODE_IP
-from localjuju.trees import remove_tree
+from localkube.host.errors import EngineError
+from localkube.host.trees import remove_tree
+from localkube.node.network import Network
 
 _DNS = "10.152.183.10"
 _REFRESH_SECONDS = 10.0

@@ -14,8 +14,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from localjuju import system
 from localjuju.node import identity
+from localkube.host import system
 
 _FROM_HOST = ("usr", "etc")
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
-from localjuju import system
 from localjuju.node import spawn
 from localjuju.node.identity import ROOT, Identity
+from localkube.host import system
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from localjuju import system
 from localjuju.node import identity, rootfs
+from localkube.host import system
 
 LARGEST_MESSAGE = 1 << 18
 _MOST_FILES = 4
@@ -143,7 +143,7 @@ class _Spawner:
 
         def body() -> NoReturn:
             system.setns(f"/proc/{request['sandbox']}/ns/net", system.CLONE_NEWNET)
-            from localjuju.node.network import configure_pod
+            from localkube.node.network import configure_pod
 
             configure_pod(request["address"], request["prefix"], request["gateway"])
             os._exit(0)

@@ -11,9 +11,9 @@ from lightkube import ApiError, AsyncClient
 from lightkube.models.core_v1 import HostPathVolumeSource
 from lightkube.resources.core_v1 import PersistentVolume, PersistentVolumeClaim
 
-from localjuju.node.cluster import UNREACHABLE, follow
 from localjuju.node.hostpaths import HostPaths
-from localkube.storage import Folders
+from localkube.node.client import UNREACHABLE, follow
+from localkube.node.storage import Folders
 
 CLASS = "local"
 _PROVISIONER = "localjuju/local"

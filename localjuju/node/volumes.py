@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from localjuju import system
 from localjuju.node.environment import ConfigError
 from localjuju.node.hostpaths import HostPaths
 from localjuju.node.values import field_value, resource_value
+from localkube.host import system
 
 Data = Mapping[str, bytes]
 Read = Callable[[str, str], Awaitable[Data | None]]

@@ -13,15 +13,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from localjuju import builds, debian, netfilter, paths
-from localjuju.errors import EngineError
-from localjuju.images import layers
-from localjuju.node.hostpaths import VARIABLE
-from localjuju.progress import Progress
 from localkube import outer
-from localkube.images import Image
-from localkube.layers import Layer
-from localkube.programs import NodePrograms
+from localkube.building import builds, debian, netfilter
+from localkube.host import paths
+from localkube.host.errors import EngineError
+from localkube.host.progress import Progress
+from localkube.images.image import Image
+from localkube.images.layers import Layer
+from localkube.node.limits import VARIABLE
+from localkube.node.programs import NodePrograms
 
 _READY_SECONDS = 180.0
 _POLL_SECONDS = 0.1
@@ -42,7 +42,7 @@ _TOOLS = (
 
 
 def find(reference: str) -> Image | None:
-    """The images of the tests, of which one cannot be made, and those of the catalogue."""
+    """The images of the tests, of which one cannot be made."""
     if reference == BROKEN:
         raise EngineError("its download failed")
     if reference == IMAGE:
@@ -56,7 +56,7 @@ def find(reference: str) -> Image | None:
             environment={"PATH": "/bin", "WORD": "word"},
             folder="/words",
         )
-    return layers.find(reference)
+    return None
 
 
 def _shell() -> Layer:
@@ -103,9 +103,9 @@ def pod(
     }
 
 
-def with_a_pod(programs: NodePrograms, state: Path) -> Cluster:
-    """A cluster with a pod `one`."""
-    found = Cluster(programs, state)
+def with_a_pod(programs: NodePrograms, state: Path, *options: str) -> Cluster:
+    """A cluster with a pod `one`; `options` are for `python -m localkube`."""
+    found = Cluster(programs, state, *options)
     try:
         wait_until(lambda: "default" in found.kubectl("get", "serviceaccounts", "-oname"), 30)
         container = {

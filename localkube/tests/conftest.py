@@ -7,14 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from localjuju.progress import Progress
-from localkube.programs import NodePrograms, ensure
+from localkube.host.progress import Progress
+from localkube.node.programs import NodePrograms, ensure
 from localkube.tests.clusters import Cluster, with_a_pod
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Registers the marker of tests that start a whole cluster."""
-    config.addinivalue_line("markers", "localkube: starts a real node; tox -e localkube")
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ import signal
 import sys
 from pathlib import Path
 
-from localkube import registry
-from localkube.images import Image
+from localkube.images import registry
+from localkube.images.image import Image
 from localkube.tests.clusters import TWO_LAYERS, find
 
 NAME = "registry.example.org/team/elsewhere"

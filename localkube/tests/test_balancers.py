@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from localjuju.node.network import BALANCERS
-from localkube.programs import NodePrograms
+from localkube.node.network import BALANCERS
+from localkube.node.programs import NodePrograms
 from localkube.tests.clusters import Cluster, pod, wait_until, with_a_pod
 
 pytestmark = [

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from localjuju.errors import EngineError
-from localkube.cgroups import Groups, Hierarchy, parse
+from localkube.host.cgroups import Groups, Hierarchy, parse
+from localkube.host.errors import EngineError
 
 HYBRID = """\
 22 1 0:21 / /sys rw,relatime - sysfs sysfs rw

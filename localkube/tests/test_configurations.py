@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from localjuju.controlplane.plane import NODE_IP
-from localkube import configurations
+from localkube.controlplane.plane import NODE_IP
+from localkube.node import configurations
 
 STATE = Path("/some/state")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from localkube.programs import NodePrograms
+from localkube.node.programs import NodePrograms
 from localkube.tests.clusters import IMAGE, Cluster, find, pod, wait_until
 
 pytestmark = [

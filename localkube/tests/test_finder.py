@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from localjuju.errors import EngineError
-from localkube.finder import Finder, ask
-from localkube.images import Image
-from localkube.layers import Layer
+from localkube.host.errors import EngineError
+from localkube.images.finder import Finder, ask
+from localkube.images.image import Image
+from localkube.images.layers import Layer
 
 TOOL = Image(
     [

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from localjuju.errors import EngineError
-from localkube.images import MANIFEST, Blob, Image, forget, pack
-from localkube.layers import Layer
+from localkube.host.errors import EngineError
+from localkube.images.image import MANIFEST, Blob, Image, forget, pack
+from localkube.images.layers import Layer
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def test_a_pod_may_not_be_in_a_namespace_of_the_node_s(
     asked = pod("asks")
     asked["metadata"]["namespace"] = where
     asked["spec"][namespace] = True
-    assert f"{namespace} is not supported by localjuju" in _refusal(cluster, asked)
+    assert f"{namespace} is not supported by localkube" in _refusal(cluster, asked)
     asked["spec"][namespace] = False
     assert _refusal(cluster, asked) == ""
 
@@ -135,5 +135,5 @@ def test_a_deployment_whose_pods_are_refused_says_why(cluster: Cluster):
     condition = "--for=condition=ReplicaFailure"
     cluster.kubectl("wait", condition, "deployment/asks", "--timeout=60s")
     said = cluster.kubectl("get", "deployment", "asks", "-ojsonpath={.status.conditions}")
-    assert "hostNetwork is not supported by localjuju" in said
+    assert "hostNetwork is not supported by localkube" in said
     cluster.kubectl("delete", "deployment/asks", "--timeout=60s")

@@ -7,7 +7,7 @@ from pathlib import Path
 from lightkube.resources.core_v1 import Service
 from lightkube.resources.discovery_v1 import EndpointSlice
 
-from localkube import configurations, names
+from localkube.node import configurations, names
 
 
 def test_the_service_is_the_usual_one_and_leads_to_the_node():

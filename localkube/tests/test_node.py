@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from localkube import outer
-from localkube.programs import NodePrograms
+from localkube.node.programs import NodePrograms
 from localkube.tests.clusters import Cluster, host, pod, processes, wait_until, with_a_pod
 
 pytestmark = [

@@ -11,8 +11,8 @@ from pathlib import Path
 _INSIDE = textwrap.dedent("""
     import sys
     from pathlib import Path
-    from localjuju.engine import namespaces
-    from localkube import private
+    from localkube.host import namespaces
+    from localkube.host import private
 
     def main() -> int:
         host = Path(sys.argv[1])

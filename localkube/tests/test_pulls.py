@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from localkube.programs import NodePrograms
+from localkube.node.programs import NodePrograms
 from localkube.tests.clusters import (
     BROKEN,
     TWO_LAYERS,

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from localjuju.errors import EngineError
-from localkube.images import MANIFEST, Image
-from localkube.layers import Layer
-from localkube.registry import Registry
+from localkube.host.errors import EngineError
+from localkube.images.image import MANIFEST, Image
+from localkube.images.layers import Layer
+from localkube.images.registry import Registry
 
 TOOL = "quay.io/team/tool:1"
 

@@ -10,7 +10,7 @@ import pytest
 from lightkube import codecs
 from lightkube.resources.core_v1 import PersistentVolume
 
-from localkube import storage
+from localkube.node import storage
 
 
 class Cluster:

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from localjuju import debian, netfilter
-from localjuju.errors import EngineError
-from localjuju.progress import Progress, Step
-from localkube import outer, snapshots, surroundings
-from localkube.images import Image
-from localkube.layers import Layer
-from localkube.programs import NodePrograms
+from localkube import outer
+from localkube.building import debian, netfilter
+from localkube.host import surroundings
+from localkube.host.errors import EngineError
+from localkube.host.progress import Progress, Step
+from localkube.images import snapshots
+from localkube.images.image import Image
+from localkube.images.layers import Layer
+from localkube.node.programs import NodePrograms
 from localkube.tests.clusters import IMAGE, Cluster, find, host, pod, wait_until
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
@@ -86,7 +88,7 @@ def test_no_debian(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 @ROOT
 def test_a_packet_filter_that_may_not_be_set():
-    asked = "from localjuju import netfilter; netfilter.require()"
+    asked = "from localkube.building import netfilter; netfilter.require()"
     netfilter.require()
     done = subprocess.run(
         ["setpriv", "--bounding-set=-net_admin", sys.executable, "-c", asked],
@@ -113,7 +115,7 @@ OVERLAY = """
 def test_trees_of_images_are_copies_on_an_overlay(tmp_path: Path):
     asked = f"""if True:
         from pathlib import Path
-        from localkube import snapshots
+        from localkube.images import snapshots
         print(snapshots.choose(Path("{tmp_path}/m")))
     """
     done = subprocess.run(

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from localjuju.errors import EngineError
-from localkube import names, registry, upstream
-from localkube.programs import NodePrograms
+from localkube.host.errors import EngineError
+from localkube.images import registry, upstream
+from localkube.node import names
+from localkube.node.programs import NodePrograms
 from localkube.tests.clusters import IMAGE, TWO_LAYERS, Cluster, find, pod, wait_until
 from localkube.tests.test_egress import ADDRESS
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from localkube.programs import NodePrograms
+from localkube.node.programs import NodePrograms
 from localkube.tests.clusters import Cluster, pod, wait_until, with_a_pod
 
 pytestmark = [

@@ -24,10 +24,10 @@ from installer import bundle as bundles
 from installer.down import remove_engine
 from installer.pack import ROOT, pack
 from installer.up import unsettled
-from localjuju import paths
 from localjuju.client import Client
-from localjuju.errors import EngineError
-from localjuju.progress import Progress
+from localkube.host import paths
+from localkube.host.errors import EngineError
+from localkube.host.progress import Progress
 from tests.bench import door
 from tests.bench.processes import Sampler
 
@@ -79,8 +79,8 @@ def main() -> int:
 
 def _prepare(bundle: bundles.Bundle) -> None:
     """Packs and builds what is missing."""
-    from localjuju.controlplane import ensure_programs
     from localjuju.images import Catalogue
+    from localkube.controlplane import ensure_programs
 
     progress = Progress()
     pack(bundle.charms(ROOT / "build"), progress=progress)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 GATEWAY, TARGET = "gateway", "mlflow"
 REQUESTS = 2000

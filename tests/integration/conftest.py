@@ -67,7 +67,7 @@ def reach(request: pytest.FixtureRequest) -> Iterator[Reach]:
     if request.config.getoption("--juju"):
         yield ClusterReach()
         return
-    from localjuju import paths
+    from localkube.host import paths
 
     state = paths.cache() / "integration-engine"
     changed = {

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from installer.down import remove_engine
 from installer.forward import Forwarder
-from localjuju import paths, system
-from localjuju.controlplane.audit import FILE as AUDIT_FILE
 from localjuju.engine import lifecycle
+from localkube.controlplane.audit import FILE as AUDIT_FILE
+from localkube.host import paths, system
 
 _CLUSTER_KINDS = (
     "customresourcedefinitions",

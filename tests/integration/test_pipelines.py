@@ -51,7 +51,7 @@ def tenants(reach: Reach, team: str, other: str) -> None:
 def sdk() -> Path:
     """A Python with the SDK: that of the image which components run in."""
     from localjuju.images import Catalogue
-    from localjuju.progress import Progress
+    from localkube.host.progress import Progress
 
     image = Catalogue.load().ensure("docker.io/library/python:3.11", Progress())
     return image.rootfs.parent / "venv" / "bin" / "python"

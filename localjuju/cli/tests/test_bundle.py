@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from localjuju.cli.bundle import load
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 
 def charm(folder: Path, name: str, **endpoints: dict[str, dict[str, str]]) -> Path:

@@ -38,7 +38,7 @@ async def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     made = Api(db, Pools(), folder, lambda _: None, Statistics())  # type: ignore[arg-type]
     server = Server(tmp_path / "engine.sock", made, db, ModelLog(tmp_path / "log"))
     await server.start()
-    monkeypatch.setattr("localjuju.paths.state", lambda: tmp_path)
+    monkeypatch.setattr("localkube.host.paths.state", lambda: tmp_path)
     monkeypatch.chdir(tmp_path)
     for model in ("one", "two"):
         await made.add_model(model)

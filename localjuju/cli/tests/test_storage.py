@@ -89,7 +89,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     made = World(tmp_path)
     server = Server(tmp_path / "engine.sock", made.api, made.db, ModelLog(tmp_path / "log"))
     await server.start()
-    monkeypatch.setattr("localjuju.paths.state", lambda: tmp_path)
+    monkeypatch.setattr("localkube.host.paths.state", lambda: tmp_path)
     await made.api.add_model("m")
     yield made
     await server.stop()

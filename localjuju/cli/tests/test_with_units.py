@@ -16,7 +16,7 @@ from localjuju.cli.__main__ import main
 
 @pytest.fixture(autouse=True)
 def _state(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("localjuju.paths.state", lambda: bench.state)
+    monkeypatch.setattr("localkube.host.paths.state", lambda: bench.state)
     monkeypatch.setenv("JUJU_MODEL", MODEL)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from localjuju.engine import choices
 from localjuju.engine.choices import Choices
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 BOTH = ("docker.io", "quay.io")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from localjuju import machine, ownership
 from localjuju.engine import limits
+from localkube.host import machine, ownership
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from localjuju.engine import nodes
-from localjuju.errors import EngineError
+from localkube.host.errors import EngineError
 
 
 def test_a_state_folder_of_an_earlier_version_is_refused_and_kept(tmp_path: Path):

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from localjuju import ownership
 from localjuju.engine import lifecycle, running
-from localjuju.errors import EngineError
+from localkube.host import ownership
+from localkube.host.errors import EngineError
 
 ROOT = Path(__file__).parents[3]
 # an engine's outer process with an inner one that only waits
@@ -171,7 +171,7 @@ def test_an_engine_does_not_start_for_an_owner_that_has_ended(state: Path, engin
 _BUILDING = """
 import sys
 from pathlib import Path
-from localjuju import builds
+from localkube.building import builds
 from localjuju.engine import outer
 outer.limits.enter = lambda state: False
 outer.nodes.ensure_programs = lambda progress: builds.run(

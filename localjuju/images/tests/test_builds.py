@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from localjuju import builds, golang
-from localjuju.errors import EngineError
-from localjuju.progress import Progress
+from localkube.building import builds, golang
+from localkube.host.errors import EngineError
+from localkube.host.progress import Progress
 
 
 def test_a_folder_is_made_once(tmp_path: Path):
@@ -125,7 +125,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 _HEAVY = """
 import os, sys, time
-from localjuju import builds, golang
+from localkube.building import builds, golang
 log = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 for _ in range(3):
     with builds.heavy():
@@ -160,7 +160,7 @@ def test_a_build_leaves_processor_and_memory_to_others(cache: Path):
 
 _BUILDER = """
 import sys
-from localjuju import builds, golang
+from localkube.building import builds, golang
 builds.run(["sh", "-c", "sleep 300 & echo $! $$ >$0.new; mv $0.new $0; wait", sys.argv[1]], "demo")
 """
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from localjuju.errors import EngineError
 from localjuju.images import Catalogue, Image
 from localjuju.images.catalogue import normalise
 from localjuju.model import provision
-from localjuju.progress import Progress
+from localkube.host.errors import EngineError
+from localkube.host.progress import Progress
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from localjuju import golang
-from localjuju.errors import EngineError
 from localjuju.images import makers
 from localjuju.images.entries import GoEntry, PypiEntry
-from localjuju.progress import Progress
+from localkube.building import golang
+from localkube.host.errors import EngineError
+from localkube.host.progress import Progress
 
 _MODULE = "example.com/signals"
 _FILES = {

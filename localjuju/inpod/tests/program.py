@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from localjuju import golang
+from localkube.building import golang
 
 MODULE = Path(__file__).parents[1]
 

@@ -15,7 +15,6 @@ import pytest
 
 from localjuju.agent.statistics import Statistics
 from localjuju.agent.tests.bench import pack
-from localjuju.errors import EngineError
 from localjuju.model import applications, charm, models, relations, storage, tasks
 from localjuju.model.api import Api
 from localjuju.model.charm import CharmFolder
@@ -23,6 +22,7 @@ from localjuju.model.db import Database
 from localjuju.model.errors import ModelError
 from localjuju.model.logs import ModelLog
 from localjuju.model.server import Server
+from localkube.host.errors import EngineError
 
 
 class NoCluster:

@@ -20,12 +20,12 @@ from typing import Any
 from lightkube import AsyncClient, codecs
 from lightkube.resources.core_v1 import Pod
 
-from localjuju.controlplane import ControlPlane
-from localjuju.engine import namespaces
 from localjuju.images import Image
 from localjuju.node import Node
-from localjuju.node.cluster import client
-from localjuju.node.network import NODE_IP
+from localkube.controlplane import ControlPlane
+from localkube.host import namespaces
+from localkube.node.client import client
+from localkube.node.network import NODE_IP
 
 SECONDS = 15.0
 # Says who it is and who asks, over TCP and UDP.

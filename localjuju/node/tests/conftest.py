@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from localjuju.controlplane import ensure_programs
-from localjuju.progress import Progress
+from localkube.controlplane import ensure_programs
+from localkube.host.progress import Progress
 
 _INSIDE = Path(__file__).with_name("cluster_inside.py")
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")

@@ -15,11 +15,11 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from localjuju.engine import namespaces
 from localjuju.node import spawn
 from localjuju.node.identity import ROOT, Identity
 from localjuju.node.runtime import Runtime
 from localjuju.node.volumes import give_to_group
+from localkube.host import namespaces
 
 _PAUSE = "/charm/bin/pause"
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from localjuju.node.network import NODE_IP
 from localjuju.node.tests.cluster_inside import Cluster, ask, until
+from localkube.node.network import NODE_IP
 
 
 def _answered(said: str) -> bool:

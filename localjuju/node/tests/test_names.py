@@ -10,7 +10,7 @@ from dnslib import DNSRecord
 from lightkube import codecs
 
 from localjuju.node.dns import NameServer, ServiceNames, addresses, names_of
-from localjuju.node.network import Addresses
+from localkube.node.network import Addresses
 
 KNOWN = {
     ("m", "web"): ServiceNames("10.152.183.7", (("web-0", "10.1.0.3"),)),

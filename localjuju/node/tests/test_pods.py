@@ -15,13 +15,13 @@ import pytest
 from lightkube import codecs
 from lightkube.resources.core_v1 import Pod
 
-from localjuju.errors import EngineError
 from localjuju.images import Image
-from localjuju.node.cluster import delete_exactly
 from localjuju.node.container import Container, Sandbox
 from localjuju.node.hostpaths import HostPaths
 from localjuju.node.pod import PodWorker, Services
 from localjuju.node.runtime import Ended
+from localkube.host.errors import EngineError
+from localkube.node.client import delete_exactly
 
 
 def pod(uid: str = "u1", **spec: Any) -> Any:

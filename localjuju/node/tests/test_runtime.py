@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from localjuju.engine import environment
+from localkube.host import environment
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces as root")
 

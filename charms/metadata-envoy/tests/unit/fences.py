@@ -34,7 +34,7 @@ from lineage import (  # pyright: ignore[reportMissingImports]
 from charmed_mlops.testing import loaded, relation
 from charms.kubernetes_double import Api, served
 from charms.small_servers import http_server, ports
-from localjuju import paths
+from localkube.host import paths
 
 CHARM = Path(__file__).parents[2]
 SERVICE = "/ml_metadata.MetadataStoreService/"

@@ -1,0 +1,1 @@
+"""What this host is asked for: files, sockets, processes, namespaces, control groups."""

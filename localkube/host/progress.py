@@ -1,0 +1,101 @@
+"""Says what a long step does: which, how far, and how long it took last time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+
+from localkube.host import paths
+
+
+class Step:
+    """One step under way."""
+
+    def __init__(self, progress: Progress, name: str):
+        self._progress = progress
+        self._name = name
+        self._shown = ""
+
+    def update(self, text: str) -> None:
+        """Says how far the step is, such as `3 of 7`; the same text twice is shown once."""
+        if text != self._shown:
+            self._shown = text
+            self._progress.show(f"{self._name}: {text}")
+
+
+class Progress:
+    """Shows steps on a stream: a line that changes on a terminal, plain lines elsewhere."""
+
+    def __init__(self, stream: TextIO | None = None):
+        """Shows on `stream`; standard error where it is None."""
+        self._console = Console(file=stream or sys.stderr, highlight=False, soft_wrap=True)
+        self._status = self._console.status("") if self._console.is_terminal else None
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[Step]:
+        """Shows a step while the context lasts; remembers how long it took if it succeeds."""
+        times = _Times(paths.cache() / "timings.json")
+        last = times.get(name)
+        begin = time.monotonic()
+        self.show(name if last is None else f"{name} (last time {last:.0f} s)")
+        if self._status is not None:
+            self._status.start()
+        try:
+            yield Step(self, name)
+        except BaseException:
+            self._stop()
+            self._console.print(f"{name}: not finished", markup=False)
+            raise
+        self._stop()
+        seconds = time.monotonic() - begin
+        times.put(name, seconds)
+        self._console.print(f"{name}: done in {seconds:.1f} s", markup=False)
+
+    def show(self, text: str) -> None:
+        """Shows a line now."""
+        if self._status is not None:
+            self._status.update(text)
+        else:
+            self._console.print(text, markup=False)
+
+    def _stop(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+
+class _Times:
+    """How many seconds each step took last time, in a JSON file; a damaged one counts as empty."""
+
+    def __init__(self, file: Path):
+        self._file = file
+
+    def _read(self) -> dict[str, float]:
+        try:
+            times = json.loads(self._file.read_text())
+        except (OSError, ValueError):
+            return {}
+        return times if isinstance(times, dict) else {}
+
+    def get(self, name: str) -> float | None:
+        return self._read().get(name)
+
+    def put(self, name: str, seconds: float) -> None:
+        """Keeps a time. Threads and processes write at once: the last one wins, whole.
+
+        It is a figure for next time: whatever goes wrong here, the step itself is done.
+        """
+        with contextlib.suppress(OSError):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, new = tempfile.mkstemp(prefix=".timings.", dir=self._file.parent)
+            with os.fdopen(descriptor, "w") as text:
+                text.write(json.dumps({**self._read(), name: round(seconds, 1)}, indent=1))
+            Path(new).replace(self._file)

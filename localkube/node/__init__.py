@@ -1,0 +1,1 @@
+"""The node: containerd, kubelet, network, names, storage, and the limits of pods."""
