@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -136,16 +135,21 @@ class TestACluster:
         leading_on.run(asked)
         assert leading_on.kubectl("logs", "own") == "hello\n1234 0 word\n"
 
-    def test_an_image_that_is_nowhere_says_so(self, leading_on: Cluster):
-        image = "registry.example.org/team/nowhere:1"
+    @pytest.mark.parametrize(
+        ("image", "why"),
+        [
+            ("registry.example.org/team/nowhere:1", "not found"),
+            # Without a mirror the image's own registry is asked, by HTTPS, as this one is not.
+            (f"{ADDRESS}:5000/team/nowhere:1", f'Head "https://{ADDRESS}:5000/v2/'),
+            # Its name is looked up by way of the host, which has no name server here.
+            ("registry.example.net/team/nowhere:1", f"lookup registry.example.net on {names.OWN}"),
+        ],
+    )
+    def test_an_image_that_cannot_be_had_says_why(self, leading_on: Cluster, image: str, why: str):
         leading_on.create(pod("nowhere", container={"image": image}))
-
-        def why() -> str:
-            found = json.loads(leading_on.kubectl("get", "pod", "nowhere", "-ojson"))
-            (status,) = found["status"].get("containerStatuses") or [{"state": {}}]
-            return status["state"].get("waiting", {}).get("message", "")
-
-        wait_until(lambda: "not found" in why(), 60)
+        events = ("get", "events", "--field-selector=reason=Failed")
+        wait_until(lambda: why in leading_on.kubectl(*events), 90)
+        leading_on.kubectl("delete", "pod/nowhere", "--timeout=60s")
 
     def test_a_pod_reaches_nothing_outside(self, leading_on: Cluster):
         leading_on.run(pod("inside"))
