@@ -119,8 +119,7 @@ class Sampler:
             return ENGINE if host == socket.gethostname() else OTHER_PODS
         if b"\0JUJU_UNIT_NAME=" in b"\0" + (folder / "environ").read_bytes():
             return HOOKS
-        # forked from the engine and not executed anew: only Pebble is
-        return PEBBLE if b"localjuju.engine" in arguments else application
+        return PEBBLE if program == "pebble" else application
 
 
 def _high_water(folder: Path) -> int:
