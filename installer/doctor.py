@@ -21,7 +21,7 @@ import yaml
 from installer import kubectl, leftovers, target
 from installer.charm_python import ROOT
 from localjuju import pythons
-from localjuju.engine import limits, nodes
+from localjuju.engine import limits
 from localkube.building import debian
 from localkube.host import paths, surroundings
 from localkube.host.errors import EngineError
@@ -118,7 +118,7 @@ def local() -> list[Finding]:
     checks: tuple[Callable[[], Finding], ...] = (
         architecture, python, namespaces, memory, memory_bound, processors, disk,
         *inotify_checks(), open_files, loopback, debian_packages,
-        *((control_groups, earlier_state) if nodes.is_real() else ()),
+        control_groups, earlier_state,
     )  # fmt: skip
     return [check() for check in checks]
 
@@ -226,12 +226,8 @@ def _group_limit(base: Path = Path("/sys/fs/cgroup")) -> int | None:
 
 def memory_bound() -> Finding:
     """What keeps a stack that grows too large from taking the machine down."""
-    bounds = [value for files in limits.places().values() for value in files.values()]
-    if bounds:
-        size = int(bounds[0]) / _GIB
-        return Finding("ok", "memory bound", f"{size:.1f} GiB, by a control group of the engine's")
-    text = "no control group can be made here: when memory runs out, containers are ended first"
-    return Finding("ok", "memory bound", text)
+    size = limits.memory() / _GIB
+    return Finding("ok", "memory bound", f"{size:.1f} GiB, by a control group of the engine's")
 
 
 def processors() -> Finding:
@@ -300,7 +296,7 @@ def loopback() -> Finding:
 def debian_packages() -> Finding:
     """The node's programs and some images are Debian's, unpacked by these two programs."""
     missing = debian.missing()
-    if missing and nodes.is_real() and not any((paths.cache() / "builds").glob("containerd-*")):
+    if missing and not any((paths.cache() / "builds").glob("containerd-*")):
         text = f"{' and '.join(missing)} missing: the node is made of Debian's packages: run there"
         return Finding("error", "packages", text)
     if missing:
@@ -313,7 +309,7 @@ def control_groups() -> Finding:
     """The node gives each pod a group of its own."""
     try:
         surroundings.require_root()
-        found = nodes.groups(paths.state())
+        found = limits.groups(paths.state())
         found.check()
     except EngineError as error:
         return Finding("error", "groups", str(error))
@@ -323,7 +319,7 @@ def control_groups() -> Finding:
 def earlier_state() -> Finding:
     """A state folder of an earlier version cannot be taken over."""
     try:
-        nodes.refuse_earlier(paths.state())
+        limits.refuse_earlier(paths.state())
     except EngineError as error:
         return Finding("error", "state", str(error))
     return Finding("ok", "state", f"{paths.state()}")

@@ -72,7 +72,6 @@ def remove_engine() -> list[str]:
             )
         return removed
     size = _size(state)
-    limits.remove(state)
     ownership.remove(state)
     if size:
         removed.append(f"{state} ({size / 1e6:.0f} MB: models, volumes, cluster objects)")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
+from lightkube.utils.quantity import parse_quantity
 
 from charmed_mlops.testing import ROOT, merged
 from installer import bundle as bundles
-from localjuju.node.values import quantity
 
 BUNDLES = sorted((ROOT / "bundle").rglob("*.yaml"))
 # The offers of COS Lite: https://github.com/canonical/cos-lite-bundle/tree/main/overlays
@@ -96,7 +96,10 @@ def test_edge_changes_options_of_the_bundle_alone_to_less():
         for option, value in spec["options"].items():
             default = charm(name)["config"]["options"][option]["default"]
             assert type(value) is type(default)
-            assert quantity(str(value)) < quantity(str(default)), f"{name} {option}"
+            less, more = parse_quantity(str(value)), parse_quantity(str(default))
+            assert less is not None, f"{name} {option}"
+            assert more is not None, f"{name} {option}"
+            assert less < more, f"{name} {option}"
 
 
 def test_ha_scales_every_application_that_can_have_several_units_and_no_other():

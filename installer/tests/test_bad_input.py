@@ -81,7 +81,7 @@ def _limited(who: tuple[str, ...], *kinds: str) -> tuple[str, ...]:
 )
 @pytest.mark.parametrize("command", ["inner", "up"])
 def test_refused_namespaces(who: tuple[str, ...], kind: str, command: str, state: Path):
-    inner = ("-m", "localjuju.engine", "inner", *[str(state)] * 3)
+    inner = ("-m", "localjuju.engine", "inner", str(state))
     through = _limited(who, kind)
     code, line = _refusal(*(inner if command == "inner" else UP), through=through)
     assert code == 1

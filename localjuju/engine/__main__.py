@@ -29,7 +29,7 @@ def main() -> int:
     inner = commands.add_parser("inner")
     inner.add_argument("--egress", action="store_true")
     inner.add_argument("--upstream", action="store_true")
-    inner.add_argument("folders", nargs=3, type=Path)
+    inner.add_argument("state", type=Path)
     arguments = parser.parse_args()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -53,7 +53,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
         namespaces.enter(
             lambda: inner.main(
-                *arguments.folders, leads_out=arguments.egress, upstream=arguments.upstream
+                arguments.state, leads_out=arguments.egress, upstream=arguments.upstream
             ),
             hostname="localjuju",
         )

@@ -5,56 +5,63 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from localjuju.engine import nodes
+from localjuju.engine import limits
 from localjuju.engine.door import Door
 from localjuju.model.controller import ModelController
 from localkube.controlplane import ControlPlane
-from localkube.host import system
+from localkube.host import namespaces, paths, private
 from localkube.host.errors import EngineError
+from localkube.host.progress import Progress
+from localkube.images import finder
+from localkube.node import limits as node_limits
+from localkube.node import names, programs
+from localkube.node.node import Node
 
 _READY_SECONDS = 120.0
 _log = logging.getLogger(__name__)
 
 
-def main(
-    programs: Path,
-    state: Path,
-    images_socket: Path,
-    *,
-    leads_out: bool = False,
-    upstream: bool = False,
-) -> int:
+def main(state: Path, *, leads_out: bool = False, upstream: bool = False) -> int:
     """Runs the engine until SIGTERM; returns an exit code.
 
-    Called in the new namespaces, before any thread or event loop exists: the node forks the
-    parent of all containers first.
+    Called in the new namespaces.
 
     Args:
-        programs: the folder that holds etcd and the Kubernetes programs.
         state: everything the engine keeps; `paths.state()`.
-        images_socket: where the outer process answers requests for images.
         leads_out: whether pods reach what this machine reaches.
         upstream: whether images that the catalogue has not come from their registries.
     """
-    system.share_processors(system.NICE_OF_ENGINE)
-    node = nodes.enter(state, programs, images_socket, leads_out=leads_out, upstream=upstream)
+    made = programs.ensure(Progress())
+    node = Node(
+        made,
+        state,
+        state / "kubeconfig",
+        partial(finder.ask, state / finder.SOCKET),
+        host_paths=(state / "agent", paths.cache() / "charm-venvs", *node_limits.named()),
+        way_out=leads_out,
+        upstream=upstream,
+    )
+    limits.groups(state).enter()
+    own = (Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2])
+    private.hide(state, (paths.cache(), *own))
+    namespaces.use_resolver(names.OWN, state)
     try:
-        asyncio.run(_run(programs, state, node))
+        asyncio.run(_run(ControlPlane(made.kubernetes, state), node, state))
     except EngineError as error:
         _log.error("%s", error)
         return 1
     return 0
 
 
-async def _run(programs: Path, state: Path, node: Any) -> None:
+async def _run(control_plane: ControlPlane, node: Node, state: Path) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    control_plane = ControlPlane(programs, state)
     model = ModelController(state, control_plane.kubeconfig)
     door = Door(state / "door.sock")
     parts = (control_plane, node, door, model)

@@ -11,11 +11,12 @@ import sys
 import time
 from pathlib import Path
 
-from localjuju.engine import choices, nodes, running
+from localjuju.engine import choices, limits, running
 from localjuju.engine.choices import Choices
 from localkube.host import ownership, paths
 from localkube.host.errors import EngineError
 from localkube.host.progress import Progress
+from localkube.node import programs
 
 _STOP_SECONDS = 45.0
 _KILL_SECONDS = 10.0
@@ -64,8 +65,8 @@ def start(timeout: float = 300.0, owner: int | None = None, asked: Choices | Non
     if pid() is not None and answers():
         choices.load(paths.state()).refuse_other(asked)
         return
-    nodes.check(paths.state())
-    nodes.ensure_programs(Progress())
+    limits.check(paths.state())
+    programs.ensure(Progress())
     log = paths.state() / "log" / "engine.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     begin = log.stat().st_size if log.exists() else 0

@@ -10,14 +10,20 @@ import resource
 import signal
 import sys
 from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from localjuju.engine import choices, limits, nodes, rotation, running
+from localjuju.engine import choices, limits, rotation, running
 from localjuju.engine.choices import Choices
+from localjuju.images import layers
 from localkube.building import builds
 from localkube.host import environment, ownership, paths
 from localkube.host.progress import Progress
+from localkube.images import finder, upstream
+from localkube.images.finder import Finder
+from localkube.node import egress, programs
+from localkube.node.egress import Egress
 
 _STOP_SECONDS = 30.0
 _LOOK_SECONDS = 1.0
@@ -37,22 +43,28 @@ def run(owner: int | None = None, asked: Choices | None = None) -> int:
             where images were to come from there.
     """
     state = paths.state()
-    nodes.check(state)
+    limits.check(state)
     ownership.claim_state()
     state.chmod(0o700)
     _allow_open_files()
     with running.hold(state) as lock:
         made = (asked or Choices()).over(choices.load(state))
-        made = made.found(nodes.answering(made))
-        if not nodes.is_real():
-            limits.enter(state)
-            return asyncio.run(_supervise(state, lock, owner, made))
-        groups = nodes.groups(state)
+        made = made.found(_answering(made))
+        groups = limits.groups(state)
         groups.make()
         try:
             return asyncio.run(_supervise(state, lock, owner, made))
         finally:
             groups.remove()
+
+
+def _answering(made: Choices) -> list[str]:
+    """The registries that images may come from: none where they are to be the catalogue's.
+
+    Raises:
+        EngineError: a setting is not as it has to be.
+    """
+    return [] if made.images == "catalogue" else upstream.answering(layers.registries())
 
 
 def _allow_open_files() -> None:
@@ -75,20 +87,24 @@ async def _supervise(state: Path, lock: TextIO, owner: int | None, made: Choices
         _follow(owner, stopped)
     stop = asyncio.create_task(stopped.wait())
     progress = Progress()
-    sockets = nodes.images(state, progress, made.in_place_of_stand_ins())
-    way_out = nodes.way_out(state, progress) if made.egress or made.registries else None
+    find = partial(layers.find_beside, made.in_place_of_stand_ins())
+    images = Finder(state / finder.SOCKET, find)
+    way_out: Egress | None = None
     choices.save(state, made)
     _log.info("%s", made.line())
     try:
-        programs = await _unless(stop, asyncio.to_thread(nodes.ensure_programs, progress))
-        if programs is None:
+        if await _unless(stop, asyncio.to_thread(programs.ensure, progress)) is None:
             return 0
-        await sockets.start()
+        if made.egress or made.registries:
+            root = await _unless(stop, asyncio.to_thread(egress.ensure, progress))
+            if root is None:
+                return 0
+            way_out = Egress(root, state / "log" / "egress.log")
+        images.start()
         inner = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "localjuju.engine", "inner",
             *(["--egress"] if made.egress else []), *(["--upstream"] if made.registries else []),
-            str(programs), str(state), str(state / "images.sock"),
-            env=environment.scrubbed(os.environ),
+            str(state), env=environment.scrubbed(os.environ),
         )  # fmt: skip
         if way_out is not None:
             await asyncio.to_thread(way_out.start, inner.pid)
@@ -99,7 +115,7 @@ async def _supervise(state: Path, lock: TextIO, owner: int | None, made: Choices
         builds.end()  # else the end of the threads that wait for them would be waited for
         for task in (stop, *watching):
             task.cancel()
-        await sockets.stop()
+        await asyncio.to_thread(images.stop)
         if way_out is not None:
             await asyncio.to_thread(way_out.stop)
 

@@ -203,6 +203,22 @@ def _refused(why: str) -> EngineError:
     )
 
 
+def sweep(prefix: str) -> None:
+    """Removes groups whose names begin so, with all below them, if no process is in them."""
+    for one in parse(Path("/proc/self/mountinfo").read_text()):
+        for folder in one.folder.glob(f"{prefix}*"):
+            if not _has_processes(folder):
+                _removed(folder)
+
+
+def _has_processes(folder: Path) -> bool:
+    for place, _, _ in os.walk(folder):
+        with contextlib.suppress(OSError):  # it has just gone
+            if Path(place, "cgroup.procs").read_text():
+                return True
+    return False
+
+
 def _controllers(file: Path) -> set[str]:
     return set(file.read_text().split())
 

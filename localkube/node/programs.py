@@ -14,7 +14,9 @@ from localkube.controlplane.programs import KUBERNETES_VERSION, TOOLS, build, fo
 from localkube.host import paths
 from localkube.host.progress import Progress
 
-_CONTAINERD = "1.6.20"  # kubelet 1.35 is the last that takes containerd 1.x
+# kubelet 1.35 is the last that takes containerd 1.x. Other systems have another version, which
+# was not tried.
+_CONTAINERD = {"debian-12": "1.6.20"}
 _PLUGINS_VERSION = "v1.9.1"
 _PLUGINS = f"github.com/containernetworking/plugins@{_PLUGINS_VERSION}"
 _PLUGINS_SUM = "h1:8oU6WsIsU3bpnNZuvHp74a6cE1MJwbj2P7s4/yTUNlA="
@@ -67,6 +69,7 @@ def ensure(progress: Progress) -> NodePrograms:
     """
     kept = paths.cache() / "builds"
     release = debian.release()
+    wanted = _CONTAINERD.get(release, "")
 
     def kubelet(target: Path) -> None:
         with progress.step(f"Building kubelet {KUBERNETES_VERSION}"):
@@ -79,8 +82,8 @@ def ensure(progress: Progress) -> NodePrograms:
 
     def containerd(target: Path) -> None:
         (target / "root").mkdir()
-        with progress.step(f"containerd {_CONTAINERD}") as step:
-            debian.unpack(("containerd", "runc"), target / "root", step, version=_CONTAINERD)
+        with progress.step(f"containerd {wanted or f'of {release}'}") as step:
+            debian.unpack(("containerd", "runc"), target / "root", step, version=wanted)
 
     def plugins(target: Path) -> None:
         with progress.step(f"Building CNI plugins {_PLUGINS_VERSION}"):
@@ -95,7 +98,9 @@ def ensure(progress: Progress) -> NodePrograms:
     return NodePrograms(
         kubernetes=ensure_programs(progress),
         kubelet=builds.make_once(folder("kubelet"), kubelet),
-        containerd=builds.make_once(kept / f"containerd-{_CONTAINERD}-{release}", containerd)
+        containerd=builds.make_once(
+            kept / "-".join(filter(None, ("containerd", wanted, release))), containerd
+        )
         / "root",
         plugins=builds.make_once(kept / f"cni-plugins-{_PLUGINS_VERSION}", plugins),
         coredns=builds.make_once(kept / _coredns_name(), coredns),

@@ -23,8 +23,7 @@ _OUTER = """
 import sys
 from pathlib import Path
 from localjuju.engine import outer
-outer.nodes.ensure_programs = lambda progress: Path("/")
-outer.limits.enter = lambda state: False
+outer.programs.ensure = lambda progress: True
 sys.executable = sys.argv[1]
 sys.exit(outer.run(int(sys.argv[2]) if len(sys.argv) > 2 else None))
 """
@@ -173,8 +172,7 @@ import sys
 from pathlib import Path
 from localkube.building import builds
 from localjuju.engine import outer
-outer.limits.enter = lambda state: False
-outer.nodes.ensure_programs = lambda progress: builds.run(
+outer.programs.ensure = lambda progress: builds.run(
     ["sh", "-c", "echo $$ >$0.new; mv $0.new $0; sleep 300", sys.argv[1]], "demo"
 )
 sys.exit(outer.run())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from localjuju.engine import nodes
+from localjuju.engine import limits
 from localkube.host.errors import EngineError
 
 
@@ -16,7 +16,7 @@ def test_a_state_folder_of_an_earlier_version_is_refused_and_kept(tmp_path: Path
         folder.mkdir(parents=True)
     volume.write_text("somebody's")
     with pytest.raises(EngineError, match=r"by an earlier version.*then \./mlops down"):
-        nodes.refuse_earlier(tmp_path)
+        limits.refuse_earlier(tmp_path)
     assert volume.read_text() == "somebody's"
 
 
@@ -24,4 +24,4 @@ def test_a_state_folder_of_an_earlier_version_is_refused_and_kept(tmp_path: Path
 def test_a_new_folder_and_one_of_its_own_are_taken(tmp_path: Path, names: list[str]):
     for name in names:
         (tmp_path / name).touch()
-    nodes.refuse_earlier(tmp_path)
+    limits.refuse_earlier(tmp_path)
