@@ -131,8 +131,9 @@ def _up(
         if application.charm is not None and not application.charm.is_file():
             raise EngineError(f"{bundle.file}: {application.name}: no charm {application.charm}")
     if chosen.is_local:
-        _build(bundle, progress)
-        _start(choices.asked(options), progress)
+        asked = choices.asked(options)
+        _build(bundle, asked.over(choices.load(paths.state())), progress)
+        _start(asked, progress)
     _add_model(chosen)
     chosen.remember()
     _deploy(chosen, bundle, overlays, progress)
@@ -183,16 +184,26 @@ def _check(chosen: target.Target) -> None:
             raise EngineError(f"{finding.name}: {finding.text}")
 
 
-def _build(bundle: bundles.Bundle, progress: Progress) -> None:
-    """Builds what the cache lacks: Kubernetes' programs and the bundle's images."""
-    from localjuju.images import Catalogue
-    from localkube.controlplane import ensure_programs
+def _build(bundle: bundles.Bundle, asked: Choices, progress: Progress) -> None:
+    """Builds what the cache lacks: the cluster's programs and the bundle's images.
 
-    ensure_programs(progress)
-    catalogue = Catalogue.load()
-    references = {image for app in bundle.applications.values() for image in app.images}
-    for reference in sorted(references):
-        catalogue.ensure(reference, progress)
+    Raises:
+        EngineError: a build failed, or there is no entry for an image that cannot be pulled.
+    """
+    from localjuju.images import layers
+    from localjuju.model import provision
+    from localkube.images import upstream
+    from localkube.node import programs
+
+    images = {image for app in bundle.applications.values() for image in app.images}
+    lacking = layers.others(images)
+    may_be_pulled = lacking and asked.images != "catalogue"
+    answering = upstream.answering(layers.registries_of(lacking)) if may_be_pulled else []
+    pulled = {one for one in lacking if layers.registries_of([one])[0] in answering}
+    layers.require(images - pulled)
+    programs.ensure(progress)
+    for reference in sorted({*(images - pulled), provision.AGENT_IMAGE, provision.CHARM_IMAGE}):
+        layers.prepare(reference)
 
 
 def _start(asked: Choices, progress: Progress) -> None:

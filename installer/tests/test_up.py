@@ -14,9 +14,12 @@ import pytest
 from installer import bundle as bundles
 from installer import down, open_application, target, up
 from installer.pack import ROOT
+from localjuju.engine.choices import Choices
 from localjuju.images import Catalogue
 from localkube.host import ownership
 from localkube.host.errors import EngineError
+from localkube.host.progress import Progress
+from localkube.node import programs
 
 BUNDLE = """\
 bundle: kubernetes
@@ -59,6 +62,18 @@ def _application(current: str, **units: dict) -> dict:
 def test_reads_what_is_built_and_pulled(bundle: bundles.Bundle, tmp_path: Path):
     assert bundle.charms(tmp_path / "build") == ["mariadb", "web"]
     assert bundle.applications["web"].images == ("docker.io/web:1",)
+
+
+def test_an_image_that_cannot_be_had_is_named_before_anything_is_built(
+    bundle: bundles.Bundle, monkeypatch: pytest.MonkeyPatch
+):
+    built: list[object] = []
+    monkeypatch.setattr(programs, "ensure", built.append)
+    with pytest.raises(
+        EngineError, match=r"no entry for image docker\.io/library/mariadb:11 .*LOCALJUJU_IMAGES"
+    ):
+        up._build(bundle, Choices(images="catalogue"), Progress())
+    assert not built
 
 
 def test_missing_applications_and_relations(bundle: bundles.Bundle):

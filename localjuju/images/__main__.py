@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from localjuju.images import Catalogue
+from localjuju.images import Catalogue, layers
 from localkube.host.errors import EngineError
 from localkube.host.progress import Progress
 
@@ -29,6 +29,7 @@ def main() -> int:
         progress = Progress()
         for reference in catalogue.references() if arguments.all else arguments.references:
             print(catalogue.ensure(reference, progress).rootfs)
+            layers.prepare(reference)
     except EngineError as error:
         print(f"ERROR {error}", file=sys.stderr)
         return 1

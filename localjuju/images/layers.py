@@ -9,7 +9,7 @@ import fnmatch
 import hashlib
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -29,8 +29,9 @@ from localkube.building import builds, debian
 from localkube.host import paths
 from localkube.host.errors import EngineError
 from localkube.host.progress import Progress
-from localkube.images.image import Image
+from localkube.images.image import Image, pack
 from localkube.images.layers import Layer
+from localkube.images.registry import digests
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Of a Python's own: packages that are not an image's, and what only a build or a test of it needs.
@@ -67,9 +68,34 @@ def find_beside(registries: Collection[str], reference: str) -> Image | None:
     return find(reference)
 
 
+def prepare(reference: str) -> None:
+    """Makes an image of the catalogue, and reads it once, so that a pull has not to wait.
+
+    Raises:
+        EngineError: no entry, the image cannot be made, or the disk is full.
+    """
+    pack(catalogue_image(_catalogue(), reference), digests())
+
+
+def require(references: Iterable[str]) -> None:
+    """Raises EngineError with the first of the references that the catalogue lacks."""
+    for one in sorted(others(references)):
+        _catalogue().find(one)
+
+
+def others(references: Iterable[str]) -> list[str]:
+    """Those that the catalogue lacks."""
+    return [one for one in references if not _catalogue().has(one)]
+
+
+def registries_of(references: Iterable[str]) -> list[str]:
+    """The registries that images come from where the catalogue lacks them."""
+    return sorted({_registry(normalise(one)) for one in references})
+
+
 def registries() -> list[str]:
     """The registries of all that the catalogue has."""
-    return sorted({_registry(name) for name in _catalogue().references()})
+    return registries_of(_catalogue().references())
 
 
 def _registry(name: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from localkube.host import paths
 from localkube.host.errors import EngineError
 from localkube.images.image import Blob, Image, forget, pack
 from localkube.images.layers import Layer
@@ -24,6 +25,12 @@ HOST = "127.0.0.1"
 PORT = 5000
 _PATH = re.compile(r"/v2/(?P<name>.+)/(?P<part>manifests|blobs)/(?P<reference>[^/]+)")
 _log = logging.getLogger(__name__)
+
+
+def digests() -> Path:
+    """The folder of the digests of all layers that were read on this machine."""
+    return paths.cache() / "builds" / "digests"
+
 
 Find = Callable[[str], Image | None]
 """`find(reference)`: the image of a whole reference, such as `docker.io/library/a:1`, or None.

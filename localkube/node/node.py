@@ -15,7 +15,6 @@ from lightkube.resources.core_v1 import Node as NodeResource
 from localkube.building import netfilter
 from localkube.controlplane.pki import Authority
 from localkube.controlplane.plane import NODE_IP
-from localkube.host import paths
 from localkube.host.errors import EngineError
 from localkube.host.supervision import Programs
 from localkube.host.trees import remove_tree
@@ -84,7 +83,7 @@ class Node:
         )
         self._registry = registry.Registry(
             lambda name: pause if name == PAUSE_IMAGE else find(name),
-            paths.cache() / "builds" / "digests",
+            registry.digests(),
         )
         self._network = Network()
         self._has_network = False
