@@ -34,6 +34,8 @@ from localkube.images.layers import Layer
 from localkube.images.registry import digests
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# The libraries that a Python which was built on this machine may have found on it.
+_LIBRARIES = ("libpython3-stdlib",)
 # Of a Python's own: packages that are not an image's, and what only a build or a test of it needs.
 _NOT_OF_PYTHON = {
     "lib": ("*.a", "pkgconfig"),
@@ -151,6 +153,8 @@ def _below(entry: Entry, progress: Progress) -> Iterator[Layer]:
     if isinstance(entry, DebianEntry | GoEntry):
         return
     if isinstance(entry, PathEntry):
+        if entry.binds:  # such as a Python that was built on this machine, with its libraries
+            yield _root(base.over(_LIBRARIES, progress))
         for path in entry.binds:
             yield Layer(_fingerprint(Path(path)), Path(path), path.lstrip("/"))
         return
@@ -159,8 +163,7 @@ def _below(entry: Entry, progress: Progress) -> Iterator[Layer]:
     if prefix == Path("/usr"):
         yield _root(base.over([f"python{python.version}"], progress))
         return
-    # The libraries that a Python which was built on this machine may have found on it.
-    yield _root(base.over(["libpython3-stdlib"], progress))
+    yield _root(base.over(_LIBRARIES, progress))
     tree = _python(python, prefix)
     yield Layer(tree.name, tree, str(prefix).lstrip("/"))
 

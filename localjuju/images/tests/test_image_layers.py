@@ -49,6 +49,12 @@ def _members(image: Image, kept: Path) -> dict[str, tarfile.TarInfo]:
     return found
 
 
+def test_what_a_tree_needs_of_this_machine_finds_the_usual_libraries(tree: Path, tmp_path: Path):
+    found = _members(_image(tree), tmp_path / "kept")
+    assert str(tree.with_name("needed") / "library").lstrip("/") in found
+    assert any(Path(name).name.startswith("libssl.so") for name in found)
+
+
 def test_a_user_s_folder_lies_over_the_base_and_its_programs_below_usr(tree: Path, tmp_path: Path):
     image = _image(tree)
     found = _members(image, tmp_path / "kept")
