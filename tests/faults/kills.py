@@ -1,0 +1,121 @@
+"""Which program is killed when: told by a seed, so that a failure can be seen again."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from reach import EngineReach
+
+from localjuju.engine import limits
+
+ENGINE = "engine"
+"""Its outer process, with which all others end."""
+
+PROGRAMS = (
+    "containerd", "kubelet", "kube-apiserver", "kube-controller-manager", "kube-scheduler",
+    "etcd", "kube-proxy", "kube-router", "coredns",
+)  # fmt: skip
+_MOST_OF_A_STEP = 2
+_SEEN_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One SIGKILL."""
+
+    moment: float
+    """When, as a part of what the step takes undisturbed, from 0 to 1."""
+
+    program: str
+    """One of `PROGRAMS`, or `ENGINE`."""
+
+
+def plan(seed: int, steps: Sequence[str]) -> dict[str, list[Kill]]:
+    """The kills of each step, in their order."""
+    chance = random.Random(seed)
+    return {
+        step: sorted(
+            (
+                Kill(chance.random(), chance.choice((ENGINE, *PROGRAMS)))
+                for _ in range(chance.randint(1, _MOST_OF_A_STEP))
+            ),
+            key=lambda kill: kill.moment,
+        )
+        for step in steps
+    }
+
+
+class Killer:
+    """Kills when it is time to; the engine is started again, as a user would.
+
+    The other programs are the engine's to start again.
+    """
+
+    def __init__(self, engine: EngineReach, kills: Sequence[Kill], seconds: float):
+        """Begins to count.
+
+        Args:
+            engine: the one that runs.
+            kills: of a step.
+            seconds: what the step takes undisturbed.
+        """
+        self._engine = engine
+        self._left = list(kills)
+        self._seconds = seconds
+        self._began = time.monotonic()
+        self.done: list[str] = []
+        """What was killed, and when."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is killed any more."""
+        return not self._left
+
+    def look(self) -> None:
+        """Kills what it is time for."""
+        while self._left and self._passed() >= self._left[0].moment * self._seconds:
+            self._kill(self._left.pop(0).program)
+
+    def _passed(self) -> float:
+        return time.monotonic() - self._began
+
+    def _kill(self, program: str) -> None:
+        if program == ENGINE:
+            self._told(program, self._engine.pid())
+            self._engine.kill()
+            self._engine.start()
+            return
+        pid = self._find(program)
+        self._told(program, pid)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+    def _told(self, program: str, pid: int) -> None:
+        self.done.append(f"{program} (process {pid}) after {self._passed():.1f} s")
+
+    def _find(self, program: str) -> int:
+        """Waits for one that was killed just before."""
+        deadline = time.monotonic() + _SEEN_SECONDS
+        while True:
+            for pid, name in processes(self._engine.state):
+                if name == program:
+                    return pid
+            assert time.monotonic() < deadline, f"{program} did not run in {_SEEN_SECONDS:.0f} s"
+            time.sleep(0.1)
+
+
+def processes(state: Path) -> Iterator[tuple[int, str]]:
+    """The processes in the control groups of an engine: their ids, and their files' names."""
+    for folder in limits.groups(state).folders():
+        for place, _, _ in os.walk(folder):
+            with suppress(OSError):  # the group has just gone
+                for word in Path(place, "cgroup.procs").read_text().split():
+                    with suppress(OSError):  # the process has just ended
+                        yield int(word), Path(f"/proc/{word}/exe").readlink().name
