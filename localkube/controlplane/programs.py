@@ -8,11 +8,10 @@ import os
 import shutil
 from pathlib import Path
 
-from localkube.building import builds, golang, netfilter, versions
+from localkube.building import builds, golang, versions
 from localkube.host import paths
 from localkube.host.errors import EngineError
 from localkube.host.progress import Progress
-from localkube.node import policies
 
 KUBERNETES_VERSION = f"v{versions.KUBERNETES}"
 KUBERNETES_PROGRAMS = (
@@ -25,15 +24,11 @@ _ENVTEST = "KUBEBUILDER_ASSETS"
 def ensure_programs(progress: Progress) -> Path:
     """Returns the folder that holds etcd and the Kubernetes programs, built where they are not.
 
-    The programs that set a packet filter, which kube-proxy runs, are made ready too.
-
     `KUBEBUILDER_ASSETS`, the convention of envtest, names a folder with ready ones.
 
     Raises:
         EngineError: a program lacks in that folder, or cannot be built; names what to do.
     """
-    netfilter.ensure(progress)
-    policies.ensure(progress)
     given = os.environ.get(_ENVTEST)
     if given:
         return _given(Path(given), progress)

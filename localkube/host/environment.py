@@ -1,7 +1,7 @@
-"""What the inner process, and by it every pod, may see of the environment it was started in.
+"""What the inner process, and the programs that it starts, have of the environment.
 
-A container's first process is forked from the inner one, so that whatever the shell of
-`./mlops up` had exported could be read in the container's /proc/1/environ: tokens and keys.
+Whatever the shell of `./mlops up` had exported, tokens and keys too, could else be read in
+/proc/PID/environ of each program of the node.
 """
 
 from __future__ import annotations

@@ -15,21 +15,13 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
-NICE_OF_ENGINE, NICE_OF_PODS = -10, 5
-"""What pods run leaves the processors to the engine, which answers for it: probes and names."""
-
-MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
-MS_REMOUNT = 32
 MS_BIND = 4096
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
-_MNT_DETACH = 2
 _PR_SET_PDEATHSIG = 1
-_PR_SET_DUMPABLE = 4
-_SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -62,11 +54,9 @@ def mount(source: str, target: str, kind: str | None, flags: int = 0, data: str 
     _check(_libc.mount(*encoded[:3], ctypes.c_ulong(flags), encoded[3]), f"mount {target}")
 
 
-def bind(source: str, target: str, *, read_only: bool = False) -> None:
+def bind(source: str, target: str) -> None:
     """Makes `source` seen at `target` too; what is mounted below it as well. Raises OSError."""
     mount(source, target, None, MS_BIND | MS_REC)
-    if read_only:
-        mount("none", target, None, MS_BIND | MS_REMOUNT | MS_RDONLY)
 
 
 def unmount(target: str) -> None:
@@ -78,15 +68,6 @@ def unmount(target: str) -> None:
     _check(_libc.umount2(target.encode(), 0), f"umount of {target}")
 
 
-def pivot_root(new: str) -> None:
-    """Makes `new`, a mount point, the root, and lets go of the old one. Raises OSError."""
-    os.chdir(new)
-    number = _SYS_PIVOT_ROOT[os.uname().machine]
-    _check(_libc.syscall(number, b".", b"."), "pivot_root")
-    _check(_libc.umount2(b".", _MNT_DETACH), "umount of the old root")
-    os.chdir("/")
-
-
 def die_with_parent(number: int = signal.SIGKILL) -> None:
     """Has the kernel signal this process when its parent ends, however that ends.
 
@@ -94,21 +75,6 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
         OSError: the kernel refuses.
     """
     _check(_libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0), "prctl")
-
-
-def be_readable() -> None:
-    """Gives /proc/self back to this process's user, which a change of the user takes away.
-
-    Raises:
-        OSError: the kernel refuses.
-    """
-    _check(_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl")
-
-
-def in_user_namespace() -> bool:
-    """Whether this process's users are not the machine's: the engine was started without root."""
-    with open("/proc/self/uid_map") as text:  # noqa: PTH123
-        return text.read().split() != ["0", "0", "4294967295"]
 
 
 def kill_group(leader: int, number: int = signal.SIGKILL) -> None:
@@ -123,8 +89,8 @@ def kill_group(leader: int, number: int = signal.SIGKILL) -> None:
         os.killpg(leader, number)
 
 
-def share_processors(nice: int, pid: int | None = None) -> None:
-    """Sets how a process, and what it starts, shares the processors with others.
+def share_processors(nice: int) -> None:
+    """Sets how this process, and what it starts, shares the processors with others.
 
     Each session is a group of its own to the scheduler where it groups by session, which is the
     default of most distributions: sched(7), "The autogroup feature". There a process's own nice
@@ -132,11 +98,10 @@ def share_processors(nice: int, pid: int | None = None) -> None:
 
     Args:
         nice: as nice(2) has it; less than 0 needs a right that root has.
-        pid: the first process of its session; this one if None.
     """
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, pid or 0, nice)
-    with contextlib.suppress(OSError), open(f"/proc/{pid or 'self'}/autogroup", "w") as text:  # noqa: PTH123
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as text:  # noqa: PTH123
         text.write(str(nice))
 
 

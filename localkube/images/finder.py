@@ -112,7 +112,6 @@ def _read(said: Mapping[str, Any]) -> Image:
             **{
                 **layer,
                 "folder": Path(layer["folder"]),
-                "left_out": tuple(layer["left_out"]),
                 "owners": {path: (user, group) for path, (user, group) in layer["owners"].items()},
             }
         )

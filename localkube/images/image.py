@@ -144,8 +144,6 @@ def forget(layer: Layer, kept: Path) -> None:
 
 def _record(layer: Layer, kept: Path) -> Path:
     """Where the digest of a layer is."""
-    how = [layer.place, sorted(layer.owners.items())]
-    if layer.moved or layer.left_out:
-        how += [sorted(layer.moved.items()), list(layer.left_out)]
+    how = [layer.place, sorted(layer.owners.items()), sorted(layer.moved.items())]
     key = hashlib.sha256(json.dumps(how).encode()).hexdigest()[:12]
     return kept / f"{layer.name}-{key}"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from fnmatch import translate
 from pathlib import Path, PurePosixPath
 
 _CHUNK = 1 << 20
@@ -33,9 +31,6 @@ class Layer:
 
     moved: Mapping[str, str] = field(default_factory=dict)
     """Folders at the tree's top that are elsewhere in the image, such as `bin` at `usr/bin`."""
-
-    left_out: Sequence[str] = ()
-    """Patterns of paths in the tree that are left out with all below them."""
 
     def read(self) -> Iterator[bytes]:
         """The tar, in chunks of a MiB or somewhat more; the last one has its end.
@@ -111,7 +106,6 @@ def _below(layer: Layer) -> Iterator[tuple[os.DirEntry[str], str, tuple[int, int
 
     Each folder comes before what is in it.
     """
-    left_out = re.compile("|".join(translate(pattern) for pattern in layer.left_out) or r"(?!)")
 
     def entries(
         folder: str | Path, inside: str, place: str, above: tuple[int, int]
@@ -120,8 +114,6 @@ def _below(layer: Layer) -> Iterator[tuple[os.DirEntry[str], str, tuple[int, int
             known = sorted(found, key=lambda entry: entry.name)
         for entry in known:
             path = f"{inside}{entry.name}"
-            if left_out.match(path):
-                continue
             owner = layer.owners.get(path, above)
             name = f"{place}{entry.name}"
             if not inside and not entry.is_symlink():

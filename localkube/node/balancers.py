@@ -2,16 +2,50 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from lightkube import AsyncClient
 from lightkube.resources.core_v1 import Service
 
 from localkube.node.client import follow, patch_status
-from localkube.node.network import BALANCERS, Addresses
+from localkube.node.network import BALANCERS
 
 _log = logging.getLogger(__name__)
+
+
+class Addresses:
+    """Gives out addresses of a network; one that was given back is used again last."""
+
+    def __init__(self, network: ipaddress.IPv4Network, taken: Iterable[str]):
+        self._hosts = network.hosts()
+        self._taken = set(taken)
+        self._returned: list[str] = []
+
+    def take(self) -> str:
+        """An address that nobody has.
+
+        Raises:
+            OSError: none is left.
+        """
+        for host in self._hosts:
+            address = str(host)
+            if address not in self._taken:
+                self._taken.add(address)
+                return address
+        if not self._returned:
+            raise OSError("no address is left")
+        address = self._returned.pop(0)
+        self._taken.add(address)
+        return address
+
+    def give_back(self, address: str) -> None:
+        """Makes the address free again."""
+        if address in self._taken:
+            self._taken.discard(address)
+            self._returned.append(address)
 
 
 class Balancers:

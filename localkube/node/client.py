@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -11,9 +10,6 @@ from typing import Any, TypeVar
 
 import httpx2
 from lightkube import ApiError, AsyncClient, KubeConfig
-from lightkube.models.authentication_v1 import BoundObjectReference, TokenRequestSpec
-from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.core_v1 import ServiceAccountToken
 from lightkube.types import PatchType
 
 _RETRY_SECONDS = 0.5
@@ -78,17 +74,6 @@ async def until_done(call: Callable[[], Awaitable[_T]], what: str) -> _T | None:
         await asyncio.sleep(_RETRY_SECONDS)
 
 
-async def delete_exactly(api: AsyncClient, kind: Any, item: Any) -> None:
-    """Deletes this very object at once, never a later one of its name.
-
-    Looked at first, because lightkube's delete takes no preconditions.
-    """
-    meta = item.metadata
-    now = await api.get(kind, meta.name, namespace=meta.namespace)
-    if now.metadata.uid == meta.uid:
-        await api.delete(kind, meta.name, namespace=meta.namespace, grace_period=0)
-
-
 async def patch_status(api: AsyncClient, kind: Any, item: Any, status: dict[str, Any]) -> None:
     """Writes a status until it is written or the object has gone."""
     where = {"namespace": item.metadata.namespace} if item.metadata.namespace else {}
@@ -100,48 +85,3 @@ async def patch_status(api: AsyncClient, kind: Any, item: Any, status: dict[str,
         ),
         f"status of {item.metadata.name}",
     )
-
-
-class Tokens:
-    """Bound tokens of service accounts, renewed when four fifths of their life have passed."""
-
-    def __init__(self, api: AsyncClient):
-        self._api = api
-        self._kept: dict[tuple[str, str, int], tuple[float, str]] = {}
-
-    async def token(self, pod: Any, audience: str, seconds: int) -> str:
-        """A token for the pod's service account.
-
-        Raises:
-            OSError: the API server refuses or is away.
-        """
-        key = (pod.metadata.uid, audience, seconds)
-        now = datetime.datetime.now(datetime.timezone.utc).timestamp()
-        renew_at, token = self._kept.get(key, (0.0, ""))
-        if now < renew_at:
-            return token
-        spec = TokenRequestSpec(
-            audiences=[audience] if audience else [],
-            expirationSeconds=seconds,
-            boundObjectRef=BoundObjectReference(
-                apiVersion="v1", kind="Pod", name=pod.metadata.name, uid=pod.metadata.uid
-            ),
-        )
-        try:
-            answer = await self._api.create(
-                ServiceAccountToken(metadata=ObjectMeta(), spec=spec),
-                pod.spec.serviceAccountName or "default",
-                namespace=pod.metadata.namespace,
-            )
-        except (ApiError, *UNREACHABLE) as error:
-            raise OSError(f"no token for {pod.metadata.name}: {error}") from None
-        token = answer.status.token if answer.status else None
-        if not token:
-            raise OSError(f"no token for {pod.metadata.name}")
-        self._kept[key] = (now + seconds * 0.8, token)
-        return token
-
-    def forget(self, pod: Any) -> None:
-        """Drops what is kept for a pod."""
-        for key in [key for key in self._kept if key[0] == pod.metadata.uid]:
-            del self._kept[key]

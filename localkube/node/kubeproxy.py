@@ -1,4 +1,4 @@
-"""Services: Kubernetes' own kube-proxy, on the packet filter of the engine's own network."""
+"""Services: Kubernetes' own kube-proxy, on the packet filter of the node's own network."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 import yaml
 
 from localkube.building import netfilter
-from localkube.controlplane.plane import KUBERNETES_SERVICE_IP
+from localkube.controlplane.plane import KUBERNETES_SERVICE_IP, NODE_IP
 from localkube.host.errors import EngineError
 from localkube.host.supervision import Programs
-from localkube.node.network import NODE_IP, PODS
+from localkube.node.network import PODS
 
 _NAME = "kube-proxy"
 _READY_SECONDS = 30.0
@@ -29,7 +29,7 @@ class KubeProxy:
         """Prepares; starts nothing.
 
         Args:
-            programs: the folder with the program; see `ensure_programs`.
+            programs: the folder with the program.
             state: the engine's state folder.
             kubeconfig: how to reach the API server.
             node: the name of the node, whose object has to be there.

@@ -77,7 +77,7 @@ class Node:
             programs.coredns, state, kubeconfig,
             egress.NAME_SERVER if way_out or upstream else "", pods=way_out,
         )  # fmt: skip
-        self._policies = Policies(state, kubeconfig, NODE)
+        self._policies = Policies(programs.kube_router, state, kubeconfig, NODE)
         pause = Image(
             [Layer(programs.pause.parent.name, programs.pause.parent)], entrypoint=["/pause"]
         )

@@ -21,10 +21,13 @@ _PLUGINS_VERSION = "v1.9.1"
 _PLUGINS = f"github.com/containernetworking/plugins@{_PLUGINS_VERSION}"
 _PLUGINS_SUM = "h1:8oU6WsIsU3bpnNZuvHp74a6cE1MJwbj2P7s4/yTUNlA="
 _PLUGINS_USED = ("main/ptp", "main/loopback", "ipam/host-local", "meta/portmap")
+_ROUTER_VERSION = "v2.1.0"
+_ROUTER = f"github.com/cloudnativelabs/kube-router/v2@{_ROUTER_VERSION}"
+_ROUTER_SUM = "h1:xWsptKtmZ44L+NjwFKoFAFlVdxCz8fka9A/eYJe95Ok="
 _KUBERNETES = f"k8s.io/kubernetes@{KUBERNETES_VERSION}"
 _KUBERNETES_SUM = "h1:o/8dBC/pHVpYoGV4OAIytAlNPZbdYVTXJHoYvXC4qzM="
 # What kubelet alone imports. They are not in the control plane's go.sum, by which its builds are
-# kept: they move there when this node is the engine's.
+# kept.
 _KUBELET_SUMS = Path(__file__).with_name("tools") / "kubelet.sum"
 _COREDNS_VERSION = "v1.14.7"
 _COREDNS_MODULE = Path(__file__).with_name("tools") / "coredns"
@@ -51,6 +54,9 @@ class NodePrograms:
     coredns: Path
     """A folder with CoreDNS."""
 
+    kube_router: Path
+    """A folder with kube-router."""
+
     pause: Path
     """The static program that keeps a pod's namespaces."""
 
@@ -62,7 +68,7 @@ class NodePrograms:
 
 
 def ensure(progress: Progress) -> NodePrograms:
-    """Makes what is not there yet; some minutes the first time.
+    """Makes what is not there yet, and the packet filter's programs; minutes the first time.
 
     Raises:
         EngineError: a download or a build failed; names the log.
@@ -95,6 +101,12 @@ def ensure(progress: Progress) -> NodePrograms:
         with progress.step(f"Building CoreDNS {_COREDNS_VERSION}"):
             golang.build(_COREDNS_MODULE, ["."], target, "coredns")
 
+    def kube_router(target: Path) -> None:
+        with progress.step(f"Building kube-router {_ROUTER_VERSION}"):
+            module = golang.download(_ROUTER, _ROUTER_SUM, "kube-router")
+            golang.build(module, ["./cmd/kube-router"], target, "kube-router")
+
+    netfilter.ensure(progress)
     return NodePrograms(
         kubernetes=ensure_programs(progress),
         kubelet=builds.make_once(folder("kubelet"), kubelet),
@@ -104,6 +116,7 @@ def ensure(progress: Progress) -> NodePrograms:
         / "root",
         plugins=builds.make_once(kept / f"cni-plugins-{_PLUGINS_VERSION}", plugins),
         coredns=builds.make_once(kept / _coredns_name(), coredns),
+        kube_router=builds.make_once(kept / f"kube-router-{_ROUTER_VERSION}", kube_router),
         pause=builds.make_once(kept / f"pause-{KUBERNETES_VERSION}", _pause) / "pause",
     )
 

@@ -27,102 +27,10 @@ from localkube.node.client import follow, until_done
 
 CLASS = "local"
 PROVISIONER = "localkube/local"
-PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
+_PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 # The controller manager sets it on a claim that waits for us, with a pod where the class says so.
 _ASKED = "volume.kubernetes.io/storage-provisioner"
 _log = logging.getLogger(__name__)
-
-
-class Folders:
-    """The folders of volumes, and whose volumes they are."""
-
-    def __init__(self, api: AsyncClient, folder: Path, provisioner: str = PROVISIONER):
-        self.api = api
-        self._folder = folder
-        self._provisioner = provisioner
-
-    def is_own(self, volume: Any) -> bool:
-        """Whether this provisioner made the volume."""
-        return (volume.metadata.annotations or {}).get(PROVISIONED_BY) == self._provisioner
-
-    def own_folder(self, volume: str) -> Path:
-        """The folder of a volume of our making: by its name, below this cluster's own folder.
-
-        What the object says of its path may be from another state folder, which this one is a
-        copy of, or anybody's word.
-
-        Raises:
-            OSError: the name leads elsewhere.
-        """
-        folder = self._folder.resolve() / volume
-        if folder.parent != self._folder.resolve() or volume in ("", ".", ".."):
-            raise OSError(f"{volume} is no volume of this engine")
-        return folder
-
-    async def make(self, claim: Any, **source: Any) -> None:
-        """Makes a volume for a claim, and its folder.
-
-        Args:
-            claim: a PersistentVolumeClaim.
-            source: further parts of a PersistentVolumeSpec, such as `hostPath`.
-        """
-        meta = claim.metadata
-        name = f"pvc-{meta.uid}"
-        requests = (claim.spec.resources.requests if claim.spec.resources else None) or {}
-        volume = PersistentVolume(
-            metadata=ObjectMeta(name=name, annotations={PROVISIONED_BY: self._provisioner}),
-            spec=PersistentVolumeSpec(
-                capacity={"storage": requests.get("storage", "1Gi")},
-                accessModes=claim.spec.accessModes,
-                persistentVolumeReclaimPolicy="Delete",
-                storageClassName=claim.spec.storageClassName,
-                claimRef=ObjectReference(
-                    apiVersion="v1", kind="PersistentVolumeClaim", name=meta.name,
-                    namespace=meta.namespace, uid=meta.uid,
-                ),
-                **source,
-            ),
-        )  # fmt: skip
-        folder = self.own_folder(name)
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o777)  # for every user, where the pod names no fsGroup
-        await until_done(lambda: self.api.create(volume), f"volume {name}")
-
-    async def make_class(self, name: str, binding: str) -> None:
-        """Makes the default StorageClass.
-
-        Args:
-            name: of the class.
-            binding: its volumeBindingMode.
-        """
-        default = {"storageclass.kubernetes.io/is-default-class": "true"}
-        made = StorageClass(
-            metadata=ObjectMeta(name=name, annotations=default),
-            provisioner=self._provisioner,
-            reclaimPolicy="Delete",
-            volumeBindingMode=binding,
-        )
-        await until_done(lambda: self.api.apply(made, force=True), "storage class")
-
-    async def reclaim(self) -> None:
-        """Removes volumes whose claim has gone, with their folders; works until cancelled."""
-        async for volumes in follow(self.api, PersistentVolume):
-            for volume in list(volumes.values()):
-                if (
-                    self.is_own(volume)
-                    and volume.status is not None
-                    and volume.status.phase in ("Released", "Failed")
-                    and volume.spec.persistentVolumeReclaimPolicy == "Delete"
-                ):
-                    await self._remove(volume.metadata.name)
-
-    async def _remove(self, name: str) -> None:
-        try:
-            await asyncio.to_thread(remove_tree, self.own_folder(name))
-        except (EngineError, OSError) as error:
-            _log.warning("volume %s stays: %s", name, error)
-            return
-        await until_done(lambda: self.api.delete(PersistentVolume, name), "volume")
 
 
 class Provisioner:
@@ -140,28 +48,97 @@ class Provisioner:
             folder: of the volumes' folders.
             node: the name of the node, whose folders they are.
         """
-        self._folders = Folders(api, folder)
-        self._node = node
+        self._api = api
+        self._folder = folder
+        here = NodeSelectorRequirement(key="kubernetes.io/hostname", operator="In", values=[node])
+        self._affinity = VolumeNodeAffinity(
+            required=NodeSelector([NodeSelectorTerm(matchExpressions=[here])])
+        )
 
     async def run(self) -> None:
         """Works until cancelled."""
-        await self._folders.make_class(CLASS, "WaitForFirstConsumer")
-        await asyncio.gather(self._provision(), self._folders.reclaim())
+        await self._make_class()
+        await asyncio.gather(self._provision(), self.reclaim())
+
+    async def _make_class(self) -> None:
+        default = {"storageclass.kubernetes.io/is-default-class": "true"}
+        made = StorageClass(
+            metadata=ObjectMeta(name=CLASS, annotations=default),
+            provisioner=PROVISIONER,
+            reclaimPolicy="Delete",
+            volumeBindingMode="WaitForFirstConsumer",
+        )
+        await until_done(lambda: self._api.apply(made, force=True), "storage class")
 
     async def _provision(self) -> None:
-        here = NodeSelectorRequirement(
-            key="kubernetes.io/hostname", operator="In", values=[self._node]
-        )
-        affinity = VolumeNodeAffinity(
-            required=NodeSelector([NodeSelectorTerm(matchExpressions=[here])])
-        )
-        async for claims in follow(self._folders.api, PersistentVolumeClaim, namespace="*"):
+        async for claims in follow(self._api, PersistentVolumeClaim, namespace="*"):
             for claim in list(claims.values()):
                 if is_asked(claim):
-                    path = self._folders.own_folder(f"pvc-{claim.metadata.uid}")
-                    await self._folders.make(
-                        claim, local=LocalVolumeSource(path=str(path)), nodeAffinity=affinity
-                    )
+                    await self._make(claim)
+
+    async def _make(self, claim: Any) -> None:
+        """Makes a volume for a claim, and its folder."""
+        meta = claim.metadata
+        name = f"pvc-{meta.uid}"
+        folder = self.own_folder(name)
+        requests = (claim.spec.resources.requests if claim.spec.resources else None) or {}
+        volume = PersistentVolume(
+            metadata=ObjectMeta(name=name, annotations={_PROVISIONED_BY: PROVISIONER}),
+            spec=PersistentVolumeSpec(
+                capacity={"storage": requests.get("storage", "1Gi")},
+                accessModes=claim.spec.accessModes,
+                persistentVolumeReclaimPolicy="Delete",
+                storageClassName=claim.spec.storageClassName,
+                claimRef=ObjectReference(
+                    apiVersion="v1", kind="PersistentVolumeClaim", name=meta.name,
+                    namespace=meta.namespace, uid=meta.uid,
+                ),
+                local=LocalVolumeSource(path=str(folder)),
+                nodeAffinity=self._affinity,
+            ),
+        )  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o777)  # for every user, where the pod names no fsGroup
+        await until_done(lambda: self._api.create(volume), f"volume {name}")
+
+    async def reclaim(self) -> None:
+        """Removes volumes whose claim has gone, with their folders; works until cancelled."""
+        async for volumes in follow(self._api, PersistentVolume):
+            for volume in list(volumes.values()):
+                if (
+                    _is_own(volume)
+                    and volume.status is not None
+                    and volume.status.phase in ("Released", "Failed")
+                    and volume.spec.persistentVolumeReclaimPolicy == "Delete"
+                ):
+                    await self._remove(volume.metadata.name)
+
+    async def _remove(self, name: str) -> None:
+        try:
+            await asyncio.to_thread(remove_tree, self.own_folder(name))
+        except (EngineError, OSError) as error:
+            _log.warning("volume %s stays: %s", name, error)
+            return
+        await until_done(lambda: self._api.delete(PersistentVolume, name), "volume")
+
+    def own_folder(self, volume: str) -> Path:
+        """The folder of a volume of our making: by its name, below this cluster's own folder.
+
+        What the object says of its path may be from another state folder, which this one is a
+        copy of, or anybody's word.
+
+        Raises:
+            OSError: the name leads elsewhere.
+        """
+        folder = self._folder.resolve() / volume
+        if folder.parent != self._folder.resolve() or volume in ("", ".", ".."):
+            raise OSError(f"{volume} is no volume of this engine")
+        return folder
+
+
+def _is_own(volume: Any) -> bool:
+    """Whether this provisioner made the volume."""
+    return (volume.metadata.annotations or {}).get(_PROVISIONED_BY) == PROVISIONER
 
 
 def is_asked(claim: Any) -> bool:

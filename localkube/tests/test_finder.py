@@ -24,7 +24,6 @@ TOOL = Image(
             "opt/tool",
             {"data": (1000, 100)},
             moved={"bin": "usr/bin"},
-            left_out=("data/old",),
         ),
     ],
     user="1000:100",

@@ -80,14 +80,15 @@ def test_a_layer_keeps_modes_and_links_and_says_whose_a_file_is(layer: Layer, tm
         assert (members[name].uid, members[name].gid) == (584788, 584789)
 
 
-def test_a_layer_may_leave_parts_out_and_have_some_elsewhere(layer: Layer, tmp_path: Path):
+def test_a_layer_may_have_folders_elsewhere(layer: Layer, tmp_path: Path):
     (layer.folder / "lib").symlink_to("usr/lib")
     merged = {"bin": "usr/bin", "lib": "usr/lib"}
-    changed = dataclasses.replace(layer, place="", moved=merged, left_out=["data/in*"])
+    changed = dataclasses.replace(layer, place="", moved=merged)
     _, (_, blob) = pack(Image([changed]), tmp_path / "kept")
     members = _members(blob)
     assert list(members) == [
-        "usr/bin", "usr/bin/link", "usr/bin/tool", "usr/bin/tool2", "data", "lib"
+        "usr/bin", "usr/bin/link", "usr/bin/tool", "usr/bin/tool2", "data", "data/inner",
+        "data/inner/file", "lib",
     ]  # fmt: skip
     assert members["usr/bin/tool2"].linkname == "usr/bin/tool"
 
@@ -103,7 +104,7 @@ def test_a_layer_s_digest_is_found_out_once_and_again_when_it_is_forgotten(
         dataclasses.replace(layer, name="tool-2"),
         dataclasses.replace(layer, place="srv"),
         dataclasses.replace(layer, owners={}),
-        dataclasses.replace(layer, left_out=["data"]),
+        dataclasses.replace(layer, moved={"bin": "usr/bin"}),
     ):
         assert pack(Image([other]), kept)[0].digest != first[0].digest
     forget(layer, kept)

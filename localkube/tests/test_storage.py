@@ -48,7 +48,7 @@ async def reclaim(volume: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) ->
         yield {"pvc-1": volume}
 
     monkeypatch.setattr(storage, "follow", once)
-    await storage.Folders(cluster, folder).reclaim()  # type: ignore
+    await storage.Provisioner(cluster, folder, "node").reclaim()  # type: ignore
     return cluster.deleted
 
 
@@ -98,7 +98,7 @@ async def test_a_volume_that_is_a_link_takes_nothing_with_it(
 def test_a_name_that_leads_elsewhere_is_no_volume(tmp_path: Path, name: str):
     cluster: Any = None
     with pytest.raises(OSError, match="no volume of this engine"):
-        storage.Folders(cluster, tmp_path).own_folder(name)
+        storage.Provisioner(cluster, tmp_path, "node").own_folder(name)
 
 
 def claim(**changes: Any) -> Any:

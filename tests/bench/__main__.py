@@ -80,11 +80,11 @@ def main() -> int:
 def _prepare(bundle: bundles.Bundle) -> None:
     """Packs and builds what is missing."""
     from localjuju.images import Catalogue
-    from localkube.controlplane import ensure_programs
+    from localkube.node import programs
 
     progress = Progress()
     pack(bundle.charms(ROOT / "build"), progress=progress)
-    ensure_programs(progress)
+    programs.ensure(progress)
     catalogue = Catalogue.load()
     references = {image for app in bundle.applications.values() for image in app.images}
     for reference in sorted(references):
