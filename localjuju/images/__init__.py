@@ -1,6 +1,5 @@
-"""What runs here for an image reference: a tree made once, laid over the host's programs."""
+"""What runs here for an image reference: trees that are made once, as layers of an OCI image."""
 
 from localjuju.images.catalogue import Catalogue, Entry
-from localjuju.images.image import Image
 
-__all__ = ["Catalogue", "Entry", "Image"]
+__all__ = ["Catalogue", "Entry"]

@@ -28,7 +28,7 @@ def main() -> int:
             return 0
         progress = Progress()
         for reference in catalogue.references() if arguments.all else arguments.references:
-            print(catalogue.ensure(reference, progress).rootfs)
+            print(catalogue.ensure(reference, progress))
             layers.prepare(reference)
     except EngineError as error:
         print(f"ERROR {error}", file=sys.stderr)

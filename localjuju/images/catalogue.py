@@ -1,4 +1,4 @@
-"""Finds the entry of an image reference and makes the image, once."""
+"""Finds the entry of an image reference and makes what is the image's own, once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from localjuju.images import makers
-from localjuju.images.entries import CatalogueFile, Entry, PathEntry
-from localjuju.images.image import Image
-from localkube.building import builds
+from localjuju.images import base, makers
+from localjuju.images.entries import CatalogueFile, DebianEntry, Entry, PathEntry
+from localkube.building import builds, debian
 from localkube.host import paths
 from localkube.host.errors import EngineError
 from localkube.host.progress import Progress
@@ -60,40 +59,29 @@ class Catalogue:
                 f"no entry for image {reference} in the catalogue: add one with {_VARIABLE}=FILE"
             ) from None
 
-    def ensure(self, reference: str, progress: Progress) -> Image:
-        """The image, made where it is not in the cache yet.
+    def ensure(self, reference: str, progress: Progress) -> Path:
+        """The tree of what is the image's own, made where it is not in the cache yet.
 
         Raises:
             EngineError: no entry, or it cannot be made; names what to do.
         """
         entry = self.find(reference)
-        binds = makers.binds(entry)
-        folder = paths.cache() / "images" / _folder_name(entry, binds)
-        rootfs = Path(entry.path) if isinstance(entry, PathEntry) else folder / "rootfs"
         if isinstance(entry, PathEntry):
-            if not rootfs.is_dir():
+            if not Path(entry.path).is_dir():
                 raise EngineError(
-                    f"image {reference}: the catalogue's folder {rootfs} is not there"
+                    f"image {reference}: the catalogue's folder {entry.path} is not there"
                 )
-        else:
-            builds.make_once(folder, lambda partial: makers.make(entry, partial, folder, progress))
-            binds = (*binds, str(folder))
-        uid, gid = entry.ids()
-        return Image(
-            reference=reference,
-            kind=entry.kind,
-            rootfs=rootfs,
-            entrypoint=entry.entrypoint,
-            command=entry.command,
-            env=entry.env,
-            workdir=entry.workdir,
-            binds=binds,
-            stand_in=entry.stand_in,
-            user=entry.user,
-            uid=uid,
-            gid=gid,
-            writable=entry.writable,
-        )
+            return Path(entry.path)
+        if isinstance(entry, DebianEntry):
+            try:
+                return base.over(entry.packages, progress, entry.version)
+            except debian.OtherVersionError as error:
+                raise EngineError(
+                    f"image {reference}: {error}: give one with {_VARIABLE}"
+                ) from None
+        folder = paths.cache() / "images" / _folder_name(entry)
+        builds.make_once(folder, lambda partial: makers.make(entry, partial, folder, progress))
+        return folder / "rootfs"
 
 
 def _read(file: Path) -> Sequence[Entry]:
@@ -130,9 +118,9 @@ def normalise(reference: str) -> str:
     return f"{first}/{rest}"
 
 
-def _folder_name(entry: Entry, binds: tuple[str, ...]) -> str:
+def _folder_name(entry: Entry) -> str:
     """Readable, and another one whenever what it is made from changes."""
-    content = f"{entry.model_dump_json(exclude=_NOT_IN_TREE)}{makers.inputs(entry)}{binds}"
+    content = f"{entry.model_dump_json(exclude=_NOT_IN_TREE)}{makers.inputs(entry)}"
     digest = hashlib.sha256(content.encode()).hexdigest()[:12]
     name = normalise(entry.reference).rpartition("/")[2].replace(":", "-")
     return f"{name}-{digest}"

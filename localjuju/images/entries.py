@@ -127,7 +127,7 @@ class PathEntry(_Entry):
     kind: Literal["path"]
     path: str
     binds: tuple[str, ...] = ()
-    """Folders of the host that its programs need, seen at the same path, read-only."""
+    """Further folders of the host that its programs need; in the image at the same path."""
 
 
 class StandInEntry(_Entry):

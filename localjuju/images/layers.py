@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from localjuju import pythons
-from localjuju.images import base, makers
+from localjuju.images import base, makers, users
 from localjuju.images.catalogue import Catalogue, normalise
 from localjuju.images.entries import (
     AgentEntry,
@@ -25,9 +25,8 @@ from localjuju.images.entries import (
     PathEntry,
     PypiEntry,
 )
-from localkube.building import builds, debian
+from localkube.building import builds
 from localkube.host import paths
-from localkube.host.errors import EngineError
 from localkube.host.progress import Progress
 from localkube.images.image import Image, pack
 from localkube.images.layers import Layer
@@ -110,7 +109,7 @@ def _catalogue() -> Catalogue:
 
 
 def catalogue_image(catalogue: Catalogue, reference: str) -> Image:
-    """The image of an entry.
+    """The image of an entry, made where it is not in the cache.
 
     Raises:
         EngineError: no entry, or it cannot be made; names what to do.
@@ -158,7 +157,7 @@ def _below(entry: Entry, progress: Progress) -> Iterator[Layer]:
         for path in entry.binds:
             yield Layer(_fingerprint(Path(path)), Path(path), path.lstrip("/"))
         return
-    python = pythons.find(entry.python if isinstance(entry, PypiEntry) else pythons.VERSION)
+    python = makers.python(entry)
     prefix = pythons.prefix(python.program)
     if prefix == Path("/usr"):
         yield _root(base.over([f"python{python.version}"], progress))
@@ -195,19 +194,13 @@ def _root(folder: Path) -> Layer:
 
 def _own(catalogue: Catalogue, entry: Entry, progress: Progress) -> Iterator[Layer]:
     """What is the image's alone."""
-    if isinstance(entry, DebianEntry):
-        try:
-            yield _root(base.over(entry.packages, progress, entry.version))
-        except debian.OtherVersionError as error:
-            raise EngineError(
-                f"image {entry.reference}: {error}: give one with LOCALJUJU_IMAGES"
-            ) from None
-        return
     made = catalogue.ensure(entry.reference, progress)
-    name = _fingerprint(made.rootfs) if isinstance(entry, PathEntry) else made.rootfs.parent.name
-    left_out = () if isinstance(entry, PathEntry) else ("etc/passwd", "etc/group")
-    yield Layer(name, made.rootfs, moved=base.MERGED, left_out=left_out)
-    packages = made.rootfs.with_name("venv")
+    if isinstance(entry, DebianEntry):
+        yield _root(made)
+        return
+    name = _fingerprint(made) if isinstance(entry, PathEntry) else made.parent.name
+    yield Layer(name, made, moved=base.MERGED)
+    packages = made.with_name("venv")
     if isinstance(entry, PypiEntry):
         yield Layer(f"{name}-venv", packages, str(packages).lstrip("/"))
     if isinstance(entry, BuiltinEntry):
@@ -226,7 +219,7 @@ def _with_owners(layer: Layer, owners: dict[str, tuple[int, int]]) -> Layer:
     }
     if not own:
         return layer
-    return Layer(layer.name, layer.folder, layer.place, own, layer.moved, layer.left_out)
+    return Layer(layer.name, layer.folder, layer.place, own, layer.moved)
 
 
 def _added(
@@ -239,7 +232,7 @@ def _added(
 
     def make(target: Path) -> None:
         if entry.users:
-            makers.add_users(entry, target, known)
+            users.add(entry, target, known)
         for path in owners:
             (target / path).mkdir(parents=True, exist_ok=True)
 

@@ -1,4 +1,4 @@
-"""Makes the tree of an image, for each kind of entry."""
+"""Makes the tree of what is an image's own, for each kind of entry that is built here."""
 
 from __future__ import annotations
 
@@ -8,17 +8,9 @@ from functools import singledispatch
 from pathlib import Path
 
 from localjuju import pythons
-from localjuju.images.entries import (
-    AgentEntry,
-    BuiltinEntry,
-    DebianEntry,
-    Entry,
-    GoEntry,
-    PathEntry,
-    PypiEntry,
-)
+from localjuju.images.entries import AgentEntry, BuiltinEntry, Entry, GoEntry, PypiEntry
 from localjuju.images.entries import StandInEntry as StandIn
-from localkube.building import builds, debian, golang
+from localkube.building import builds, golang
 from localkube.host.errors import EngineError
 from localkube.host.progress import Progress, Step
 from localkube.host.trees import remove_tree
@@ -36,12 +28,12 @@ def make(entry: Entry, partial: Path, final: Path, progress: Progress) -> None:
     (partial / "rootfs").mkdir()
     with progress.step(f"Image {entry.reference}") as step:
         _make(entry, partial, final, step)
-        _add_users(entry, partial / "rootfs")
 
 
 def inputs(entry: Entry) -> str:
-    """What the image is made from beside its entry: files, and for our own the names in it."""
+    """What the image is made from beside its entry: files, and the Python that it runs."""
     names: list[Path] = []
+    installations: tuple[str, ...] = ()
     if isinstance(entry, PypiEntry):
         names.append(_HERE / "locks" / entry.lock)
     if isinstance(entry, PypiEntry | StandIn):
@@ -54,18 +46,15 @@ def inputs(entry: Entry) -> str:
             for path in _IN_POD.rglob("*")
             if path.suffix in (".go", ".mod", ".sum") and not path.name.endswith("_test.go")
         )
-    return "".join(name.read_text() for name in names)
-
-
-def binds(entry: Entry) -> tuple[str, ...]:
-    """The host folders that the image's programs need beside it, such as a Python installation."""
-    if isinstance(entry, PathEntry):
-        return entry.binds
     if isinstance(entry, PypiEntry | StandIn | BuiltinEntry):
-        version = entry.python if isinstance(entry, PypiEntry) else pythons.VERSION
-        prefix = pythons.prefix(pythons.find(version).program)
-        return () if prefix.is_relative_to("/usr") else (str(prefix),)
-    return ()
+        prefix = pythons.prefix(python(entry).program)
+        installations = () if prefix.is_relative_to("/usr") else (str(prefix),)
+    return "".join([*(name.read_text() for name in names), str(installations)])
+
+
+def python(entry: Entry) -> pythons.Interpreter:
+    """The Python of an image: that of its packages, else that of charms."""
+    return pythons.find(entry.python if isinstance(entry, PypiEntry) else pythons.VERSION)
 
 
 @singledispatch
@@ -108,8 +97,8 @@ def _with_links(module: Path, links: dict[str, str], copy: Path) -> Path:
 
 @_make.register
 def _(entry: PypiEntry, partial: Path, final: Path, step: Step) -> None:
-    python = pythons.find(entry.python)
-    if python.version != entry.python and entry.python != pythons.VERSION:
+    interpreter = python(entry)
+    if interpreter.version != entry.python and entry.python != pythons.VERSION:
         raise EngineError(
             f"image {entry.reference}: its packages are for Python {entry.python}, which is not "
             f"here: install python{entry.python}, or give the image with LOCALJUJU_IMAGES"
@@ -120,10 +109,11 @@ def _(entry: PypiEntry, partial: Path, final: Path, step: Step) -> None:
     quiet = {"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
     step.update("installing packages")
     builds.run(
-        [*uv, "venv", "-q", "--relocatable", "--no-project", "--python", python.program, venv],
+        [*uv, "venv", "-q", "--relocatable", "--no-project", "--python", interpreter.program,
+         venv],
         log,
         environment=quiet,
-    )
+    )  # fmt: skip
     builds.run(
         [
             *uv, "pip", "install", "--compile-bytecode", "--python", venv / "bin" / "python",
@@ -149,31 +139,21 @@ def _is_binary(file: Path) -> bool:
 
 @_make.register
 def _(entry: StandIn, partial: Path, final: Path, step: Step) -> None:
-    _add_scripts(entry.scripts, partial, pythons.find().program)
+    _add_scripts(entry.scripts, partial, python(entry).program)
 
 
-def _add_scripts(scripts: dict[str, str], partial: Path, python: Path) -> None:
+def _add_scripts(scripts: dict[str, str], partial: Path, program: Path) -> None:
     for name, path in scripts.items():
         text = (_HERE / "scripts" / name).read_text()
-        _write_program(_inside(partial, path), f"#!{python}\n{text}")
-
-
-@_make.register
-def _(entry: DebianEntry, partial: Path, final: Path, step: Step) -> None:
-    try:
-        debian.unpack(entry.packages, partial / "rootfs", step, version=entry.version)
-    except debian.OtherVersionError as error:
-        raise EngineError(
-            f"image {entry.reference}: {error}: give one with LOCALJUJU_IMAGES"
-        ) from None
+        _write_program(_inside(partial, path), f"#!{program}\n{text}")
 
 
 @_make.register
 def _(entry: BuiltinEntry, partial: Path, final: Path, step: Step) -> None:
-    python = pythons.find()
-    for name in ("python3", f"python{python.version}"):
+    interpreter = python(entry)
+    for name in ("python3", f"python{interpreter.version}"):
         link = _inside(partial, f"/usr/local/bin/{name}")
-        link.symlink_to(python.program)
+        link.symlink_to(interpreter.program)
 
 
 @_make.register
@@ -196,39 +176,3 @@ def _inside(partial: Path, path: str) -> Path:
 def _write_program(file: Path, text: str) -> None:
     file.write_text(text)
     file.chmod(0o755)
-
-
-def _add_users(entry: Entry, rootfs: Path) -> None:
-    """Gives the image the host's users and those that the upstream image has."""
-    if entry.users:
-        add_users(entry, rootfs, Path("/"))
-
-
-def add_users(entry: Entry, rootfs: Path, known: Path) -> None:
-    """Gives a tree the users that a root has, and those that the upstream image has.
-
-    Args:
-        entry: says which those are.
-        rootfs: the tree.
-        known: the root.
-    """
-    accounts, groups = [], []
-    for user, given in entry.users.items():
-        number, _, group = given.partition(":")
-        home = entry.env.get("HOME", "/nonexistent")
-        accounts.append(f"{user}:x:{number}:{group or number}::{home}:/usr/sbin/nologin\n")
-        if not group:
-            groups.append(f"{user}:x:{number}:\n")
-    for name, added in (("passwd", accounts), ("group", groups)):
-        taken = {(row.split(":")[0], row.split(":")[2]) for row in added}
-        kept = [
-            row
-            for row in (known / "etc" / name).read_text().splitlines(keepends=True)
-            # The root may have another user of that id: the image has not.
-            if not any(row.split(":")[0] == n or row.split(":")[2:3] == [i] for n, i in taken)
-        ]
-        target = rootfs / "etc" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
-        target.write_text("".join(kept + added))
-        target.chmod(0o644)

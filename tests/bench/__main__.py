@@ -79,16 +79,15 @@ def main() -> int:
 
 def _prepare(bundle: bundles.Bundle) -> None:
     """Packs and builds what is missing."""
-    from localjuju.images import Catalogue
+    from localjuju.images import layers
     from localkube.node import programs
 
     progress = Progress()
     pack(bundle.charms(ROOT / "build"), progress=progress)
     programs.ensure(progress)
-    catalogue = Catalogue.load()
     references = {image for app in bundle.applications.values() for image in app.images}
     for reference in sorted(references):
-        catalogue.ensure(reference, progress)
+        layers.prepare(reference)
 
 
 def _measure(bundle: bundles.Bundle, overlays: list[Path], timeout: float, updates: int) -> None:

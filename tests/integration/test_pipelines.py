@@ -53,8 +53,8 @@ def sdk() -> Path:
     from localjuju.images import Catalogue
     from localkube.host.progress import Progress
 
-    image = Catalogue.load().ensure("docker.io/library/python:3.11", Progress())
-    return image.rootfs.parent / "venv" / "bin" / "python"
+    tree = Catalogue.load().ensure("docker.io/library/python:3.11", Progress())
+    return tree.parent / "venv" / "bin" / "python"
 
 
 @pytest.fixture(scope="module")

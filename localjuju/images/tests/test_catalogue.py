@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from localjuju.images import Catalogue, Image
+from localjuju.images import Catalogue, Entry
 from localjuju.images.catalogue import normalise
 from localjuju.model import provision
 from localkube.host.errors import EngineError
@@ -52,16 +52,9 @@ def path_entry(folder: Path, path: str, reference: str = "mariadb:10.11.19") -> 
 def test_the_user_s_file_replaces_an_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "tree").mkdir()
     monkeypatch.setenv("LOCALJUJU_IMAGES", str(path_entry(tmp_path, "tree")))
-    image = Catalogue.load().ensure("mariadb:10.11.19", Progress(io.StringIO()))
-    assert (image.kind, image.rootfs) == ("path", tmp_path / "tree")
-    assert Image.from_json(image.to_json()) == image
-
-
-def test_folders_that_a_path_s_programs_need_are_seen_in_it(tmp_path: Path):
-    file = path_entry(tmp_path, str(tmp_path))
-    file.write_text(file.read_text().replace("kind:", "binds: [/opt/python], kind:"))
-    image = Catalogue.load([file]).ensure("mariadb:10.11.19", Progress(io.StringIO()))
-    assert image.binds == ("/opt/python",)
+    catalogue = Catalogue.load()
+    tree = catalogue.ensure("mariadb:10.11.19", Progress(io.StringIO()))
+    assert (catalogue.find("mariadb:10.11.19").kind, tree) == ("path", tmp_path / "tree")
 
 
 @pytest.mark.parametrize(
@@ -93,33 +86,31 @@ def test_the_image_of_the_agent_is_that_of_the_version_juju_says_it_has():
     assert Catalogue.load().has(provision.AGENT_IMAGE)
 
 
-def own_image(folder: Path, entry: str, monkeypatch: pytest.MonkeyPatch) -> Image:
-    """The image of an entry of the user's."""
+def own_entry(folder: Path, entry: str, monkeypatch: pytest.MonkeyPatch) -> Entry:
+    """An entry of the user's."""
     (folder / "tree").mkdir()
     (folder / "own.yaml").write_text(
         f"images: [{{reference: a, kind: path, path: tree, {entry}}}]"
     )
     monkeypatch.setenv("LOCALJUJU_IMAGES", str(folder / "own.yaml"))
-    return Catalogue.load().ensure("a", Progress(io.StringIO()))
+    return Catalogue.load().find("a")
 
 
 @pytest.mark.parametrize(
-    ("entry", "ids", "named"),
+    ("entry", "ids"),
     [
-        ("workdir: /", (0, None), False),
-        ("user: 65532", (65532, None), False),
-        ('user: "65532:7"', (65532, 7), False),
-        ("user: node, users: {node: 1000}", (1000, 1000), True),
-        ("user: 'dex:dex', users: {dex: '1001:5'}", (1001, 1001), True),
-        ("user: jovyan, users: {jovyan: '1000:100'}", (1000, 100), True),
+        ("workdir: /", (0, None)),
+        ("user: 65532", (65532, None)),
+        ('user: "65532:7"', (65532, 7)),
+        ("user: node, users: {node: 1000}", (1000, 1000)),
+        ("user: 'dex:dex', users: {dex: '1001:5'}", (1001, 1001)),
+        ("user: jovyan, users: {jovyan: '1000:100'}", (1000, 100)),
     ],
 )
 def test_an_image_has_the_user_of_its_entry(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str, ids: tuple[int, int | None],
-    named: bool,
-):  # fmt: skip
-    image = own_image(tmp_path, entry, monkeypatch)
-    assert (image.uid, image.gid, image.has_named_user) == (*ids, named)
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str, ids: tuple[int, int | None]
+):
+    assert own_entry(tmp_path, entry, monkeypatch).ids() == ids
 
 
 @pytest.mark.parametrize(
@@ -135,7 +126,7 @@ def test_a_user_that_cannot_be_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str, text: str
 ):
     with pytest.raises(EngineError, match=f"own.yaml: .*{text}"):
-        own_image(tmp_path, entry, monkeypatch)
+        own_entry(tmp_path, entry, monkeypatch)
 
 
 def test_users_of_upstream_s_images_that_are_not_root():
