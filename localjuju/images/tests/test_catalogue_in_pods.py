@@ -75,7 +75,6 @@ def test_charms_have_python_and_packages_where_the_host_has_them(cluster: Cluste
         python3 --version
         python3 -c 'import bz2, ctypes, lzma, sqlite3, ssl, uuid, zlib; print(sqlite3.connect)'
         {packages}/bin/python -c 'import shared; print(shared.WORD)'
-        test -x /usr/lib/juju/tools/config-get && echo tools
         id -u
     """
     container = {
@@ -88,5 +87,5 @@ def test_charms_have_python_and_packages_where_the_host_has_them(cluster: Cluste
     version, function, *rest = said.splitlines()
     assert version.startswith(f"Python {pythons.VERSION}.")
     assert function == "<built-in function connect>"
-    assert rest == ["shared", "tools", str(user)]
+    assert rest == ["shared", str(user)]
     cluster.kubectl("delete", "pod/charm", "--timeout=60s")
