@@ -31,6 +31,8 @@ _SETTINGS = (
 )  # fmt: skip
 _FOLDERS = ("/run", "/opt", "/etc", "/var/lib", "/var/log", "/sys/class/net")
 
+OUTSIDE = "192.0.2.1"
+"""Where a network that stands in for the host's has its servers; RFC 5737 keeps it from use."""
 
 IMAGE = "example.org/busybox:1"
 TWO_LAYERS = ("docker.io/library/two:1", "quay.io/team/two:1")

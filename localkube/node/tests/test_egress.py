@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from localkube.node.programs import NodePrograms
-from localkube.tests.clusters import IMAGE, Cluster, find, pod, wait_until
+from localkube.tests.clusters import IMAGE, OUTSIDE, Cluster, find, pod, wait_until
 
 pytestmark = [
     pytest.mark.localkube,
@@ -20,11 +20,10 @@ pytestmark = [
 ]
 
 # A network that stands in for the host's: nothing of the real one is needed or reached.
-ADDRESS = "192.0.2.1"
 HOST = f"""
 ip link set lo up
-ip address add {ADDRESS}/32 dev lo
-{sys.executable} -m http.server --directory "$1" --bind {ADDRESS} 8080 &
+ip address add {OUTSIDE}/32 dev lo
+{sys.executable} -m http.server --directory "$1" --bind {OUTSIDE} 8080 &
 {sys.executable} -m http.server --directory "$1" --bind 127.0.0.1 8081 &
 echo ready
 wait
@@ -67,7 +66,7 @@ def cluster_with_egress(
 
 
 def test_a_pod_reaches_what_the_host_reaches(cluster_with_egress: Cluster):
-    asked = f"wget -qO- http://{ADDRESS}:8080/hello"
+    asked = f"wget -qO- http://{OUTSIDE}:8080/hello"
     wait_until(lambda: cluster_with_egress.answers("exec", "one", "--", "sh", "-c", asked), 30)
     assert cluster_with_egress.shell("one", asked) == "hello from outside"
 
@@ -78,7 +77,7 @@ def test_a_pod_does_not_reach_the_hosts_loopback(cluster_with_egress: Cluster):
 
 
 def test_without_a_way_out_there_is_none(cluster: Cluster):
-    asked = f"wget -qO- -T 3 http://{ADDRESS}:8080/hello || echo refused"
+    asked = f"wget -qO- -T 3 http://{OUTSIDE}:8080/hello || echo refused"
     assert cluster.shell("one", asked).strip() == "refused"
 
 

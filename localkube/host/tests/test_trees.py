@@ -60,7 +60,7 @@ except EngineError as error:
 def _as_nobody(tree: Path) -> str:
     result = subprocess.run(
         [sys.executable, "-c", _AS_NOBODY, str(tree)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
         capture_output=True,
         text=True,
         check=True,

@@ -16,16 +16,15 @@ from localkube.host.errors import EngineError
 from localkube.images import registry, upstream
 from localkube.node import names
 from localkube.node.programs import NodePrograms
-from localkube.tests.clusters import IMAGE, TWO_LAYERS, Cluster, find, pod, wait_until
-from localkube.tests.test_egress import ADDRESS
+from localkube.tests.clusters import IMAGE, OUTSIDE, TWO_LAYERS, Cluster, find, pod, wait_until
 
 ELSEWHERE = "registry.example.org/team/elsewhere:1"
 # A network that stands in for the host's, with a registry and another server.
 HOST = f"""
 ip link set lo up
-ip address add {ADDRESS}/32 dev lo
-{sys.executable} -m localkube.tests.other_registry {ADDRESS} "$1/digests" &
-{sys.executable} -m http.server --directory "$1" --bind {ADDRESS} 8080 &
+ip address add {OUTSIDE}/32 dev lo
+{sys.executable} -m localkube.tests.other_registry {OUTSIDE} "$1/digests" &
+{sys.executable} -m http.server --directory "$1" --bind {OUTSIDE} 8080 &
 echo ready
 wait
 """
@@ -102,7 +101,7 @@ def leading_on(
     programs: NodePrograms, host: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
     """A cluster whose other images come from that registry; its pods have no way out."""
-    mirror = f"{upstream.VARIABLE}=registry.example.org=http://{ADDRESS}:5000"
+    mirror = f"{upstream.VARIABLE}=registry.example.org=http://{OUTSIDE}:5000"
     found = Cluster(
         programs, tmp_path_factory.mktemp("state"), "--images-from=upstream",
         within=[*host, "env", mirror],
@@ -140,7 +139,7 @@ class TestACluster:
         [
             ("registry.example.org/team/nowhere:1", "not found"),
             # Without a mirror the image's own registry is asked, by HTTPS, as this one is not.
-            (f"{ADDRESS}:5000/team/nowhere:1", f'Head "https://{ADDRESS}:5000/v2/'),
+            (f"{OUTSIDE}:5000/team/nowhere:1", f'Head "https://{OUTSIDE}:5000/v2/'),
             # Its name is looked up by way of the host, which has no name server here.
             ("registry.example.net/team/nowhere:1", f"lookup registry.example.net on {names.OWN}"),
         ],
@@ -153,7 +152,7 @@ class TestACluster:
 
     def test_a_pod_reaches_nothing_outside(self, leading_on: Cluster):
         leading_on.run(pod("inside"))
-        asked = f"wget -qO- -T 3 http://{ADDRESS}:8080/hello || echo refused"
+        asked = f"wget -qO- -T 3 http://{OUTSIDE}:8080/hello || echo refused"
         assert leading_on.shell("inside", asked).strip() == "refused"
 
 

@@ -37,7 +37,7 @@ def test_the_hosts_folder_and_settings_are_as_they_were(tmp_path: Path):
     before = [file.read_text() for file in _SYSCTLS]
     done = subprocess.run(
         [sys.executable, "-c", _INSIDE, host],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     seen = {word for word in done.stdout.split() if "sysctls" not in word}

@@ -143,7 +143,7 @@ def test_two_processes_never_make_heavy_builds_at_once(cache: Path, tmp_path: Pa
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(builds.__file__).parents[1])}
+    return {**os.environ, "PYTHONPATH": str(Path(builds.__file__).parents[2])}
 
 
 def test_a_build_leaves_processor_and_memory_to_others(cache: Path):
