@@ -12,10 +12,18 @@ from types import TracebackType
 
 from installer.status import descendants, memory
 
-ENGINE, HOOKS, PEBBLE = "engine", "hooks", "Pebble (all)"
+ENGINE, HOOKS, PEBBLE, AGENTS = "engine", "hooks", "Pebble (all)", "agents in pods (all)"
 OTHER_PODS = "other pods"  # notebooks, predictors: what the applications start
-ENDED = "ended: hooks, probes"  # what the engine started and waited for
-_CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+SHIMS = "containerd-shim-runc-v2 (all)"
+ENDED = "ended: hooks, probes, runc"  # what engine, agents and shims started and waited for
+# Programs of the control plane and the node, whose names no image's program has.
+_PARTS = {
+    name: name
+    for name in (
+        "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet",
+        "containerd", "runc", "coredns", "kube-proxy", "kube-router", "slirp4netns",
+    )
+} | {"containerd-shim-runc-v2": SHIMS, "pause": "pause (all)"}  # fmt: skip
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SECONDS = 1.0
 
@@ -102,14 +110,15 @@ class Sampler:
         group.largest = max(group.largest, _high_water(folder))
         own, ended = _cpu_seconds(folder)
         group.cpu_seconds += own
-        waiting = self.groups.setdefault(ENDED, Group()) if name == ENGINE else group
+        others = name in (ENGINE, AGENTS, SHIMS)
+        waiting = self.groups.setdefault(ENDED, Group()) if others else group
         waiting.cpu_seconds += ended
 
     def _name(self, folder: Path) -> str:
         arguments = (folder / "cmdline").read_bytes().split(b"\0")
         program = Path(os.fsdecode(arguments[0])).name
-        if program in _CONTROL_PLANE:
-            return program
+        if program in _PARTS:
+            return _PARTS[program]
         try:
             host = (folder / "root/etc/hostname").read_text().strip()
         except OSError:
@@ -119,7 +128,7 @@ class Sampler:
             return ENGINE if host == socket.gethostname() else OTHER_PODS
         if b"\0JUJU_UNIT_NAME=" in b"\0" + (folder / "environ").read_bytes():
             return HOOKS
-        return PEBBLE if program == "pebble" else application
+        return {"pebble": PEBBLE, "containeragent": AGENTS}.get(program, application)
 
 
 def _high_water(folder: Path) -> int:
