@@ -19,7 +19,7 @@ COMMANDS = {
     "images": "every image of the bundle; --registry prints an overlay for an air-gapped one",
     "juju": "run juju on the model in use",
     "kubectl": "run kubectl on the cluster in use",
-    "test": "lint, unit and integration tests (tox)",
+    "test": "lint, unit, localkube and integration tests (tox)",
 }
 _MODULES = {"open": "open_application", "test": "run_tests"}
 

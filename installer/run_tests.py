@@ -10,18 +10,18 @@ from installer.charm_python import ROOT
 from localjuju import pythons
 from localkube.host.errors import EngineError
 
-_TIERS = ["lint", "unit", "integration"]
+_TIERS = ["lint", "unit", "localkube", "integration"]
 _HELP = """usage: ./mlops test [-e TIER[,TIER…]] [TOX'S OPTIONS] [-- PYTEST'S]
 
-Without -e: lint, unit, python312 and integration.
+Without -e: lint, unit, python312, localkube and integration.
 
   lint         style, spelling and types
   unit         charms, library, engine and installer; no cluster
   python312    agents and model of the engine on Python 3.12
+  localkube    the engine's Kubernetes: a real node in namespaces of its own; as root
   integration  the bundle, deployed; on a real Juju with -- --juju
   bench        what a deploy costs; with -- --full, -- --edge
   pack         the quick packer's tree against charmcraft's; as root
-  localkube    a real node in namespaces of its own, which the engine does not use yet; as root
 
 examples:
   ./mlops test -e unit -- -k gateway
@@ -32,8 +32,8 @@ def main(arguments: list[str]) -> int:
     """Becomes tox, and does not return but for `--help`.
 
     Args:
-        arguments: tox's own; without `-e` the tiers lint, unit, python312 and integration run,
-            and what follows `--` goes to pytest.
+        arguments: tox's own; without `-e` the tiers lint, unit, python312, localkube and
+            integration run, and what follows `--` goes to pytest.
     """
     if arguments[:1] in (["-h"], ["--help"]):
         print(_HELP)
@@ -69,4 +69,4 @@ def _tiers() -> list[str]:
             file=sys.stderr, flush=True,
         )  # fmt: skip
         return _TIERS
-    return ["lint", "unit", "python312", "integration"]
+    return ["lint", "unit", "python312", "localkube", "integration"]

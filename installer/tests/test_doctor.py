@@ -184,10 +184,9 @@ def test_json_is_what_the_table_shows(capsys: pytest.CaptureFixture[str]):
     assert code == (1 if "error" in levels else 0)
 
 
-def test_the_real_node_needs_debians_programs_until_it_is_made(
+def test_the_node_needs_debians_programs_until_it_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv("LOCALJUJU_NODE", "localkube")
     monkeypatch.setenv("CHARMED_MLOPS_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     assert doctor.debian_packages().level == "error"
