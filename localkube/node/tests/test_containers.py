@@ -67,4 +67,5 @@ def test_nothing_of_the_caller_s_environment_is_in_a_container(cluster: Cluster)
     kubernetes = {name for name in names if name.startswith("KUBERNETES_")}
     assert kubernetes
     services = {name for name in names if "_SERVICE_" in name or "_PORT" in name}
-    assert names - kubernetes - services == {"PATH", "HOSTNAME", "HOME"}
+    of_the_shell = {"PWD", "SHLVL"}
+    assert names - kubernetes - services - of_the_shell == {"PATH", "HOSTNAME", "HOME"}

@@ -22,7 +22,7 @@ _SERVING = """
     mkdir -p /www/cgi-bin
     printf '#!/bin/sh\\necho; echo $REMOTE_ADDR\\n' >/www/cgi-bin/client
     busybox chmod +x /www/cgi-bin/client
-    exec httpd -f -p 8080 -h /www
+    exec httpd -f -p 0.0.0.0:8080 -h /www
 """
 
 
@@ -55,9 +55,11 @@ def _field(cluster: Cluster, kind: str, name: str, field: str) -> str:
     return cluster.kubectl("get", kind, name, f"-ojsonpath={{{field}}}")
 
 
-def _asks(cluster: Cluster, asker: str, address: str) -> str:
-    ask = f"wget -qO- -T 3 http://{address}/cgi-bin/client 2>&1 || true"
-    return cluster.shell(asker, ask).strip()
+def _asks(cluster: Cluster, asker: str, address: str, port: str = "80") -> str:
+    """The last line of what the server, or the asking program, says."""
+    ask = "printf 'GET /cgi-bin/client HTTP/1.0\\r\\n\\r\\n'"
+    said = cluster.shell(asker, f"{ask} | nc -w 2 {address} {port} 2>&1 || true")
+    return said.strip().rpartition("\n")[2]
 
 
 def test_a_client_s_address_is_kept(seen: Cluster):
@@ -73,7 +75,7 @@ def test_a_pod_reaches_itself_through_its_service(seen: Cluster):
 
 def test_a_node_port_answers_at_the_node(seen: Cluster):
     port = _field(seen, "service", "port", ".spec.ports[0].nodePort")
-    wait_until(lambda: _asks(seen, "client", f"{NODE_IP}:{port}").startswith("10.1."), 30)
+    wait_until(lambda: _asks(seen, "client", NODE_IP, port).startswith("10.1."), 30)
 
 
 def test_a_service_without_a_pod_refuses(seen: Cluster):
