@@ -16,6 +16,7 @@ _RETRY_SECONDS = 0.5
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 UNREACHABLE = (httpx2.HTTPError, OSError)
+_FOR_A_WHILE = (429, 500, 503, 504)  # it starts, is overloaded, or waits for etcd
 
 
 def client(kubeconfig: Path) -> AsyncClient:
@@ -56,6 +57,11 @@ def _key(item: Any) -> tuple[str, str]:
     return item.metadata.namespace or "", item.metadata.name
 
 
+def may_pass(error: ApiError) -> bool:
+    """Whether the API server may do later what it did not do now."""
+    return error.status.code in _FOR_A_WHILE
+
+
 async def until_done(call: Callable[[], Awaitable[_T]], what: str) -> _T | None:
     """Repeats a call while the API server cannot be reached; None where the object is gone."""
     while True:
@@ -64,10 +70,10 @@ async def until_done(call: Callable[[], Awaitable[_T]], what: str) -> _T | None:
         except ApiError as error:
             if error.status.code == 404:
                 return None
-            if error.status.code not in (409, 429, 500, 503, 504):
-                _log.warning("%s: %s", what, error)
-                return None
             if error.status.code == 409:
+                return None
+            if not may_pass(error):
+                _log.warning("%s: %s", what, error)
                 return None
         except UNREACHABLE as error:
             _log.debug("%s: %s", what, error)

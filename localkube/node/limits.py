@@ -31,7 +31,7 @@ from lightkube.resources.admissionregistration_v1 import (
 from lightkube.resources.core_v1 import PersistentVolume
 
 from localkube.host.errors import EngineError
-from localkube.node.client import UNREACHABLE
+from localkube.node.client import UNREACHABLE, until_done
 
 VARIABLE = "LOCALJUJU_HOST_PATHS"
 NAME = "localkube-host"
@@ -68,16 +68,13 @@ async def apply(api: AsyncClient, allowed: Iterable[Path], volumes: Path) -> Non
         metadata=ObjectMeta(name=NAME),
         spec=ValidatingAdmissionPolicyBindingSpec(policyName=NAME, validationActions=["Deny"]),
     )
-    try:
-        for made in (policy, binding):
-            await api.apply(made, force=True)
-        deadline = time.monotonic() + _SECONDS
-        while not await _is_in_force(api):
-            if time.monotonic() > deadline:
-                raise EngineError(f"the admission policy {NAME} is not in force")
-            await asyncio.sleep(_POLL_SECONDS)
-    except (ApiError, *UNREACHABLE) as error:
-        raise EngineError(f"the admission policy {NAME} cannot be made: {error}") from None
+    for made in (policy, binding):
+        await until_done(lambda made=made: api.apply(made, force=True), f"policy {NAME}")
+    deadline = time.monotonic() + _SECONDS
+    while not await _is_in_force(api):
+        if time.monotonic() > deadline:
+            raise EngineError(f"the admission policy {NAME} is not in force")
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _is_in_force(api: AsyncClient) -> bool:
@@ -94,6 +91,8 @@ async def _is_in_force(api: AsyncClient) -> bool:
         await api.create(probe, dry_run=True)
     except ApiError as error:
         return NAME in str(error.status.message)
+    except UNREACHABLE:
+        return False
     return False
 
 

@@ -24,7 +24,7 @@ from localkube.images.layers import Layer
 from localkube.images.upstream import mirrors
 from localkube.node import configurations, egress, limits, names
 from localkube.node.balancers import Balancers
-from localkube.node.client import UNREACHABLE, client
+from localkube.node.client import UNREACHABLE, client, may_pass
 from localkube.node.configurations import NODE, PAUSE_IMAGE, SOCKET
 from localkube.node.kubeproxy import KubeProxy
 from localkube.node.network import Network
@@ -211,7 +211,7 @@ async def _is_ready(api: AsyncClient, began: datetime.datetime) -> bool:
     try:
         node = await api.get(NodeResource, NODE)
     except ApiError as error:
-        if error.status.code != 404:
+        if error.status.code != 404 and not may_pass(error):
             raise
         return False
     except UNREACHABLE:
