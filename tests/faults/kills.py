@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -13,7 +15,7 @@ from pathlib import Path
 
 from reach import EngineReach
 
-from localjuju.engine import limits
+from localjuju.engine import lifecycle, limits
 
 ENGINE = "engine"
 """Its outer process, with which all others end."""
@@ -23,7 +25,6 @@ PROGRAMS = (
     "etcd", "kube-proxy", "kube-router", "coredns",
 )  # fmt: skip
 _MOST_OF_A_STEP = 2
-_SEEN_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def plan(seed: int, steps: Sequence[str]) -> dict[str, list[Kill]]:
 class Killer:
     """Kills when it is time to; the engine is started again, as a user would.
 
-    The other programs are the engine's to start again.
+    The other programs are the engine's to start again. They are killed while it starts, too.
     """
 
     def __init__(self, engine: EngineReach, kills: Sequence[Kill], seconds: float):
@@ -70,45 +71,53 @@ class Killer:
         self._left = list(kills)
         self._seconds = seconds
         self._began = time.monotonic()
+        self._start: subprocess.Popen[str] | None = None
         self.done: list[str] = []
         """What was killed, and when."""
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is killed any more."""
-        return not self._left
+        """Whether nothing is killed any more, and the engine runs."""
+        return not self._left and self._start is None
 
     def look(self) -> None:
-        """Kills what it is time for."""
+        """Kills what it is time for; what does not run is killed when it does."""
+        self._look_at_start()
         while self._left and self._passed() >= self._left[0].moment * self._seconds:
-            self._kill(self._left.pop(0).program)
+            pid = self._find(self._left[0].program)
+            if pid is None:
+                return
+            program = self._left.pop(0).program
+            self.done.append(f"{program} (process {pid}) after {self._passed():.1f} s")
+            if program == ENGINE:
+                self._engine.kill()
+                self._start = self._start or self._started()
+                continue
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def _passed(self) -> float:
         return time.monotonic() - self._began
 
-    def _kill(self, program: str) -> None:
+    def _find(self, program: str) -> int | None:
         if program == ENGINE:
-            self._told(program, self._engine.pid())
-            self._engine.kill()
-            self._engine.start()
+            return lifecycle.pid()
+        found = (pid for pid, name in processes(self._engine.state) if name == program)
+        return next(found, None)
+
+    def _started(self) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "localjuju.engine", "start", f"--owner-pid={os.getpid()}"]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    def _look_at_start(self) -> None:
+        """A start that failed is done again where the engine was killed meanwhile."""
+        if self._start is None or self._start.poll() is None:
             return
-        pid = self._find(program)
-        self._told(program, pid)
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-    def _told(self, program: str, pid: int) -> None:
-        self.done.append(f"{program} (process {pid}) after {self._passed():.1f} s")
-
-    def _find(self, program: str) -> int:
-        """Waits for one that was killed just before."""
-        deadline = time.monotonic() + _SEEN_SECONDS
-        while True:
-            for pid, name in processes(self._engine.state):
-                if name == program:
-                    return pid
-            assert time.monotonic() < deadline, f"{program} did not run in {_SEEN_SECONDS:.0f} s"
-            time.sleep(0.1)
+        _, errors = self._start.communicate()
+        failed, self._start = self._start.returncode != 0, None
+        if failed:
+            assert self.done[-1].startswith(ENGINE), f"the engine did not start: {errors}"
+            self._start = self._started()
 
 
 def processes(state: Path) -> Iterator[tuple[int, str]]:

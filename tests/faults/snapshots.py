@@ -86,9 +86,13 @@ def kubernetes(engine: EngineReach) -> Snapshot:
 
 
 def node(engine: EngineReach) -> Snapshot:
-    """What the node's programs left in its namespaces and folders."""
+    """What the node's programs left in its namespaces and folders.
+
+    Raises:
+        OSError: one of them ends meanwhile.
+    """
     running = list(processes(engine.state))
-    inside = next(pid for pid, name in running if name == "etcd")
+    inside = next((pid for pid, name in running if name == "etcd"), None)
     mounts = Path(f"/proc/{inside}/mountinfo").read_text().splitlines()
     devices = Path(f"/proc/{inside}/net/dev").read_text().splitlines()[2:]
     volumes = engine.state / "volumes"
@@ -132,6 +136,8 @@ def _object(item: dict[str, Any]) -> dict[str, Any]:
         rest["data"] = sorted(item.get("data", {}))
     if item["kind"] in ("PersistentVolume", "PersistentVolumeClaim"):
         rest = _without(rest, {"resourceVersion"})
+    if item["kind"] == "Pod":  # the StatefulSet's controller adds them in no order
+        rest["spec"]["volumes"].sort(key=lambda volume: volume["name"])
     if item["kind"] == "EndpointSlice":
         rest["endpoints"] = sorted(
             json.dumps({"to": one.get("targetRef", {}).get("name"), "is": one.get("conditions")})

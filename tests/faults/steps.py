@@ -166,9 +166,9 @@ class Scenario:
             if step == "destroy":
                 return {**found, **snapshots.node(self._engine)}
             return {**found, **snapshots.juju(self._juju)}
-        except (jubilant.CLIError, subprocess.CalledProcessError) as error:
+        except (jubilant.CLIError, subprocess.CalledProcessError, OSError) as error:
             # Something goes away while it is asked for, or a program starts again.
-            return {"it could not be looked at": f"{error}\n{error.stderr}"}
+            return {"it could not be looked at": f"{error}\n{getattr(error, 'stderr', '')}"}
 
 
 def _run(command: Sequence[str], killer: Killer) -> str:

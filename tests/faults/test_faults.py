@@ -30,9 +30,10 @@ def test_kills_change_nothing_and_leave_nothing(seed: int, engine: EngineReach, 
     finally:
         engine.erase()
     killed = "\n  ".join([f"seed {seed}; killed:", *run.killed])
-    print(f"{killed}\n{run.seconds}")
+    told = "\n".join([killed, *run.differences, wrong])
+    print(told, {step: round(seconds) for step, seconds in run.seconds.items()}, flush=True)
     if wrong or run.differences:
-        pytest.fail("\n".join([killed, *run.differences, wrong]), pytrace=False)
+        pytest.fail(told, pytrace=False)
     assert not engine.state.exists()
     assert not [folder for folder in groups if folder.exists()]
     assert not with_words_of(engine.state)
