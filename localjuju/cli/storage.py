@@ -16,50 +16,61 @@ _ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*/\d+")
 
 
 def _list_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("filesystems", nargs="*", metavar="FILESYSTEM",
-                        help="with --filesystem: only of these storage IDs")  # fmt: skip
+    parser.add_argument("only", nargs="*", metavar="STORAGE",
+                        help="with --filesystem or --volume: only of these IDs")  # fmt: skip
     parser.add_argument("--filesystem", action="store_true", help="filesystems, with their places")
-    parser.add_argument("--volume", action="store_true", help="not supported by localjuju")
+    parser.add_argument(
+        "--volume", action="store_true", help="volumes, with what Kubernetes calls them"
+    )
     format_option(parser, "tabular", "json", "yaml")
 
 
 @command("storage", "Lists storage.", _list_arguments)
 def storage(options: argparse.Namespace, context: Context) -> None:
     """Of all units, and what units that are gone left."""
-    if options.volume:
-        raise UsageError("--volume is not supported by localjuju")
-    if options.filesystems and not options.filesystem:
+    if options.volume and options.filesystem:
+        raise UsageError("--filesystem and --volume can not be used together")
+    kind = "filesystems" if options.filesystem else "volumes" if options.volume else ""
+    if options.only and not kind:
         raise UsageError("specifying IDs only supported with --filesystem and --volume options")
-    found = context.call("storage")
-    if options.filesystem:
-        systems = {
-            number: system
-            for number, system in (found.get("filesystems") or {}).items()
-            if not options.filesystems or system["storage"] in options.filesystems
+    found = context.call("storage_details")
+    if kind:
+        chosen = {
+            number: entry
+            for number, entry in (found.get(kind) or {}).items()
+            if not options.only or entry["storage"] in options.only
         }
-        found = {"filesystems": systems} if systems else {}
+        found = {kind: chosen} if chosen else {}
     if not found:
         if options.format == "tabular":
             say("No storage to display.")
         return
-    if options.filesystem:
-        show(options, found, lambda: _filesystem_table(found["filesystems"]))
+    if kind:
+        show(options, found, lambda: _table(kind, found[kind]))
     else:
         show(options, found, lambda: storage_table(found, mounts=False))
 
 
-def _filesystem_table(found: dict[str, Any]) -> str:
-    rows = []
-    for number, system in found.items():
-        units = (system.get("attachments") or {}).get("units") or {"": {}}
+def _table(kind: str, found: dict[str, Any]) -> str:
+    """A column that is empty in every row is left out."""
+    rows: list[tuple[str, ...]] = []
+    for number, entry in found.items():
+        units = (entry.get("attachments") or {}).get("units") or {"": {}}
         for unit, attachment in units.items():
+            place = attachment.get("location", "") if kind == "filesystems" else ""
             rows.append(
-                (unit, system["storage"], number, attachment.get("location", ""),
-                 size(system["size"]), system["status"]["current"], "")
+                (unit, entry["storage"], number, entry.get("provider-id", ""), place,
+                 size(entry["size"]), entry["status"]["current"], "")
             )  # fmt: skip
-    header = ("Unit", "Storage ID", "ID", "Mountpoint", "Size", "State", "Message")
+    header = ("Unit", "Storage ID", "ID", "Provider ID", "Mountpoint", "Size", "State", "Message")
     rows.sort(key=lambda row: (by_number(row[0]), by_number(row[1])))
-    return table([header, *rows])
+    optional = {"Provider ID", "Mountpoint"}
+    columns = [
+        column
+        for column in zip(header, *rows, strict=True)
+        if column[0] not in optional or any(column[1:])
+    ]
+    return table(list(zip(*columns, strict=True)))
 
 
 def _show_arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,39 +119,6 @@ def remove_storage(options: argparse.Namespace, context: Context) -> int:
         else:
             say(f"removing {name}")
     return failed
-
-
-def _pool_arguments(parser: argparse.ArgumentParser) -> None:
-    for option, what in (("--name", "names"), ("--provider", "providers")):
-        parser.add_argument(option, action="append", default=[], metavar=f"{what.upper()}",
-                            help=f"only pools of these {what}, separated by commas")  # fmt: skip
-    format_option(parser, "tabular", "json", "yaml")
-
-
-@command("storage-pools", "Lists storage pools: the cluster's StorageClasses.", _pool_arguments)
-def storage_pools(options: argparse.Namespace, context: Context) -> None:
-    """`juju deploy --storage NAME=POOL` takes one."""
-    names, providers = (
-        [name for text in texts for name in text.split(",") if name]
-        for texts in (options.name, options.provider)
-    )
-    found = {
-        name: pool
-        for name, pool in context.call("storage_pools").items()
-        if (not names or name in names) and (not providers or pool["provider"] in providers)
-    }
-    if not found:
-        say("No storage pools to display.")
-        return
-
-    def text() -> str:
-        rows = [("Name", "Provider", "Attributes")]
-        for name, pool in found.items():
-            attributes = (f"{key}={value}" for key, value in sorted(pool["attrs"].items()))
-            rows.append((name, pool["provider"], " ".join(attributes)))
-        return table(rows)
-
-    show(options, found, text)
 
 
 def _any_arguments(parser: argparse.ArgumentParser) -> None:

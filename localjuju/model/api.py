@@ -18,6 +18,7 @@ from localjuju.model import (
     export,
     models,
     offers,
+    pools,
     redeploy,
     relations,
     secrets,
@@ -100,21 +101,33 @@ class Api:
         constraints: str = "", storage: Mapping[str, str] | None = None, force: bool = False,
     ) -> dict[str, str]:  # fmt: skip
         read = await self._read(charm, force)
-        await self._check_pools(read, storage or {})
+        models.get(self._db, model)
+        sources = await self._sources(model, read, storage or {})
         name = application or read.name
         applications.deploy(
             self._db, model, name, read, values=config or {}, resources=resources or {},
             count=units, trust=trust, constraints=constraints, directives=storage or {},
-            path=charm,
+            path=charm, sources=sources,
         )  # fmt: skip
         return {"application": name, "charm": read.name}
 
-    async def _check_pools(self, charm: Charm, directives: Mapping[str, str]) -> None:
+    async def _sources(
+        self, model: str, charm: Charm, directives: Mapping[str, str]
+    ) -> dict[str, dict[str, Any]]:
         """A claim for a StorageClass that is not there would wait for ever."""
-        pools = {spec["pool"] for spec in plan_storage(charm, directives).values()}
-        for pool in sorted(pools - {POOL}):
-            if pool not in await self._cluster.storage_classes():
-                raise ModelError(f'pool "{pool}" not found')
+        names = {spec["pool"] for spec in plan_storage(charm, directives).values()} - {POOL}
+        classes = await self._cluster.storage_classes() if names else {}
+        found = {name: pools.source(self._db, model, name, classes) for name in sorted(names)}
+        for source in found.values():
+            if source.provisioner:
+                assert source.storage_class is not None
+                await self._cluster.add_storage_class(
+                    model, source.storage_class, source.provisioner, source.parameters
+                )
+        return {
+            name: {"class": source.storage_class, "mode": source.mode}
+            for name, source in found.items()
+        }
 
     async def changes(
         self, model: str, charm: str, application: str, config: Map | None = None,
@@ -329,19 +342,29 @@ class Api:
         return status.show_application(self._db, model, application)
 
     def storage(self, model: str) -> dict[str, Any]:
-        return status.storage_listing(self._db, model)
+        return status.storage_listing(self._db, model, {})
+
+    async def storage_details(self, model: str) -> dict[str, Any]:
+        """With what the cluster calls the claims and volumes."""
+        models.get(self._db, model)
+        return status.storage_listing(self._db, model, await self._cluster.claims(model))
 
     async def storage_pools(self, model: str) -> dict[str, Any]:
-        """Every StorageClass is a pool: `--storage NAME=POOL` names one."""
-        models.get(self._db, model)
+        return pools.listing(self._db, model, await self._cluster.storage_classes())
+
+    async def create_storage_pool(
+        self, model: str, name: str, provider: str, attributes: Mapping[str, str]
+    ) -> None:
         classes = await self._cluster.storage_classes()
-        return {
-            name: {
-                "provider": "kubernetes",
-                "attrs": {"storage-class": name, "storage-provisioner": provisioner},
-            }
-            for name, provisioner in sorted(classes.items())
-        }
+        pools.create(self._db, model, name, provider, attributes, classes)
+
+    def update_storage_pool(
+        self, model: str, name: str, attributes: Mapping[str, str], provider: str = ""
+    ) -> None:
+        pools.update(self._db, model, name, provider, attributes)
+
+    def remove_storage_pool(self, model: str, name: str) -> None:
+        pools.remove(self._db, model, name)
 
     async def remove_storage(self, model: str, id: str) -> None:
         models.get(self._db, model)

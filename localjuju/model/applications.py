@@ -54,11 +54,13 @@ def deploy(
     db: Database, model: str, name: str, charm: Charm, *, values: Mapping[str, Any],
     resources: Mapping[str, str], count: int, trust: bool, constraints: str,
     directives: Mapping[str, str], path: str = "",
+    sources: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:  # fmt: skip
     """Adds the application and its units.
 
     Args:
         path: the charm's file.
+        sources: by pool, the `class` and the `mode` of its volumes' claims.
 
     Raises:
         ModelError: a name that is taken or malformed, a bad option, resource or storage.
@@ -79,6 +81,8 @@ def deploy(
     options = config.parse(charm, values)
     kept = check_resources(charm, resources)
     stores = storage.plan(charm, directives)
+    for spec in stores.values():
+        spec |= (sources or {}).get(spec["pool"], {})
     models.check_constraints(constraints)
     with db.transaction(model):
         charms.keep(db, charm, path)

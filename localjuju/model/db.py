@@ -14,6 +14,7 @@ from localkube.host.errors import EngineError
 
 Row = dict[str, Any]
 _JSON = {
+    "attributes",
     "config", "resources", "storage", "status_data", "agent_data", "ports", "state", "agent",
     "data", "parameters", "results", "log", "metadata", "actions", "manifest", "content",
     "next_storage", "charm_revisions", "endpoints",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from lightkube.resources.authentication_v1 import TokenReview
 
 from localjuju.model import podexec, provision
 from localjuju.model.changes import Changes, end
-from localjuju.model.substrate import ApplicationSpec, ExecResult, Pod
+from localjuju.model.substrate import ApplicationSpec, Claim, ExecResult, Pod
 
 _log = logging.getLogger(__name__)
 logging.getLogger("httpx2").setLevel(logging.WARNING)  # else a line per request
@@ -127,6 +127,9 @@ class KubernetesCluster:
 
     async def remove_model(self, model: str) -> None:
         await self._delete(core_v1.Namespace, model, None)
+        labels: dict[str, Any] = {**_SELECTOR, _MODEL: model}
+        async for item in self._client.list(storage_v1.StorageClass, labels=labels):
+            await self._delete(storage_v1.StorageClass, _name(item), None)
         while await _present(self._client.get(core_v1.Namespace, model)):
             await asyncio.sleep(_POLL_SECONDS)
 
@@ -168,6 +171,20 @@ class KubernetesCluster:
                 found[item.metadata.name] = item.provisioner
         return found
 
+    async def add_storage_class(
+        self, model: str, name: str, provisioner: str, parameters: Mapping[str, str]
+    ) -> None:
+        await self._apply(provision.storage_class(model, name, provisioner, parameters))
+
+    async def claims(self, model: str) -> dict[str, Claim]:
+        found: dict[str, Claim] = {}
+        items = self._client.list(core_v1.PersistentVolumeClaim, namespace=model, labels=_SELECTOR)
+        async for item in items:
+            assert item.metadata is not None
+            assert item.spec is not None
+            found[_name(item)] = Claim(item.metadata.uid or "", item.spec.volumeName or "")
+        return found
+
     @staticmethod
     def _is_pod_of(pod: str, application: str) -> bool:
         name, _, number = pod.rpartition("-")
@@ -195,6 +212,10 @@ class KubernetesCluster:
         if pod is None or pod.uid != uid or pod.terminating:
             return
         await self._delete(core_v1.Pod, name, model)
+
+
+def _name(item: Any) -> str:
+    return item.metadata.name
 
 
 def _key(item: Any) -> tuple[str, str]:

@@ -171,15 +171,31 @@ def _stateful_set(spec: ApplicationSpec, agent_folder: str) -> Manifest:
 
 def _claim(spec: ApplicationSpec, name: str, index: int) -> Manifest:
     stored = spec.storage[name]
+    # What was planned before pools had classes of another name has none here.
+    named = stored.get("class", None if stored["pool"] == storage.POOL else stored["pool"])
     return {
         "apiVersion": "v1", "kind": "PersistentVolumeClaim",
         "metadata": {"name": storage.claim_name(spec.name, name, index),
                      "labels": labels(spec.model, spec.name) | {"storage.juju.is/name": name}},
         "spec": {
-            "accessModes": ["ReadWriteOnce"],
+            "accessModes": [stored.get("mode", "ReadWriteOnce")],
             "resources": {"requests": {"storage": f"{stored['size_mib']}Mi"}},
-            **({} if stored["pool"] == storage.POOL else {"storageClassName": stored["pool"]}),
+            **({"storageClassName": named} if named else {}),
         },
+    }  # fmt: skip
+
+
+def storage_class(
+    model: str, name: str, provisioner: str, parameters: Mapping[str, str]
+) -> Manifest:
+    """The class of a pool that names its provisioner.
+
+    Juju's keeps volumes and removes each itself when it is told to; here the cluster does.
+    """
+    return {
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+        "metadata": {"name": name, "labels": labels(model)},
+        "provisioner": provisioner, "parameters": dict(parameters), "reclaimPolicy": "Delete",
     }  # fmt: skip
 
 

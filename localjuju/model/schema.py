@@ -105,6 +105,9 @@ CREATE TABLE IF NOT EXISTS detached (
   model TEXT NOT NULL, id TEXT NOT NULL, application TEXT NOT NULL, claim TEXT NOT NULL,
   pool TEXT NOT NULL, PRIMARY KEY (model, id)
 );
+CREATE TABLE IF NOT EXISTS pools (
+  model TEXT NOT NULL, name TEXT NOT NULL, attributes TEXT NOT NULL, PRIMARY KEY (model, name)
+);
 CREATE TABLE IF NOT EXISTS offers (
   model TEXT NOT NULL, name TEXT NOT NULL, application TEXT NOT NULL, endpoints TEXT NOT NULL,
   PRIMARY KEY (model, name)

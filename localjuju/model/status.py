@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from localjuju.model import (
@@ -15,7 +16,7 @@ from localjuju.model import (
     storage,
 )
 from localjuju.model.db import Database, Row
-from localjuju.model.substrate import Cluster
+from localjuju.model.substrate import Claim, Cluster
 
 
 def status(db: Database, cluster: Cluster, model: str) -> dict[str, Any]:
@@ -134,7 +135,7 @@ def _storage(db: Database, model: str) -> dict[str, Any]:
         row["name"]: row["storage"]
         for row in db.all("SELECT name, storage FROM applications WHERE model = ?", model)
     }
-    instances, filesystems = {}, {}
+    instances, filesystems, volumes = {}, {}, {}
     for row in sorted(rows, key=_storage_number):
         current = "attached" if row["attached"] else "pending"
         plan = planned.get(row["unit"].rpartition("/")[0], {}).get(row["name"], {})
@@ -149,15 +150,20 @@ def _storage(db: Database, model: str) -> dict[str, Any]:
             "persistent": False,
             **_attachments(row),
         }
-        filesystems[str(_storage_number(row))] = {
+        common = {
             "storage": row["id"],
             "pool": row["pool"] or plan.get("pool", storage.POOL),
             "size": row["size_mib"],
             "life": row["life"],
             "status": state,
-            **_attachments(row, filesystem=True),
         }
-    return {"storage": instances, "filesystems": filesystems}
+        number = str(_storage_number(row))
+        filesystems[number] = {"volume": number, **common, **_attachments(row, _FILESYSTEM)}
+        volumes[number] = {**common, "persistent": True, **_attachments(row, _VOLUME)}
+    return {"storage": instances, "filesystems": filesystems, "volumes": volumes}
+
+
+_FILESYSTEM, _VOLUME = "filesystem", "volume"
 
 
 def _storage_number(row: Row) -> int:
@@ -165,11 +171,13 @@ def _storage_number(row: Row) -> int:
     return int(row["id"].rpartition("/")[2])
 
 
-def _attachments(row: Row, filesystem: bool = False) -> dict[str, Any]:
+def _attachments(row: Row, what: str = "") -> dict[str, Any]:
     if not row["unit"]:
         return {}
-    mounted = {"mount-point": row["location"], "read-only": False, "life": "alive"}
-    found = {"containers": {row["unit"]: mounted}} if filesystem else {}
+    mounted = {"read-only": False, "life": "alive"}
+    if what == _FILESYSTEM:
+        mounted["mount-point"] = row["location"]
+    found = {"containers": {row["unit"]: mounted}} if what else {}
     units = {row["unit"]: {"location": row["location"], "life": "alive"}}
     return {"attachments": {**found, "units": units}}
 
@@ -300,6 +308,13 @@ def actions(db: Database, model: str, name: str) -> dict[str, Any]:
     return found
 
 
-def storage_listing(db: Database, model: str) -> dict[str, Any]:
+def storage_listing(db: Database, model: str, claims: Mapping[str, Claim]) -> dict[str, Any]:
+    """As `juju storage --format json`: with what Kubernetes calls the claims and volumes."""
     models.get(db, model)
-    return _storage(db, model)
+    found = _storage(db, model)
+    for number, name in storage.claims(db, model).items():
+        if claim := claims.get(name):
+            found["filesystems"][number]["provider-id"] = claim.uid
+            if claim.volume:
+                found["volumes"][number]["provider-id"] = claim.volume
+    return found

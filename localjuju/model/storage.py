@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -176,6 +177,21 @@ def _claim(unit: str, storage: str, index: int) -> str:
     """The volume claim of a unit's pod, as Kubernetes names it."""
     application, _, number = unit.rpartition("/")
     return f"{claim_name(application, storage, index)}-{application}-{number}"
+
+
+def claims(db: Database, model: str) -> dict[str, str]:
+    """The volume claims' names by the numbers of their instances."""
+    left = db.all("SELECT id, claim FROM detached WHERE model = ?", model)
+    found = {row["id"]: row["claim"] for row in left}
+    rows = db.all("SELECT * FROM storage WHERE model = ? AND unit != ''", model)
+    there = [row for row in rows if not pending(row)]
+    counts = Counter((row["unit"], row["name"]) for row in there)
+    for row in there:
+        unit, name = row["unit"], row["name"]
+        # Where there are several, each has its number in its place.
+        index = int(row["location"].rpartition("/")[2]) if counts[unit, name] > 1 else 0
+        found[row["id"]] = _claim(unit, name, index)
+    return {id.rpartition("/")[2]: name for id, name in found.items()}
 
 
 def _add(

@@ -23,6 +23,14 @@ class Pod:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """A volume claim of a unit: its uid, and its volume's name once it has one."""
+
+    uid: str
+    volume: str
+
+
+@dataclass(frozen=True)
 class ApplicationSpec:
     """All that an application's Kubernetes objects depend on."""
 
@@ -84,6 +92,16 @@ class Cluster(Protocol):
 
     async def storage_classes(self) -> dict[str, str]:
         """The provisioners by the names of their StorageClasses."""
+        ...
+
+    async def add_storage_class(
+        self, model: str, name: str, provisioner: str, parameters: Mapping[str, str]
+    ) -> None:
+        """A class that goes with the model."""
+        ...
+
+    async def claims(self, model: str) -> dict[str, Claim]:
+        """The model's volume claims by their names."""
         ...
 
     async def replace_pod(self, model: str, name: str, uid: str) -> None: ...

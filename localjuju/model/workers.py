@@ -174,7 +174,7 @@ class ModelWorker(Worker):
 def destroy(db: Database, model: str) -> None:
     """Removes every row of a model."""
     with db.transaction(model):
-        for table in ("offers", "saas", "relations", "units", "storage", "detached",
+        for table in ("offers", "saas", "relations", "units", "storage", "detached", "pools",
                       "secrets", "tasks", "status_history", "applications"):  # fmt: skip
             db.run(f"DELETE FROM {table} WHERE model = ?", model)
         db.run("DELETE FROM charms WHERE sha256 NOT IN (SELECT charm FROM applications)")

@@ -16,7 +16,7 @@ import sys
 import time
 import uuid
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from localjuju.inpod.tests.program import build
 from localjuju.model import ports
 from localjuju.model.changes import end
 from localjuju.model.controller import ModelController
-from localjuju.model.substrate import ApplicationSpec, ExecResult, Pod
+from localjuju.model.substrate import ApplicationSpec, Claim, ExecResult, Pod
 
 MODEL = "bench"
 _REPOSITORY = Path(__file__).resolve().parents[3]
@@ -118,6 +118,13 @@ class LocalNode:
     async def remove_claim(self, model: str, name: str) -> None: ...
 
     async def storage_classes(self) -> dict[str, str]:
+        return {}
+
+    async def add_storage_class(
+        self, model: str, name: str, provisioner: str, parameters: Mapping[str, str]
+    ) -> None: ...
+
+    async def claims(self, model: str) -> dict[str, Claim]:
         return {}
 
     def _of(self, model: str, application: str) -> list[tuple[str, str]]:

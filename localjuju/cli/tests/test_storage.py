@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from localjuju.model.db import Database
 from localjuju.model.errors import ModelError
 from localjuju.model.logs import ModelLog
 from localjuju.model.server import Server
+from localjuju.model.substrate import Claim
 from localjuju.model.tests.test_model import NoCluster
 
 STORES = {
@@ -36,6 +37,8 @@ class Claims(NoCluster):
 
     def __init__(self) -> None:
         self.removed: list[str] = []
+        self.made: dict[str, tuple[str, str, dict[str, str]]] = {}
+        self.known: dict[str, Claim] = {}
         self.classes = {"fast": "disk.example", "local": "folder.example"}
 
     async def remove_claim(self, model: str, name: str) -> None:
@@ -43,6 +46,14 @@ class Claims(NoCluster):
 
     async def storage_classes(self) -> dict[str, str]:
         return self.classes
+
+    async def add_storage_class(
+        self, model: str, name: str, provisioner: str, parameters: Mapping[str, str]
+    ) -> None:
+        self.made[name] = (model, provisioner, dict(parameters))
+
+    async def claims(self, model: str) -> dict[str, Claim]:
+        return self.known
 
 
 class World:
@@ -256,6 +267,91 @@ async def test_a_pool_has_to_be_there(world: World):
     ]  # fmt: skip
 
 
+async def test_volumes_have_the_cluster_s_names(world: World, capsys: pytest.CaptureFixture[str]):
+    await world.deploy(units=2, storage={"data": "2,1G"})
+    world.scale(1)
+    world.cluster.known = {
+        "db-data-db-0": Claim("uid-0", "pvc-0"), "db-data-1-db-0": Claim("uid-1", "pvc-1"),
+        "db-logs-db-0": Claim("uid-2", ""), "db-data-db-1": Claim("uid-3", "pvc-3"),
+    }  # fmt: skip
+    assert await juju("storage", "--volume") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "Unit  Storage ID  ID  Provider ID  Size     State     Message",
+        "      data/3      3   pvc-3        1.0 GiB  detached",
+        "      data/4      4                1.0 GiB  detached",
+        "      logs/5      5                1.0 GiB  detached",
+        "db/0  data/0      0   pvc-0        1.0 GiB  attached",
+        "db/0  data/1      1   pvc-1        1.0 GiB  attached",
+        "db/0  logs/2      2                1.0 GiB  attached",
+    ]
+    assert await juju("storage", "--volume", "--format", "json", "data/1") == 0
+    volume = json.loads(capsys.readouterr().out)["volumes"]["1"]
+    assert (volume["provider-id"], volume["persistent"]) == ("pvc-1", True)
+    assert volume["attachments"]["containers"] == {"db/0": {"read-only": False, "life": "alive"}}
+    assert await juju("storage", "--filesystem", "--format", "json", "logs/2") == 0
+    system = json.loads(capsys.readouterr().out)["filesystems"]["2"]
+    assert (system["provider-id"], system["volume"]) == ("uid-2", "2")
+
+
+async def test_a_pool_is_made_used_changed_and_removed(
+    world: World, capsys: pytest.CaptureFixture[str]
+):
+    assert (
+        await juju("create-storage-pool", "quick", "storage-class=fast", "storage-mode=RWX") == 0
+    )
+    assert await juju("storage-pools", "--name", "quick") == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "quick  kubernetes  storage-class=fast storage-mode=RWX"
+    ]
+    await world.deploy(storage={"data": "quick,2G"})
+    row = world.db.one("SELECT storage FROM applications")
+    assert row is not None
+    assert row["storage"]["data"] == {
+        "size_mib": 2048, "count": 1, "pool": "quick", "class": "fast", "mode": "ReadWriteMany",
+    }  # fmt: skip
+    assert world.api.storage("m")["filesystems"]["0"]["pool"] == "quick"
+    assert await juju("remove-storage-pool", "quick") == 1
+    assert capsys.readouterr().err == 'ERROR storage pool "quick" in use\n'
+    assert await juju("update-storage-pool", "quick", "storage-class=local") == 0
+    assert (await world.api.storage_pools("m"))["quick"]["attrs"] == {"storage-class": "local"}
+    world.remove(destroy_storage=True)
+    assert await juju("remove-storage-pool", "quick") == 0
+    assert "quick" not in await world.api.storage_pools("m")
+
+
+async def test_a_pool_s_class_is_made_where_it_is_not_there(world: World):
+    made = await juju("create-storage-pool", "gold", "kubernetes", "storage-class=best",
+                      "storage-provisioner=disk.example", "parameters.type=ssd")  # fmt: skip
+    assert made == 0
+    await world.deploy(storage={"data": "gold"})
+    assert world.cluster.made == {"m-best": ("m", "disk.example", {"type": "ssd"})}
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["create-storage-pool", "fast"], 'creating pool "fast": cannot overwrite existing'),
+        (["create-storage-pool", "1st"], 'pool name "1st" not valid'),
+        (["create-storage-pool", "a", "ebs"], 'storage provider "ebs" not found'),
+        (["create-storage-pool", "a", "storage-provisioner=x"], "storage-class must be specified"),
+        (["create-storage-pool", "a", "storage-mode=RWM"], 'storage mode "RWM" not supported'),
+        (["update-storage-pool", "a", "storage-class=b"], 'storage pool "a" not found'),
+        (["remove-storage-pool", "a"], 'storage pool "a" not found'),
+    ],
+)
+async def test_a_pool_that_cannot_be(
+    world: World, argv: list[str], line: str, capsys: pytest.CaptureFixture[str]
+):
+    assert await juju(*argv) == 1
+    assert line in capsys.readouterr().err
+
+
+async def test_a_pool_whose_class_is_nowhere_is_not_deployed_with(world: World):
+    await world.api.create_storage_pool("m", "slow", "kubernetes", {"storage-class": "tape"})
+    with pytest.raises(ModelError, match=r'^storage class "tape" not found$'):
+        await world.deploy(storage={"data": "slow"})
+
+
 async def test_nothing_is_told(world: World, capsys: pytest.CaptureFixture[str]):
     for option in ((), ("--filesystem",)):
         assert await juju("storage", *option) == 0
@@ -274,9 +370,12 @@ async def test_nothing_is_told(world: World, capsys: pytest.CaptureFixture[str])
         (["remove-storage", "--no-destroy", "data/0"], "is not supported by localjuju"),
         (["add-unit", "db", "--attach-storage", "data/0"], "is not supported by localjuju"),
         (["add-unit", "db", "--to", "a"], "is not supported by localjuju"),
-        (["storage", "--volume"], "is not supported by localjuju"),
+        (["storage", "--volume", "--filesystem"], "can not be used together"),
         (["storage", "data/0"], "specifying IDs only supported with --filesystem"),
-        (["create-storage-pool", "a", "b"], "is not supported by localjuju"),
+        (["create-storage-pool", "a=b"], "requires names and provider type before"),
+        (["create-storage-pool", "a", "b=c", "d"], 'expected "key=value", got "d"'),
+        (["create-storage-pool", "a", "b=c", "b=d"], 'key "b" specified more than once'),
+        (["update-storage-pool", "a"], "requires name and configuration attributes"),
     ],
 )
 def test_what_is_refused(argv: list[str], line: str, capsys: pytest.CaptureFixture[str]):

@@ -169,6 +169,22 @@ def test_a_pod_of_an_engine_with_another_pod_spec_is_for_no_counter_and_so_is_re
     assert provision.made_for({provision.MODIFIED: "3"}) == -1
 
 
+@pytest.mark.parametrize(
+    ("planned", "expected", "mode"),
+    [
+        ({"pool": "local"}, None, "ReadWriteOnce"),
+        ({"pool": "fast"}, "fast", "ReadWriteOnce"),  # of a deployment before pools had sources
+        ({"pool": "own", "class": "m-best", "mode": "ReadWriteMany"}, "m-best", "ReadWriteMany"),
+        ({"pool": "own", "class": None, "mode": "ReadWriteOnce"}, None, "ReadWriteOnce"),
+    ],
+)
+def test_a_claim_is_of_its_pool_s_class(planned: dict[str, Any], expected: str | None, mode: str):
+    made = _objects(storage={"data": {"size_mib": 1, "count": 1, **planned}})
+    spec = made["StatefulSet/app"]["spec"]["volumeClaimTemplates"][0]["spec"]
+    assert spec.get("storageClassName") == expected
+    assert spec["accessModes"] == [mode]
+
+
 def mounts_of(container: dict[str, Any]) -> dict[str, Any]:
     return {mount["mountPath"]: mount for mount in container["volumeMounts"]}
 
