@@ -96,6 +96,13 @@ class Killer:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
+    def end(self) -> None:
+        """Ends the wait for a start, where a step failed meanwhile."""
+        if self._start is not None:
+            self._start.kill()
+            self._start.communicate()
+            self._start = None
+
     def _passed(self) -> float:
         return time.monotonic() - self._began
 

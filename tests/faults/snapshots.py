@@ -137,7 +137,7 @@ def _object(item: dict[str, Any]) -> dict[str, Any]:
     if item["kind"] in ("PersistentVolume", "PersistentVolumeClaim"):
         rest = _without(rest, {"resourceVersion"})
     if item["kind"] == "Pod":  # the StatefulSet's controller adds them in no order
-        rest["spec"]["volumes"].sort(key=lambda volume: volume["name"])
+        rest["spec"].get("volumes", []).sort(key=lambda volume: volume["name"])
     if item["kind"] == "EndpointSlice":
         rest["endpoints"] = sorted(
             json.dumps({"to": one.get("targetRef", {}).get("name"), "is": one.get("conditions")})

@@ -26,7 +26,6 @@ _UNITS = {"deploy": 1, "scale up": 3, "scale down": 1}
 _STEP_SECONDS = 900.0
 _SAME_SECONDS = 60.0
 _POLL_SECONDS = 0.5
-_TRIES = 10
 
 
 @dataclass
@@ -89,23 +88,30 @@ class Scenario:
                 )
                 time.sleep(_POLL_SECONDS)
         finally:
+            killer.end()
             self.run.killed += [f"{step}: {line}" for line in killer.done]
         self.run.seconds[step] = time.monotonic() - began
         self.run.seen[step] = self._compared(step)
 
     def _ask(self, step: str, killer: Killer) -> None:
         """Gives the step's commands; those that a kill broke are given again."""
-        broken = ""
-        for _ in range(_TRIES):
-            for command in self._commands(step):
-                broken = _run(command, killer)
-                if broken:
-                    break
-            if not broken:
-                return
+        deadline = time.monotonic() + _STEP_SECONDS
+        while broken := self._broken(step, killer):
+            killer.look()
             assert killer.done, f"{step}: {broken}"
+            assert time.monotonic() < deadline, f"{step}: {broken}"
             time.sleep(_POLL_SECONDS)
-        raise AssertionError(f"{step}: after {_TRIES} tries: {broken}")
+
+    def _broken(self, step: str, killer: Killer) -> str:
+        """Gives the commands; empty, or what went wrong with one of them."""
+        try:
+            commands = self._commands(step)
+        except jubilant.CLIError as error:  # the engine is away
+            return f"{error}\n{error.stderr}"
+        for command in commands:
+            if broken := _run(command, killer):
+                return broken
+        return ""
 
     def _commands(self, step: str) -> list[list[str]]:
         """What is left to be asked for."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jubilant
 import kills
 import pytest
 from reach import EngineReach
@@ -25,7 +26,7 @@ def test_kills_change_nothing_and_leave_nothing(seed: int, engine: EngineReach, 
     wrong = ""
     try:
         scenario.play()
-    except AssertionError as error:
+    except (AssertionError, jubilant.CLIError) as error:
         wrong = str(error)
     finally:
         engine.erase()
