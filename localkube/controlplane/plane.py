@@ -20,16 +20,10 @@ KUBERNETES_SERVICE_IP = "10.152.183.1"
 _PORT = 6443
 _ETCD_PORT = 2379
 _ANSWER_SECONDS = 5.0
-_FEATURE_GATES = ",".join(
-    [
-        # exec's WebSocket goes to the node as it is: the node speaks no SPDY
-        "TranslateStreamCloseWebsocketRequests=false",
-        # It needs etcd 3.5.13, and PyPI has 3.5.1. Where it is on, a client that uses it is let
-        # in, fails, and waits up to 40 s before it lists again; where it is off, the client is
-        # told so at once and watches as before.
-        "WatchList=false",
-    ]
-)
+# It needs etcd 3.5.13, and PyPI has 3.5.1. Where it is on, a client that uses it is let in, fails,
+# and waits up to 40 s before it lists again; where it is off, the client is told so at once and
+# watches as before.
+_FEATURE_GATES = "WatchList=false"
 
 
 class ControlPlane:
