@@ -37,7 +37,8 @@ class Certificate:
     """PEM texts.
 
     Attributes:
-        ca: certificate of the CA, and of the one before it; what webhook configurations trust.
+        ca: certificate of the CA, and of the one before it or the next; what webhook
+            configurations and clients trust.
         chain: the server's certificate, then the CA's.
         key: the server's private key.
     """
@@ -200,7 +201,8 @@ class ServingCertificate(WebhookCertificate):
     """One for the application's Service and further host names, for clients of all kinds.
 
     With a relation `certificates` the related CA gives each unit one for a key of its own; without
-    it the leader makes one.
+    it the leader makes one. One by another CA is put into use once clients know of that CA: the
+    charm says so by `told`.
     """
 
     _purpose = "CA"
@@ -216,7 +218,10 @@ class ServingCertificate(WebhookCertificate):
                 another certificate by the same CA.
             endpoint: of the interface tls-certificates.
         """
+        from charmed_mlops.ca_change import CaChange  # here: it needs this module
+
         super().__init__(charm)
+        self._change = CaChange(charm)
         self._label = "serving-certificate"
         self._hosts = list(hosts)
         self._endpoint = endpoint
@@ -231,8 +236,14 @@ class ServingCertificate(WebhookCertificate):
         """
         relation = _common.find(self._charm, self._endpoint)
         if relation and self._related:
-            return self._signed(self._related, relation.app.name)
-        return super().current()
+            given = self._signed(self._related, relation.app.name)
+        else:
+            given = super().current()
+        return self._change.current(given)
+
+    def told(self) -> None:
+        """To be called when the `ca` that `current` returned is published to clients."""
+        self._change.told()
 
     def renew_elsewhere(self) -> str:
         """Have a related CA give this unit a certificate for a new key.

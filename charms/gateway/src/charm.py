@@ -62,6 +62,7 @@ class Gateway(ServiceCharm):
         found = routes.collected(self.routes.requests())
         certificate = self.tls.current()
         self.routes.publish(self._url(options), self._entrance(options, certificate))
+        self.tls.told()
         auth = self.auth.get()
         self.cluster.apply(
             Reach(anyone=(HTTPS, HTTP)),

@@ -50,6 +50,10 @@ class Tls:
         found = self._own.current()
         return Pair(found.ca, found.chain, found.key)
 
+    def told(self) -> None:
+        """To be called when the CA is published; a follower takes the leader to do so as well."""
+        self._own.told()
+
     def _given(self, uri: str) -> Pair:
         from cryptography import x509
         from cryptography.hazmat.primitives import serialization

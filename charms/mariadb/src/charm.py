@@ -74,6 +74,8 @@ class MariaDB(Actions):
         for user in self.database.gone(self.accounts.users()):
             self.accounts.drop(user, databases=bool(self.config["delete-databases"]))
             self.database.forget(user)
+        if self.unit.is_leader():  # only the leader has told them
+            self.certificate.told()
         self.database.require_valid()
 
     def _name_those_kept_out(self) -> None:

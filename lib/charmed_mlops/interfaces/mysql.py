@@ -7,7 +7,7 @@
 | provider | database | name of the database it got |
 | provider | endpoints | `HOST:PORT`, several separated by commas; the first is used |
 | provider | secret-user | URI of a Juju secret with `username` and `password` |
-| provider | secret-tls | URI of a Juju secret with `tls` (`True`) and `tls-ca` (PEM) |
+| provider | secret-tls | URI of a Juju secret with `tls` (`True`) and `tls-ca` (PEM, one or more) |
 | provider | tls, tls-ca | the same in the databag, for a requirer that wants no secret for them |
 | provider | version | version of the server |
 
@@ -41,7 +41,8 @@ class Credentials:
     """How to reach one database.
 
     Attributes:
-        ca: PEM of the CA of a server that speaks TLS; empty for one that does not.
+        ca: PEM of the CA of a server that speaks TLS, and of its next one or the one before;
+            empty for one that does not.
     """
 
     host: str

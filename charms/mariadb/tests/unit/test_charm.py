@@ -311,7 +311,8 @@ def test_relation_that_is_gone(context, tmp_path, delete):
     )
     assert "DROP USER IF EXISTS 'relation-3'@'%'" in sql
     assert ("DROP DATABASE" in sql) == delete
-    assert {secret.label for secret in out.secrets} == {"root", "serving-certificate"}
+    labels = {secret.label for secret in out.secrets}
+    assert labels == {"root", "serving-certificate", "certificate-in-use"}
 
 
 def test_follower_drops_nobody(context, tmp_path):

@@ -203,7 +203,7 @@ def test_a_related_ca_signs_for_the_same_name_and_clients_trust_it(charm, start)
     assert renewed.action_results == {"asked": CA}
 
 
-def test_a_running_server_goes_on_with_its_own_until_the_related_ca_answers(charm, start):
+def test_a_running_server_goes_on_with_its_own_until_clients_know_the_related_ca(charm, start, at):
     out = start(asking())
     before = charm.file(out, PEM), charm.service(out), told(out)
     authority = relation(ENDPOINT, CA)
@@ -214,10 +214,46 @@ def test_a_running_server_goes_on_with_its_own_until_the_related_ca_answers(char
     asked = charm.context().run(
         charm.context().on.relation_changed(out.get_relation(authority.id)), out
     )
-    out, _, ca = signed(charm, asked)
-    assert told(out).strip() == str(ca)
+    at(0)
+    out, certificate, ca = signed(charm, asked)
+    assert told(out) == f"{before[2]}{ca}\n"
+    assert statements(charm) == []
+    assert charm.file(out, PEM) == before[0]
+    at(1)
+    out = charm.again(out)
+    assert str(certificate) in charm.file(out, PEM)
+    assert told(out) == f"{ca}\n{before[2]}"
     assert statements(charm) == ["FLUSH SSL;"]
     assert charm.service(out) == before[1]
+
+
+def test_another_ca_is_told_to_clients_before_the_server_shows_what_it_signed(charm, start, at):
+    # the CA of the tests signs from today on
+    today = (datetime.datetime.now(datetime.timezone.utc) - START) / datetime.timedelta(days=1)
+    at(today)
+    out = start(asking(), relation(ENDPOINT, CA))
+    (found,) = out.get_relations(ENDPOINT)
+    asked = charm.context().run(charm.context().on.relation_changed(found), out)
+    out, old, old_ca = signed(charm, asked)
+    statements(charm)
+    # the server does not answer, so that nobody can be told
+    box = out.get_container("mariadb")
+    down = dataclasses.replace(box, can_connect=False)
+    out, new, new_ca = signed(charm, dataclasses.replace(out, containers=[down]))
+    assert out.unit_status.name == "waiting"
+    assert told(out) == str(old_ca)
+    at(today + 1)
+    out = charm.again(out, containers=[box])
+    assert told(out) == f"{old_ca}\n{new_ca}\n"
+    assert len(ssl.create_default_context(cadata=told(out)).get_ca_certs()) == 2
+    at(today + 2)
+    out = charm.again(out, leader=False)
+    assert str(new) in charm.file(out, PEM)
+    assert statements(charm) == ["FLUSH SSL;"]
+    assert told(charm.again(out, leader=True)) == f"{new_ca}\n{old_ca}\n"
+    at(today + 3)
+    assert told(charm.again(out, leader=True)) == str(new_ca)
+    assert str(old) not in charm.file(out, PEM)
 
 
 # require-tls
