@@ -7,7 +7,7 @@
 | provider | database | name of the database it got |
 | provider | endpoints | `HOST:PORT`, several separated by commas; the first is used |
 | provider | secret-user | URI of a Juju secret with `username` and `password` |
-| provider | secret-tls | URI of a Juju secret with `tls` (`True`) and `tls-ca` (PEM, one or more) |
+| provider | secret-tls | URI of a Juju secret with `tls` (`True`) and `tls-ca` (PEM texts) |
 | provider | tls, tls-ca | the same in the databag, for a requirer that wants no secret for them |
 | provider | version | version of the server |
 
