@@ -1,27 +1,21 @@
-"""ssh and scp: programs in a unit's containers, by the engine's own exec and not by SSH."""
+"""ssh and scp: programs in a unit's containers, by Kubernetes' exec and not by SSH."""
 
 from __future__ import annotations
 
 import argparse
-import base64
-import io
 import os
-import select
 import shlex
 import shutil
-import stat
 import sys
 import tarfile
 import tempfile
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from localjuju.cli.context import Context, UsageError
 from localjuju.cli.registry import command
+from localjuju.cli.remote import Remote
+from localjuju.cli.terminal import at_terminal
 from localkube.host.errors import EngineError
-
-_LARGEST = 64 << 20  # a request to the engine holds it all
-_INPUT_SECONDS = 2.0
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
@@ -32,22 +26,27 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 def _ssh_arguments(parser: argparse.ArgumentParser) -> None:
     _common(parser)
-    parser.add_argument("--pty", help="ignored: there is no terminal")
+    # Juju's reader of flags takes the value of such a flag only after `=`.
+    for flag, value in (("--pty", True), ("--pty=true", True), ("--pty=false", False)):
+        parser.add_argument(
+            flag, dest="pty", action="store_const", const=value,
+            help="with a terminal, or without; as the input is, unless given",
+        )  # fmt: skip
     parser.add_argument("target", metavar="UNIT")
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
 
 
 @command("ssh", "Runs a command in a unit's container.", _ssh_arguments, flags_first=True)
 def ssh(options: argparse.Namespace, context: Context) -> int:
-    """A shell reads the command, as on Juju; what it prints comes when it has ended."""
-    words = options.words + options.after
-    if not words:
-        raise UsageError("name a command: a terminal is not supported by localjuju")
-    result = _run(context, options.target, options.container, " ".join(words), _input())
-    for stream, data in ((sys.stdout, result["stdout"]), (sys.stderr, result["stderr"])):
-        stream.buffer.write(data)
-        stream.flush()
-    return result["code"]
+    """A shell reads the command, as on Juju; without one it is a shell."""
+    words = options.words + options.after or ["exec", "sh"]
+    terminal = os.isatty(0) if options.pty is None else options.pty
+    run = Remote(
+        context, options.target, options.container, " ".join(words),
+        terminal=os.environ.get("TERM", "dumb") if terminal else None,
+    )  # fmt: skip
+    with at_terminal(run) if terminal else run.with_input(0):
+        return run.copy_to(sys.stdout.fileno(), sys.stderr.fileno())
 
 
 def _scp_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,69 +88,46 @@ def _end(word: str) -> tuple[str, str]:
 def _fetch(context: Context, unit: str, container: str, path: str, to: Path) -> None:
     remote = PurePosixPath(path)
     script = shlex.join(["tar", "-cf", "-", "-C", str(remote.parent), "--", remote.name])
-    data = _checked(_run(context, unit, container, script))
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-                archive.extractall(folder, filter="data")
-        except (tarfile.TarError, OSError) as error:
-            raise EngineError(f"cannot copy {path}: {error}") from None
-        got = Path(folder) / remote.name
-        target = to / remote.name if to.is_dir() else to
-        try:
+    target = to / remote.name if to.is_dir() else to
+    try:
+        # Beside its place, so that it can be moved there however large it is.
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".scp-") as folder:
+            _unpack(Remote(context, unit, container, script), path, Path(folder))
+            got = Path(folder) / remote.name
             if got.is_dir():
                 shutil.copytree(got, target, symlinks=True, dirs_exist_ok=True)
             else:
-                shutil.copyfile(got, target)
-        except (OSError, shutil.Error) as error:
-            raise EngineError(f"cannot write {target}: {error}") from None
+                shutil.move(got, target)
+    except (OSError, shutil.Error) as error:
+        raise EngineError(f"cannot write {target}: {error}") from None
+
+
+def _unpack(run: Remote, path: str, folder: Path) -> None:
+    """The program's own error comes first: what it printed is then no archive."""
+    failure: Exception | None = None
+    with run.output() as packed:
+        try:
+            with tarfile.open(fileobj=packed, mode="r|") as archive:
+                archive.extractall(folder, filter="data")
+        except (tarfile.TarError, OSError) as error:
+            failure = error
+    run.check()
+    if failure:
+        raise EngineError(f"cannot copy {path}: {failure}")
 
 
 def _send(context: Context, unit: str, container: str, path: Path, to: str) -> None:
     if not path.exists():
         raise EngineError(f'"{path}" does not exist on local')
-    test = f"test -d {shlex.quote(to)}"
-    inside = _run(context, unit, container, test)["code"] == 0
-    target = PurePosixPath(to) / path.name if inside else PurePosixPath(to)
-    packed = io.BytesIO()
+    test = Remote(context, unit, container, f"test -d {shlex.quote(to)}")
+    target = PurePosixPath(to) / path.name if test.wait() == 0 else PurePosixPath(to)
+    script = shlex.join(["tar", "--no-same-owner", "-xmf", "-", "-C", str(target.parent)])
+    run = Remote(context, unit, container, script)
     try:
-        with tarfile.open(fileobj=packed, mode="w") as archive:
+        with run.input() as packed, tarfile.open(fileobj=packed, mode="w|") as archive:
             archive.add(path, arcname=target.name)
+    except BrokenPipeError:
+        pass  # it has ended, and tells why
     except OSError as error:
         raise EngineError(f"cannot read {error.filename}: {error.strerror}") from None
-    script = shlex.join(["tar", "--no-same-owner", "-xmf", "-", "-C", str(target.parent)])
-    _checked(_run(context, unit, container, script, packed.getvalue()))
-
-
-def _checked(result: dict[str, Any]) -> bytes:
-    if result["code"]:
-        lines = result["stderr"].decode(errors="replace").split("\n")
-        raise EngineError(lines[0] or f"exit status {result['code']}")
-    return result["stdout"]
-
-
-def _run(
-    context: Context, unit: str, container: str, script: str, data: bytes = b""
-) -> dict[str, Any]:
-    if len(data) > _LARGEST:
-        raise EngineError(f"localjuju passes at most {_LARGEST >> 20} MiB at once")
-    found = context.call(
-        "exec_container", unit=unit, container=container, script=script,
-        stdin=base64.b64encode(data).decode(),
-    )  # fmt: skip
-    streams = {name: base64.b64decode(found[name]) for name in ("stdout", "stderr")}
-    return {"code": found["code"], **streams}
-
-
-def _input() -> bytes:
-    """What the caller passes on; nothing of a terminal or of a pipe in which nobody writes."""
-    try:
-        mode = os.fstat(0).st_mode
-    except OSError:
-        return b""
-    if stat.S_ISCHR(mode):
-        return b""
-    # Whoever passes input has it ready; one who only left a pipe open must not be waited for.
-    if not select.select([0], [], [], _INPUT_SECONDS)[0]:
-        return b""
-    return sys.stdin.buffer.read()
+    run.check()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -33,7 +33,7 @@ from localjuju.model.db import Database
 from localjuju.model.errors import ModelError, NotSupported
 from localjuju.model.storage import POOL
 from localjuju.model.storage import plan as plan_storage
-from localjuju.model.substrate import Cluster
+from localjuju.model.substrate import Cluster, Incoming, Tell
 
 Map = Mapping[str, Any]
 _CHARM_FOLDER = "/var/lib/juju"  # where Juju's charm container works
@@ -285,12 +285,13 @@ class Api:
         return tasks.execute(self._db, model, unit, command, operation)
 
     async def exec_container(
-        self, model: str, unit: str, script: str, container: str = "", stdin: str = ""
-    ) -> dict[str, Any]:
+        self, model: str, unit: str, script: str, container: str = "", terminal: str | None = None,
+        *, incoming: Incoming, tell: Tell,
+    ) -> int:  # fmt: skip
         """Runs a shell command in a container of the unit's pod, outside of any hook.
 
         Args:
-            stdin: in base64, as the output is that comes back.
+            terminal: what kind of terminal the command has, as TERM names it; None: no terminal.
         """
         name = tasks.unit_of(self._db, model, unit)
         row = applications.get(self._db, model, name.rpartition("/")[0])
@@ -298,20 +299,17 @@ class Api:
         container = container or "charm"
         if container == "charm":
             script = f"cd {_CHARM_FOLDER}\n{script}"
+        if terminal:
+            script = f"export TERM={shlex.quote(terminal)}\n{script}"
         if container not in known:
             raise ModelError(f'container "{container}" must be one of {", ".join(known)}')
         try:
-            result = await self._cluster.exec(
+            return await self._cluster.exec(
                 model, name.replace("/", "-"), container, ["/bin/sh", "-c", script],
-                base64.b64decode(stdin),
+                incoming, tell, terminal=terminal is not None,
             )  # fmt: skip
         except OSError as error:
             raise ModelError(f'container for unit "{name}" is not ready yet: {error}') from None
-        return {
-            "code": result.code,
-            "stdout": base64.b64encode(result.stdout).decode(),
-            "stderr": base64.b64encode(result.stderr).decode(),
-        }
 
     def operations(self, model: str) -> dict[str, Any]:
         models.get(self._db, model)

@@ -17,7 +17,7 @@ from lightkube.resources.authentication_v1 import TokenReview
 
 from localjuju.model import podexec, provision
 from localjuju.model.changes import Changes, end
-from localjuju.model.substrate import ApplicationSpec, Claim, ExecResult, Pod
+from localjuju.model.substrate import ApplicationSpec, Claim, Incoming, Pod, Tell
 
 _log = logging.getLogger(__name__)
 logging.getLogger("httpx2").setLevel(logging.WARNING)  # else a line per request
@@ -202,9 +202,12 @@ class KubernetesCluster:
         return ((status.user.extra or {}).get(_POD_UID) or [""])[0]
 
     async def exec(
-        self, model: str, pod: str, container: str, argv: Sequence[str], stdin: bytes
-    ) -> ExecResult:
-        return await podexec.run(self._config, model, pod, container, argv, stdin)
+        self, model: str, pod: str, container: str, argv: Sequence[str], incoming: Incoming,
+        tell: Tell, *, terminal: bool = False,
+    ) -> int:  # fmt: skip
+        return await podexec.run(
+            self._config, model, pod, container, argv, incoming, tell, terminal=terminal
+        )
 
     async def replace_pod(self, model: str, name: str, uid: str) -> None:
         """Only that very pod: a new one of the same name is left alone."""

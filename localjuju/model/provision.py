@@ -1,7 +1,13 @@
-"""The Kubernetes objects of a model and of an application, as Juju makes them."""
+"""The Kubernetes objects of a model and of an application, as Juju makes them.
+
+Sources, in internal/provider/kubernetes of juju/juju: application/application.go and its
+spec368_test.go for the objects and the pod, application/constraints.go for memory and processors,
+utils/annotations.go and utils/labels.go for what they are marked with.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -25,10 +31,10 @@ _PEBBLE_PORT = 38812  # the charm container's own with Juju; those of workloads 
 _IDENTITIES = "charm.juju.is/pebble-identities"
 _DATA_FOLDER, _PROGRAMS = "/var/lib/juju", "/charm/bin"
 _IDENTITIES_FOLDER = "/charm/etc/pebble"
-# Juju gives a probe one second. Here all pods share a machine of perhaps two cores with the
-# engine, which asks: an answer that is late there says nothing about Pebble.
-_PROBE_TIMEOUT_SECONDS = 3
+_PROBE_TIMEOUT_SECONDS = 1
+_AGENT_PROBE_PORT = 3856  # what Juju tells the charm container of its agent's own probes
 _GRACE_SECONDS = 30
+_CHARM_REQUEST_MIB, _CHARM_LIMIT_MIB = 64, 1024
 
 
 def labels(model: str, application: str | None = None) -> dict[str, str]:
@@ -36,10 +42,23 @@ def labels(model: str, application: str | None = None) -> dict[str, str]:
     return found | ({_NAME: application} if application else {})
 
 
+def marks(model_uuid: str) -> dict[str, str]:
+    """What Juju writes on every object that it makes."""
+    return {
+        "controller.juju.is/id": models.CONTROLLER_UUID, "model.juju.is/id": model_uuid,
+        "juju.is/version": models.AGENT_VERSION,
+    }  # fmt: skip
+
+
 def namespace(model: str, uuid: str) -> Manifest:
+    written = marks(uuid)
+    del written["juju.is/version"]
     return {
         "apiVersion": "v1", "kind": "Namespace",
-        "metadata": {"name": model, "labels": labels(model) | {"model.juju.is/id": uuid}},
+        "metadata": {
+            "name": model, "labels": labels(model) | {"model.juju.is/id": uuid},
+            "annotations": written,
+        },
     }  # fmt: skip
 
 
@@ -65,7 +84,10 @@ def made_for(annotations: Mapping[str, str]) -> int:
 
 
 def _meta(spec: ApplicationSpec, name: str | None = None, cluster: bool = False) -> Manifest:
-    meta = {"name": name or spec.name, "labels": labels(spec.model, spec.name)}
+    meta: Manifest = {
+        "name": name or spec.name, "labels": labels(spec.model, spec.name),
+        "annotations": marks(spec.model_uuid),
+    }  # fmt: skip
     return meta if cluster else {**meta, "namespace": spec.model}
 
 
@@ -76,7 +98,8 @@ def cluster_name(model: str, application: str) -> str:
 def _rights(spec: ApplicationSpec) -> list[Manifest]:
     """Juju's small rights, or everything with trust.
 
-    Source: internal/provider/kubernetes/application/trust.go in juju/juju.
+    Source: internal/provider/kubernetes/application/trust.go in juju/juju. The account's token is
+    mounted where a pod asks for it, as the application's own do.
     """
     everything = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
     role = everything if spec.trust else [
@@ -91,7 +114,10 @@ def _rights(spec: ApplicationSpec) -> list[Manifest]:
     name = cluster_name(spec.model, spec.name)
     subjects = [{"kind": "ServiceAccount", "name": spec.name, "namespace": spec.model}]
     return [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _meta(spec)},
+        {
+            "apiVersion": "v1", "kind": "ServiceAccount", "metadata": _meta(spec),
+            "automountServiceAccountToken": False,
+        },
         {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": _meta(spec), "rules": role},
         {
             "apiVersion": f"{group}/v1", "kind": "RoleBinding", "metadata": _meta(spec),
@@ -130,16 +156,25 @@ def _service(spec: ApplicationSpec) -> Manifest:
 
 
 def _endpoints_service(spec: ApplicationSpec) -> Manifest:
+    meta = _meta(spec, f"{spec.name}-endpoints")
+    meta["annotations"]["service.alpha.kubernetes.io/tolerate-unready-endpoints"] = "true"
     return {
-        "apiVersion": "v1", "kind": "Service", "metadata": _meta(spec, f"{spec.name}-endpoints"),
+        "apiVersion": "v1", "kind": "Service", "metadata": meta,
         "spec": {"clusterIP": "None", "publishNotReadyAddresses": True,
                  "selector": {_NAME: spec.name}},
     }  # fmt: skip
 
 
+def _application_id(spec: ApplicationSpec) -> str:
+    """Eight hexadecimal digits that are the application's own; Juju draws them by lot."""
+    return hashlib.sha256(f"{spec.model_uuid}/{spec.name}".encode()).hexdigest()[:8]
+
+
 def _stateful_set(spec: ApplicationSpec, agent_folder: str) -> Manifest:
+    meta = _meta(spec)
+    meta["annotations"]["app.juju.is/uuid"] = _application_id(spec)
     return {
-        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": _meta(spec),
+        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": meta,
         "spec": {
             "replicas": spec.scale,
             "serviceName": f"{spec.name}-endpoints",
@@ -160,7 +195,8 @@ def _stateful_set(spec: ApplicationSpec, agent_folder: str) -> Manifest:
                 "metadata": {
                     "labels": labels(spec.model, spec.name),
                     "annotations": {
-                        MODIFIED: str(spec.modified), **_POD_SPEC, **_identities(spec.charm),
+                        **marks(spec.model_uuid), MODIFIED: str(spec.modified),
+                        **_POD_SPEC, **_identities(spec.charm),
                     },
                 },
                 "spec": _pod(spec, agent_folder),
@@ -252,24 +288,43 @@ def _security(ids: tuple[int | None, int | None] | None) -> Manifest:
     return {name: number for name, number in named.items() if number is not None}
 
 
+def _names(spec: ApplicationSpec) -> Manifest:
+    return {"name": "JUJU_CONTAINER_NAMES", "value": ",".join(sorted(spec.charm.containers))}
+
+
+def _of_pod(name: str, field: str) -> Manifest:
+    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": f"metadata.{field}"}}}
+
+
 def _init_container(spec: ApplicationSpec) -> Manifest:
     """Puts the agent, Pebble and the hook commands where the others find them, as Juju's does."""
-    return {
+    made: Manifest = {
         "name": "charm-init",
         "image": AGENT_IMAGE,
+        "imagePullPolicy": "IfNotPresent",
+        "workingDir": _DATA_FOLDER,
         "command": ["/opt/containeragent"],
         "args": ["init", "--data-dir", _DATA_FOLDER, "--bin-dir", _PROGRAMS],
+        "env": [
+            _names(spec),
+            _of_pod("JUJU_K8S_POD_NAME", "name"),
+            _of_pod("JUJU_K8S_POD_UUID", "uid"),
+        ],
         "volumeMounts": [
             {"name": "charm-data", "mountPath": _DATA_FOLDER, "subPath": "var/lib/juju"},
             {"name": "charm-data", "mountPath": _PROGRAMS, "subPath": "charm/bin"},
         ],
-        "securityContext": _security(charm_ids(spec.charm)),
     }
+    if spec.charm.chooses_users:
+        made["securityContext"] = _security(charm_ids(spec.charm))
+    return made
 
 
-def _programs_mount() -> Manifest:
+def _programs_mount(program: str = "") -> Manifest:
+    below = f"/{program}" if program else ""
     return {
-        "name": "charm-data", "mountPath": _PROGRAMS, "subPath": "charm/bin", "readOnly": True,
+        "name": "charm-data", "mountPath": _PROGRAMS + below, "subPath": "charm/bin" + below,
+        "readOnly": True,
     }  # fmt: skip
 
 
@@ -278,6 +333,8 @@ def _charm_container(spec: ApplicationSpec) -> Manifest:
         _programs_mount(),
         {"name": "charm-data", "mountPath": "/charm/containers", "subPath": "charm/containers"},
         {"name": "charm-data", "mountPath": _DATA_FOLDER, "subPath": "var/lib/juju"},
+        {"name": "charm-data", "mountPath": "/var/log/juju",
+         "subPath": "containeragent/var/log/juju"},
         {"name": "agent", "mountPath": "/run/juju"},
     ]  # fmt: skip
     for name, stored in sorted(spec.storage.items()):
@@ -290,25 +347,39 @@ def _charm_container(spec: ApplicationSpec) -> Manifest:
         mounts.append(
             {"name": "packages", "mountPath": spec.shared_venv, "readOnly": True}  # type: ignore
         )
-    names = ",".join(sorted(spec.charm.containers))
-    uid = {"fieldRef": {"fieldPath": "metadata.uid"}}
     return {
         "name": "charm",
         "image": CHARM_IMAGE,
+        "imagePullPolicy": "IfNotPresent",
+        "workingDir": _DATA_FOLDER,
         "command": [f"{_PROGRAMS}/containeragent", "unit"],
         "env": [
-            {"name": "JUJU_CONTAINER_NAMES", "value": names},
-            {"name": "POD_UID", "valueFrom": uid},
+            _names(spec),
+            {"name": "HTTP_PROBE_PORT", "value": str(_AGENT_PROBE_PORT)},
+            _of_pod("POD_UID", "uid"),
         ],
         "volumeMounts": mounts,
         "securityContext": _security(charm_ids(spec.charm)),
+        "resources": _charm_resources(spec),
     }
+
+
+def _charm_resources(spec: ApplicationSpec) -> Manifest:
+    """Since Juju 3.6.8: 64 MiB are asked for, and 1 GiB or the constraint `mem` is the bound.
+
+    Kubernetes takes no request above its limit: of a smaller `mem`, all is asked for.
+    """
+    limit = models.mebibytes("mem", spec.constraints.get("mem", "")) or _CHARM_LIMIT_MIB
+    return {
+        "requests": {"memory": f"{min(_CHARM_REQUEST_MIB, limit)}Mi"},
+        "limits": {"memory": f"{limit}Mi"},
+    }  # fmt: skip
 
 
 def _workload(spec: ApplicationSpec, name: str, container: Manifest, port: int) -> Manifest:
     folder = f"charm/containers/{name}"
     mounts: list[Manifest] = [
-        _programs_mount(),
+        _programs_mount("pebble"),
         {"name": "charm-data", "mountPath": "/charm/container", "subPath": folder},
     ]
     for mount in container.get("mounts") or []:
@@ -324,8 +395,7 @@ def _workload(spec: ApplicationSpec, name: str, container: Manifest, port: int) 
                 "mountPath": location,
             })  # fmt: skip
 
-    # Source: requireSecurityContext in Juju's
-    # internal/provider/kubernetes/application/application.go
+    # requireSecurityContext in application.go
     ids = (container.get("uid"), container.get("gid")) if spec.charm.chooses_users else (0, 0)
     image = spec.resources.get(container.get("resource", ""), CHARM_IMAGE)
     identities: list[str] = []
@@ -337,9 +407,10 @@ def _workload(spec: ApplicationSpec, name: str, container: Manifest, port: int) 
     made: Manifest = {
         "name": name,
         "image": image,
-        "command": [
-            f"{_PROGRAMS}/pebble", "run", "--create-dirs", "--hold", "--http", f":{port}",
-            "--verbose", *identities,
+        "imagePullPolicy": "IfNotPresent",
+        "command": [f"{_PROGRAMS}/pebble"],
+        "args": [
+            "run", "--create-dirs", "--hold", "--http", f":{port}", "--verbose", *identities,
         ],
         "env": [
             {"name": "JUJU_CONTAINER_NAME", "value": name},
@@ -361,7 +432,7 @@ def _workload(spec: ApplicationSpec, name: str, container: Manifest, port: int) 
 def _probe(level: str, port: int, *, period: int, failures: int) -> Manifest:
     """A probe of Pebble's health, as Juju has made it since 3.6: from the start, without delay.
 
-    Source: ApplicationPodSpec in Juju's internal/provider/kubernetes/application/application.go
+    Source: ApplicationPodSpec in application.go.
     """
     return {
         "httpGet": {"path": f"/v1/health?level={level}", "port": port},

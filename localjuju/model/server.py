@@ -1,7 +1,9 @@
-"""The model's API over a unix socket: `POST /v1/call` and `GET /v1/log`."""
+"""The model's API over a unix socket: `POST /v1/call`, `GET /v1/log` and `POST /v1/exec`."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import inspect
 import json
 import logging
@@ -15,6 +17,8 @@ from localjuju.model.api import Api
 from localjuju.model.db import Database
 from localjuju.model.errors import ModelError, NotSupported
 from localjuju.model.logs import ModelLog
+from localjuju.model.substrate import Incoming
+from localjuju.streams import END, HEADER, REQUEST, packed, packed_json
 from localkube.host import sockets
 from localkube.host.errors import EngineError
 
@@ -32,6 +36,7 @@ class Server:
         application = web.Application(client_max_size=128 << 20)
         application.router.add_post("/v1/call", self._call)
         application.router.add_get("/v1/log", self._follow)
+        application.router.add_post("/v1/exec", self._exec)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
         await runner.setup()
         await web.SockSite(runner, sockets.listen(self._path)).start()
@@ -53,6 +58,39 @@ class Server:
             return _failure(str(error), "invalid")
         except (ValueError, KeyError, AttributeError):
             return _failure('expected {"method": …, "params": {…}}', "invalid")
+
+    async def _exec(self, request: web.Request) -> web.StreamResponse:
+        """A program in a container: both bodies are messages of `localjuju.streams`.
+
+        What is refused before the program printed anything is an answer with status 400.
+        """
+        response = web.StreamResponse()
+
+        async def tell(channel: int, data: bytes) -> None:
+            if not response.prepared:
+                await response.prepare(request)
+            await response.write(packed(channel, data))
+
+        try:
+            incoming = _messages(request)
+            channel, data = await anext(incoming)
+            if channel != REQUEST:
+                raise ModelError("expected what is to be run")
+            code = await self._run(
+                "exec_container", json.loads(data) | {"incoming": incoming, "tell": tell}
+            )
+            ended = {"code": code}
+        except (EngineError, ConnectionError, TypeError, ValueError) as error:
+            if not response.prepared:
+                return _failure(str(error), getattr(error, "code", "invalid"))
+            ended = {"error": str(error)}
+        with contextlib.suppress(ConnectionError):  # the client may have gone
+            if not response.prepared:
+                await response.prepare(request)
+            await response.write(packed_json(END, ended))
+            # The rest of its body may come as long as its input does: nobody reads it.
+            response.force_close()
+        return response
 
     async def _run(self, name: str, params: dict[str, Any]) -> Any:
         method = None if name.startswith("_") else getattr(self._api, name, None)
@@ -90,6 +128,16 @@ class Server:
             async for line in lines:
                 await response.write(json.dumps(line).encode() + b"\n")
         return response
+
+
+async def _messages(request: web.Request) -> Incoming:
+    """Raises ConnectionError: the client has gone without ending its body."""
+    try:
+        while True:
+            channel, length = HEADER.unpack(await request.content.readexactly(HEADER.size))
+            yield channel, await request.content.readexactly(length)
+    except asyncio.IncompleteReadError:
+        raise ConnectionError("the client has gone") from None
 
 
 def _failure(message: str, code: str) -> web.Response:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from localjuju.model.charm import Charm
+from localjuju.streams import Message
+
+Incoming = AsyncIterator[Message]
+Tell = Callable[[int, bytes], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -46,15 +50,6 @@ class ApplicationSpec:
     constraints: Mapping[str, str]
     ports: tuple[str, ...]
     shared_venv: str | None
-
-
-@dataclass(frozen=True)
-class ExecResult:
-    """How a program in a container ended, and what it printed."""
-
-    code: int
-    stdout: bytes
-    stderr: bytes
 
 
 class Cluster(Protocol):
@@ -114,9 +109,14 @@ class Cluster(Protocol):
         ...
 
     async def exec(
-        self, model: str, pod: str, container: str, argv: Sequence[str], stdin: bytes
-    ) -> ExecResult:
-        """Runs a program in a container to its end.
+        self, model: str, pod: str, container: str, argv: Sequence[str], incoming: Incoming,
+        tell: Tell, *, terminal: bool = False,
+    ) -> int:  # fmt: skip
+        """Runs a program in a container to its end; returns its exit code.
+
+        Args:
+            incoming: the program's input, and the sizes of its terminal.
+            tell: is given what it prints as it comes.
 
         Raises:
             OSError: the container does not run, or the program cannot be started.

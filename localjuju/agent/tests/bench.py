@@ -7,6 +7,7 @@ namespaces.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import os
@@ -28,7 +29,8 @@ from localjuju.inpod.tests.program import build
 from localjuju.model import ports
 from localjuju.model.changes import end
 from localjuju.model.controller import ModelController
-from localjuju.model.substrate import ApplicationSpec, Claim, ExecResult, Pod
+from localjuju.model.substrate import ApplicationSpec, Claim, Incoming, Pod, Tell
+from localjuju.streams import BLOCK, STDERR, STDOUT
 
 MODEL = "bench"
 _REPOSITORY = Path(__file__).resolve().parents[3]
@@ -276,16 +278,41 @@ class LocalNode:
         return next(uids, "")
 
     async def exec(
-        self, model: str, pod: str, container: str, argv: Sequence[str], stdin: bytes
-    ) -> ExecResult:
+        self, model: str, pod: str, container: str, argv: Sequence[str], incoming: Incoming,
+        tell: Tell, *, terminal: bool = False,
+    ) -> int:  # fmt: skip
         assert container == "charm"
+        assert not terminal, "only a real node has them"
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
             *self._in_pod(model, pod, argv), stdin=pipe, stdout=pipe, stderr=pipe
         )
-        stdout, stderr = await process.communicate(stdin)
-        assert process.returncode is not None
-        return ExecResult(process.returncode, stdout, stderr)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        sender = asyncio.create_task(_feed(process.stdin, incoming))
+        try:
+            await asyncio.gather(
+                _show(STDOUT, process.stdout, tell), _show(STDERR, process.stderr, tell)
+            )
+            return await process.wait()
+        finally:
+            await end([sender])
+
+
+async def _feed(stdin: asyncio.StreamWriter, incoming: Incoming) -> None:
+    with contextlib.suppress(OSError):  # it has ended, or the client has
+        async for _, data in incoming:
+            if not data:
+                stdin.close()
+                return
+            stdin.write(data)
+            await stdin.drain()
+
+
+async def _show(channel: int, stream: asyncio.StreamReader, tell: Tell) -> None:
+    while data := await stream.read(BLOCK):
+        await tell(channel, data)
 
 
 def token_of(pod: str) -> str:

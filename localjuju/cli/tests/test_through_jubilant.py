@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,58 @@ async def test_ssh_runs_in_the_charm_container(bench: Bench, juju: jubilant.Juju
     with pytest.raises(jubilant.CLIError) as gone:
         await beside(juju.ssh, "plain/7", "true")
     assert gone.value.stderr == 'ERROR unit "plain/7" not found\n'
+
+
+def _started(juju: jubilant.Juju, *argv: str) -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    command = [juju.cli_binary, argv[0], "-m", MODEL, *argv[1:]]
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
+
+
+async def test_ssh_passes_on_what_comes_as_it_comes(bench: Bench, juju: jubilant.Juju):
+    await bench.deploy(bench.charm("plain"))
+    await bench.idle()
+    script = "echo ready; read line; echo got $line >&2; exit 7"
+    with _started(juju, "ssh", "plain/0", script) as shell:
+        assert shell.stdin is not None
+        assert shell.stdout is not None
+        assert await asyncio.to_thread(shell.stdout.readline) == b"ready\n"
+        shell.stdin.write(b"this\n")
+        _, errors = await asyncio.to_thread(shell.communicate)
+    assert (errors, shell.returncode) == (b"got this\n", 7)
+
+
+async def test_ssh_ends_with_its_program_whoever_leaves_its_input_open(
+    bench: Bench, juju: jubilant.Juju
+):
+    await bench.deploy(bench.charm("plain"))
+    await bench.idle()
+    with _started(juju, "ssh", "--pty=false", "plain/0", "exit 3") as shell:
+        assert await asyncio.to_thread(shell.wait) == 3
+
+
+async def test_ssh_without_a_command_is_a_shell(bench: Bench, juju: jubilant.Juju):
+    await bench.deploy(bench.charm("plain"))
+    await bench.idle()
+    assert await beside(juju.cli, "ssh", "plain/0", stdin="echo $((20 + 3))\nexit\n") == "23\n"
+
+
+async def test_scp_copies_more_than_memory_should_hold(
+    bench: Bench, juju: jubilant.Juju, tmp_path: Path
+):
+    await bench.deploy(bench.charm("plain"))
+    await bench.idle()
+    sent, got = tmp_path / "sent.bin", tmp_path / "got.bin"
+    size = 150 << 20
+    with sent.open("wb") as file:
+        file.truncate(size - 4)
+        file.seek(0, os.SEEK_END)
+        file.write(b"last")
+    await beside(juju.scp, sent, "plain/0:large.bin")
+    await beside(juju.scp, "plain/0:large.bin", got)
+    with got.open("rb") as file:
+        file.seek(-4, os.SEEK_END)
+        assert (got.stat().st_size, file.read()) == (size, b"last")
 
 
 async def test_scp_copies_both_ways(bench: Bench, juju: jubilant.Juju, tmp_path: Path):

@@ -39,7 +39,12 @@ func Run(data, programs string) error {
 	if err := install(agent); err != nil {
 		return err
 	}
-	if err := link(agent, filepath.Join(programs, Pebble)); err != nil {
+	pebble := filepath.Join(programs, Pebble)
+	if err := remove(pebble); err != nil {
+		return err
+	}
+	// A workload has this one file as a mount, and kubelet mounts no link that leads out of a volume.
+	if err := os.Link(agent, pebble); err != nil {
 		return err
 	}
 	tools := filepath.Join(data, "tools")
@@ -77,8 +82,15 @@ func install(target string) error {
 }
 
 func link(to, name string) error {
-	if err := os.Remove(name); err != nil && !os.IsNotExist(err) {
+	if err := remove(name); err != nil {
 		return err
 	}
 	return os.Symlink(to, name)
+}
+
+func remove(name string) error {
+	if err := os.Remove(name); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	return nil
 }

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from localjuju.model import provision
+from localjuju.model import models, provision
 from localjuju.model.charm import Charm
 from localjuju.model.substrate import ApplicationSpec
 
@@ -58,10 +58,29 @@ def test_an_init_container_brings_the_programs_of_all_others():
     assert init["securityContext"] == {"runAsUser": 170, "runAsGroup": 170}
     places = {mount["mountPath"]: mount["subPath"] for mount in init["volumeMounts"]}
     assert places == {"/var/lib/juju": "var/lib/juju", "/charm/bin": "charm/bin"}
-    for container in pod["containers"]:
+    for name, path in (("charm", "charm/bin"), ("web", "charm/bin/pebble")):
+        container = _container(pod, name)
         assert container["command"][0].startswith("/charm/bin/")
-        (mount,) = [m for m in container["volumeMounts"] if m["mountPath"] == "/charm/bin"]
-        assert (mount["subPath"], mount["readOnly"]) == ("charm/bin", True)
+        mount = mounts_of(container)[f"/{path}"]
+        assert (mount["subPath"], mount["readOnly"]) == (path, True)
+
+
+def test_every_container_keeps_an_image_that_is_there():
+    pod = _pod("root")
+    policies = {c["imagePullPolicy"] for c in pod["initContainers"] + pod["containers"]}
+    assert policies == {"IfNotPresent"}
+
+
+def test_the_charm_containers_work_in_juju_s_folder_and_know_the_workloads_and_the_pod():
+    pod = _objects()["StatefulSet/app"]["spec"]["template"]["spec"]
+    (init,) = pod["initContainers"]
+    charm = _container(pod, "charm")
+    assert init["workingDir"] == charm["workingDir"] == "/var/lib/juju"
+    assert {e["name"] for e in init["env"]} == {
+        "JUJU_CONTAINER_NAMES", "JUJU_K8S_POD_NAME", "JUJU_K8S_POD_UUID"
+    }  # fmt: skip
+    assert {"name": "HTTP_PROBE_PORT", "value": "3856"} in charm["env"]
+    assert {"/var/log/juju", "/var/lib/juju", "/charm/containers"} <= set(mounts_of(charm))
 
 
 def test_every_object_can_be_found_by_its_labels():
@@ -71,6 +90,39 @@ def test_every_object_can_be_found_by_its_labels():
             "app.kubernetes.io/name": "app",
             "model.juju.is/name": "m",
         }
+
+
+def test_every_object_tells_of_its_model_its_controller_and_the_version():
+    objects = _objects()
+    marks = {
+        "controller.juju.is/id": models.CONTROLLER_UUID, "model.juju.is/id": "u",
+        "juju.is/version": models.AGENT_VERSION,
+    }  # fmt: skip
+    template = objects["StatefulSet/app"]["spec"]["template"]
+    for item in [*objects.values(), template]:
+        found = item["metadata"]["annotations"]
+        assert marks.items() <= found.items()
+    del marks["juju.is/version"]
+    assert provision.namespace("m", "u")["metadata"]["annotations"] == marks
+    unready = "service.alpha.kubernetes.io/tolerate-unready-endpoints"
+    assert objects["Service/app-endpoints"]["metadata"]["annotations"][unready] == "true"
+
+
+def test_an_application_keeps_its_id_and_another_has_another():
+    def own(**changes: Any) -> str:
+        made = _objects(**changes)["StatefulSet/app"]
+        return made["metadata"]["annotations"]["app.juju.is/uuid"]
+
+    assert own() == own(modified=9)
+    assert own() != own(model_uuid="v")
+    assert len(own()) == 8
+
+
+def test_an_account_s_token_is_where_a_pod_asks_for_it():
+    objects = _objects()
+    assert objects["ServiceAccount/app"]["automountServiceAccountToken"] is False
+    pod = objects["StatefulSet/app"]["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is True
 
 
 def test_service_has_the_ports_that_units_opened():
@@ -106,8 +158,8 @@ def test_pod():
     mounts = {m["mountPath"]: m for m in containers["charm"]["volumeMounts"]}
     assert mounts["/data"]["name"] == mounts_of(containers["web"])["/srv"]["name"] == "app-data"
     assert mounts["/shared"]["readOnly"]
-    assert containers["side"]["command"][-2:] == [":38813", "--verbose"]
-    assert containers["web"]["command"][-2:] == [":38814", "--verbose"]
+    assert containers["side"]["args"][-2:] == [":38813", "--verbose"]
+    assert containers["web"]["args"][-2:] == [":38814", "--verbose"]
     assert containers["side"]["securityContext"] == {"runAsUser": 584792, "runAsGroup": 584792}
     assert claims[0]["spec"]["resources"]["requests"] == {"storage": "100Mi"}
 
@@ -137,6 +189,7 @@ def test_pebble_is_probed_from_the_start_and_the_charm_container_is_not():
     assert probe("startupProbe") == ("/v1/health?level=alive", 38814, 0, 1, 30)
     assert probe("livenessProbe") == ("/v1/health?level=alive", 38814, 0, 5, 3)
     assert probe("readinessProbe") == ("/v1/health?level=ready", 38814, 0, 5, 1)
+    assert {web[k]["timeoutSeconds"] for k in web if k.endswith("Probe")} == {1}
     assert not {key for key in _container(pod, "charm") if key.endswith("Probe")}
 
 
@@ -147,7 +200,7 @@ def test_a_charm_that_is_not_root_is_an_administrator_of_its_workloads_pebbles(
     template = _template(user)
     pod = template["spec"]
     web = _container(pod, "web")
-    folder, _, file = web["command"][web["command"].index("--identities") + 1].rpartition("/")
+    folder, _, file = web["args"][web["args"].index("--identities") + 1].rpartition("/")
     mount = mounts_of(web)[folder]
     volume = next(v for v in pod["volumes"] if v["name"] == mount["name"])
     field = volume["downwardAPI"]["items"][0]
@@ -161,7 +214,7 @@ def test_a_charm_that_is_not_root_is_an_administrator_of_its_workloads_pebbles(
 @pytest.mark.parametrize("user", ["root", None])
 def test_root_needs_no_identity(user: str | None):
     template = _template(user)
-    assert "--identities" not in _container(template["spec"], "web")["command"]
+    assert "--identities" not in _container(template["spec"], "web")["args"]
     assert not [name for name in template["metadata"]["annotations"] if "identities" in name]
 
 
@@ -204,6 +257,19 @@ def test_constraints(constraints: dict[str, str], limits: dict[str, str]):
     assert container["resources"] == {"requests": limits, "limits": limits}
 
 
+@pytest.mark.parametrize(
+    ("constraints", "request_", "limit"),
+    [({}, 64, 1024), ({"mem": ""}, 64, 1024), ({"mem": "2G"}, 64, 2048), ({"mem": "32"}, 32, 32),
+     ({"cpu-power": "500"}, 64, 1024)],
+)  # fmt: skip
+def test_memory_of_the_charm_container(constraints: dict[str, str], request_: int, limit: int):
+    made = _objects(constraints=constraints)["StatefulSet/app"]
+    container = _container(made["spec"]["template"]["spec"], "charm")
+    assert container["resources"] == {
+        "requests": {"memory": f"{request_}Mi"}, "limits": {"memory": f"{limit}Mi"}
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["mem", "cores", "cpu-power"])
 def test_an_empty_constraint_bounds_nothing(name: str):
     made = _objects(constraints={name: ""})["StatefulSet/app"]
@@ -229,4 +295,5 @@ def test_a_charm_that_says_nothing_of_users_has_all_as_root():
     pod = _pod(None)
     root = {"runAsUser": 0, "runAsGroup": 0}
     assert _users(pod) == {"charm": root, "web": root}
+    assert "securityContext" not in pod["initContainers"][0]
     assert "securityContext" not in pod
