@@ -31,7 +31,9 @@ _PEBBLE_PORT = 38812  # the charm container's own with Juju; those of workloads 
 _IDENTITIES = "charm.juju.is/pebble-identities"
 _DATA_FOLDER, _PROGRAMS = "/var/lib/juju", "/charm/bin"
 _IDENTITIES_FOLDER = "/charm/etc/pebble"
-_PROBE_TIMEOUT_SECONDS = 1
+# Juju gives a probe one second. Here all pods share a machine of perhaps two cores with the
+# cluster's own programs: an answer that is late there says nothing about Pebble.
+_PROBE_TIMEOUT_SECONDS = 3
 _AGENT_PROBE_PORT = 3856  # what Juju tells the charm container of its agent's own probes
 _GRACE_SECONDS = 30
 _CHARM_REQUEST_MIB, _CHARM_LIMIT_MIB = 64, 1024

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import select
 import signal
 import struct
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 
 IMAGE = "docker.io/library/mariadb:10.11.19"
 SETTLE_SECONDS = 600.0
+_READ_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,8 @@ class Terminal:
     def until(self, text: str) -> None:
         """Reads until that has been printed."""
         while text not in self.seen:
+            ready, _, _ = select.select([self._end], [], [], _READ_SECONDS)
+            assert ready, f"nothing more in {_READ_SECONDS:.0f} s: {self.seen}"
             part = os.read(self._end, 4096)
             assert part, f"the end came first: {self.seen}"
             self.seen += part.decode()

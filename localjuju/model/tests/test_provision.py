@@ -189,7 +189,7 @@ def test_pebble_is_probed_from_the_start_and_the_charm_container_is_not():
     assert probe("startupProbe") == ("/v1/health?level=alive", 38814, 0, 1, 30)
     assert probe("livenessProbe") == ("/v1/health?level=alive", 38814, 0, 5, 3)
     assert probe("readinessProbe") == ("/v1/health?level=ready", 38814, 0, 5, 1)
-    assert {web[k]["timeoutSeconds"] for k in web if k.endswith("Probe")} == {1}
+    assert {web[k]["timeoutSeconds"] for k in web if k.endswith("Probe")} == {3}
     assert not {key for key in _container(pod, "charm") if key.endswith("Probe")}
 
 
