@@ -41,7 +41,7 @@ def at_terminal(run: Remote) -> Iterator[None]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGWINCH})
     threading.Thread(target=tell_sizes, daemon=True).start()
     try:
-        tty.setraw(0)
+        tty.setraw(0, termios.TCSADRAIN)  # what was typed meanwhile stays
         with run.with_input(0):
             yield
     finally:
