@@ -198,8 +198,10 @@ def _build(bundle: bundles.Bundle, asked: Choices, progress: Progress) -> None:
     images = {image for app in bundle.applications.values() for image in app.images}
     lacking = layers.others(images)
     may_be_pulled = lacking and asked.images != "catalogue"
-    answering = upstream.answering(layers.registries_of(lacking)) if may_be_pulled else []
-    pulled = {one for one in lacking if layers.registries_of([one])[0] in answering}
+    answering = (
+        upstream.answering({layers.registry(one) for one in lacking}) if may_be_pulled else []
+    )
+    pulled = {one for one in lacking if layers.registry(one) in answering}
     layers.require(images - pulled)
     programs.ensure(progress)
     for reference in sorted({*(images - pulled), provision.AGENT_IMAGE, provision.CHARM_IMAGE}):

@@ -107,7 +107,12 @@ async def _supervise(state: Path, lock: TextIO, owner: int | None, made: Choices
             str(state), env=environment.scrubbed(os.environ),
         )  # fmt: skip
         if way_out is not None:
-            await asyncio.to_thread(way_out.start, inner.pid)
+            try:
+                await asyncio.to_thread(way_out.start, inner.pid)
+            except BaseException:  # the control groups can only be removed without it
+                inner.kill()
+                await inner.wait()
+                raise
         ended = asyncio.create_task(inner.wait())
         await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
         return await ended if ended.done() else await _end(inner, ended, lock, state)

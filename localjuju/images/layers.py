@@ -63,7 +63,7 @@ def find_beside(registries: Collection[str], reference: str) -> Image | None:
     if (
         catalogue.has(reference)
         and catalogue.find(reference).stand_in
-        and _registry(normalise(reference)) in registries
+        and registry(reference) in registries
     ):
         return None
     return find(reference)
@@ -89,18 +89,14 @@ def others(references: Iterable[str]) -> list[str]:
     return [one for one in references if not _catalogue().has(one)]
 
 
-def registries_of(references: Iterable[str]) -> list[str]:
-    """The registries that images come from where the catalogue lacks them."""
-    return sorted({_registry(normalise(one)) for one in references})
+def registry(reference: str) -> str:
+    """The registry that an image comes from where the catalogue lacks it."""
+    return normalise(reference).partition("/")[0]
 
 
 def registries() -> list[str]:
     """The registries of all that the catalogue has."""
-    return registries_of(_catalogue().references())
-
-
-def _registry(name: str) -> str:
-    return name.partition("/")[0]
+    return sorted({registry(one) for one in _catalogue().references()})
 
 
 @cache

@@ -37,15 +37,6 @@ def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), "unshare")
 
 
-def setns(file: str, kind: int) -> None:
-    """setns(2) on a file such as /proc/PID/ns/net. Raises OSError."""
-    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        _check(_libc.setns(descriptor, kind), f"setns {file}")
-    finally:
-        os.close(descriptor)
-
-
 def mount(source: str, target: str, kind: str | None, flags: int = 0, data: str = "") -> None:
     """mount(2). Raises OSError."""
     encoded = [

@@ -265,3 +265,36 @@ def wait_until(seen: Any, seconds: float) -> None:
     while not seen():
         assert time.monotonic() < deadline, f"not seen in {seconds:.0f} s"
         time.sleep(_POLL_SECONDS)
+
+
+@contextlib.contextmanager
+def other_network(servers: str, folder: Path) -> Iterator[list[str]]:
+    """A network of its own that stands in for the host's: nothing of the real one is reached.
+
+    Args:
+        servers: a shell's commands that start servers in it, one a line; `$1` is the folder.
+        folder: what they serve; it has a file `hello`.
+
+    Yields:
+        What runs a command in it.
+    """
+    (folder / "hello").write_text("hello from outside")
+    script = f"""
+ip link set lo up
+ip address add {OUTSIDE}/32 dev lo
+{servers}
+echo ready
+wait
+"""
+    process = subprocess.Popen(
+        ["unshare", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh", folder],
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == b"ready\n"
+        yield ["nsenter", f"--target={process.pid}", "--net"]
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()

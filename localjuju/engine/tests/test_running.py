@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from localjuju.engine import lifecycle, running
+from localjuju.engine import lifecycle, limits, running
 from localkube.host import ownership
 from localkube.host.errors import EngineError
 
@@ -197,6 +197,42 @@ def test_stop_does_not_wait_for_a_build(
         process.kill()
         process.wait()
     _until(lambda: not Path("/proc", file.read_text().strip()).exists())
+
+
+_LEADING_OUT = """
+import sys
+from pathlib import Path
+from localjuju.engine import outer
+from localjuju.engine.choices import Choices
+from localkube.host.errors import EngineError
+outer.programs.ensure = lambda progress: True
+outer.egress.ensure = lambda progress: Path(sys.argv[2])
+sys.executable = sys.argv[1]
+try:
+    outer.run(None, Choices(egress=True, images="catalogue"))
+except EngineError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_where_there_is_no_way_out_nothing_is_left(state: Path, tmp_path: Path):
+    inner, way_out = tmp_path / "inner", tmp_path / "usr/bin/slirp4netns"
+    way_out.parent.mkdir(parents=True)
+    # the inner process writes its id once it has entered a control group and a network of its own
+    group = limits.groups(state).folders()[0] / "cgroup.procs"
+    inner.write_text(
+        f"#!/bin/sh\necho $$ >{group}\necho $$ >{tmp_path}/pid\nexec unshare --net sleep 300\n"
+    )
+    way_out.write_text("#!/bin/sh\nexit 1\n")
+    for program in (inner, way_out):
+        program.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", _LEADING_OUT, inner, tmp_path],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True, timeout=60,
+    )  # fmt: skip
+    assert "no way out of the cluster's network" in done.stderr.splitlines()[-1]
+    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
+    assert not any(folder.exists() for folder in limits.groups(state).folders())
 
 
 def test_the_engine_may_open_as_many_files_as_the_hard_limit_says():

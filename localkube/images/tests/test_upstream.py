@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,17 +15,22 @@ from localkube.host.errors import EngineError
 from localkube.images import registry, upstream
 from localkube.node import names
 from localkube.node.programs import NodePrograms
-from localkube.tests.clusters import IMAGE, OUTSIDE, TWO_LAYERS, Cluster, find, pod, wait_until
+from localkube.tests.clusters import (
+    IMAGE,
+    OUTSIDE,
+    TWO_LAYERS,
+    Cluster,
+    find,
+    other_network,
+    pod,
+    wait_until,
+)
 
 ELSEWHERE = "registry.example.org/team/elsewhere:1"
 # A network that stands in for the host's, with a registry and another server.
-HOST = f"""
-ip link set lo up
-ip address add {OUTSIDE}/32 dev lo
+SERVERS = f"""
 {sys.executable} -m localkube.tests.other_registry {OUTSIDE} "$1/digests" &
 {sys.executable} -m http.server --directory "$1" --bind {OUTSIDE} 8080 &
-echo ready
-wait
 """
 
 
@@ -82,18 +86,8 @@ def test_only_the_nodes_programs_may_ask_for_names_elsewhere():
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """A network of its own with a registry that has an image; what runs a command in it."""
     find(IMAGE)  # made here: there is no archive in that network
-    folder = tmp_path_factory.mktemp("served")
-    (folder / "hello").write_text("hello from outside")
-    process = subprocess.Popen(
-        ["unshare", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", HOST, "sh", folder],
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    yield ["nsenter", f"--target={process.pid}", "--net"]
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    with other_network(SERVERS, tmp_path_factory.mktemp("served")) as within:
+        yield within
 
 
 @pytest.fixture(scope="module")

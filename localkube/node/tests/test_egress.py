@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from localkube.node.programs import NodePrograms
-from localkube.tests.clusters import IMAGE, OUTSIDE, Cluster, find, pod, wait_until
+from localkube.tests.clusters import IMAGE, OUTSIDE, Cluster, find, other_network, pod, wait_until
 
 pytestmark = [
     pytest.mark.localkube,
@@ -20,32 +19,17 @@ pytestmark = [
 ]
 
 # A network that stands in for the host's: nothing of the real one is needed or reached.
-HOST = f"""
-ip link set lo up
-ip address add {OUTSIDE}/32 dev lo
+SERVERS = f"""
 {sys.executable} -m http.server --directory "$1" --bind {OUTSIDE} 8080 &
 {sys.executable} -m http.server --directory "$1" --bind 127.0.0.1 8081 &
-echo ready
-wait
 """
 
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """A network of its own with two servers; what runs a command in it."""
-    folder = tmp_path_factory.mktemp("served")
-    (folder / "hello").write_text("hello from outside")
-    process = subprocess.Popen(
-        ["unshare", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", HOST, "sh", folder],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    yield ["nsenter", f"--target={process.pid}", "--net"]
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    with other_network(SERVERS, tmp_path_factory.mktemp("served")) as within:
+        yield within
 
 
 @pytest.fixture(scope="module")
