@@ -135,5 +135,12 @@ def _run(command: list[str], stdin: str | None, *, hours: float = 1 / 6) -> str:
         preexec_fn=system.die_with_parent,  # a run that is killed leaves no builds behind
     )
     if done.returncode != 0:
-        raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
+        raise CommandError(done.returncode, command, done.stdout, done.stderr)
     return done.stdout
+
+
+class CommandError(subprocess.CalledProcessError):
+    """A command that failed; its text has what the command said, so that a report has it too."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}\n{self.stderr}"

@@ -75,12 +75,12 @@ def terminal(juju: jubilant.Juju, request: pytest.FixtureRequest) -> Iterator[Te
 
 
 def test_a_shell_at_a_terminal_has_its_size_and_another_when_it_changes(terminal: Terminal):
-    terminal.type("stty size; echo kind=$TERM")
+    # Kubernetes sends a size only once the shell runs, which may be asked before it is told.
+    terminal.type("until stty size | grep '^31'; do sleep 1; done; echo kind=$TERM")
     terminal.until("31 101\r\n")
     terminal.until(f"kind={os.environ.get('TERM', 'dumb')}\r\n")
     terminal.resize(40, 90)
     terminal.process.send_signal(signal.SIGWINCH)
-    # The shell may be asked before it is told.
     terminal.type("until stty size | grep '^40'; do sleep 1; done")
     terminal.until("40 90\r\n")
     terminal.type("exit 3")
