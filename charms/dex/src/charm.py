@@ -94,13 +94,17 @@ class Dex(ServiceCharm):
 
     @property
     def _url(self) -> str:
-        """The issuer's name is in every token and in other programs' options: it never changes."""
+        """The issuer's name is in every token and in other programs' options: it never changes.
+
+        Programs that look the issuer up under it are led by Juju's Service.
+        """
         return f"http://{self.juju_address}:{PORT}/dex"
 
     def _issuer(self) -> Issuer:
-        url = self._url
+        """Its clients get tokens and keys from units that serve."""
+        url = f"http://{self.address}:{PORT}/dex"
         login = "/dex/auth"  # a path: people log in under whatever name the gateway has for them
-        return Issuer(url, login, f"{url}/token", f"{url}/keys")
+        return Issuer(self._url, login, f"{url}/token", f"{url}/keys")
 
     def _connectors(self, options: Options) -> list[connectors.Connector]:
         return connectors.parsed(options.connectors, self._secrets(), self.gateway.url())

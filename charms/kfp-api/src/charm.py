@@ -83,7 +83,8 @@ class KfpApi(ServiceCharm):
                 "POD_NAMESPACE": self.model.name,
                 "CLUSTER_DOMAIN": "cluster.local",
                 "DEFAULTPIPELINERUNNERSERVICEACCOUNT": "default-editor",
-                "ML_PIPELINE_SERVICE_NAME": self.app.name,
+                # runs' pods call it: a Service of its namespace
+                "ML_PIPELINE_SERVICE_NAME": self.address.partition(".")[0],
                 "METADATA_SERVICE_NAME": pipelines.neighbour(metadata, self.model.name),
                 "V2_DRIVER_IMAGE": images["driver"],
                 "V2_LAUNCHER_IMAGE": images["launcher"],

@@ -283,3 +283,38 @@ def test_its_pages_are_at_units_that_serve_and_its_issuer_s_name_never_changes(c
     (route,) = json.loads(charm.published(out, "gateway")["routes"])
     assert route["host"] == "dex--serving.shop.svc.cluster.local"
     assert config(charm, out)["issuer"] == "http://dex.shop.svc.cluster.local:5556/dex"
+
+
+def test_its_clients_get_tokens_and_keys_from_units_that_serve(charm):
+    out = charm.settled(ASKING)
+    published = charm.published(out, "oidc")
+    assert published["issuer"] == "http://dex.shop.svc.cluster.local:5556/dex"
+    assert published["token-url"] == "http://dex--serving.shop.svc.cluster.local:5556/dex/token"
+    assert published["jwks-url"] == "http://dex--serving.shop.svc.cluster.local:5556/dex/keys"
+
+
+def test_after_a_refresh_clients_are_given_the_service_once_it_is_there(charm):
+    now = charm.settled(ASKING)
+    asked, client = now.get_relations("manifests")[0], now.get_relation(ASKING.id)
+    juju = {key: text.replace("--serving", "") for key, text in client.local_app_data.items()}
+    told = {key: text for key, text in asked.local_app_data.items() if key != "serving"}
+    told |= {"hash": json.dumps("old"), "inputs": json.dumps("old")}
+    others = [each for each in now.relations if each.id not in (asked.id, client.id)]
+    before = [
+        *others,
+        dataclasses.replace(asked, local_app_data=told),
+        dataclasses.replace(client, local_app_data=juju),
+    ]
+    first = charm.again(now, event="upgrade_charm", relations=before)
+    assert charm.published(first, "oidc") == juju
+    assert charm.published(charm.applied(first), "oidc") == client.local_app_data
+
+
+def test_when_the_broker_goes_clients_are_given_juju_s_name_again(charm):
+    out = charm.settled(ASKING)
+    left = [each for each in out.relations if each.endpoint != "manifests"]
+    without = charm.again(out, relations=left)
+    assert without.unit_status.name == "blocked"
+    published = charm.published(without, "oidc")
+    assert published["token-url"] == "http://dex.shop.svc.cluster.local:5556/dex/token"
+    assert published["jwks-url"] == "http://dex.shop.svc.cluster.local:5556/dex/keys"

@@ -49,7 +49,7 @@ def test_its_environment_is_what_the_source_reads(charm):
         "MULTIUSER": "true",
         "POD_NAMESPACE": "shop",
         "DEFAULTPIPELINERUNNERSERVICEACCOUNT": "default-editor",
-        "ML_PIPELINE_SERVICE_NAME": "kfp-api",
+        "ML_PIPELINE_SERVICE_NAME": "kfp-api--serving",
         "METADATA_SERVICE_NAME": "metadata",
         "V2_DRIVER_IMAGE": "ghcr.io/kubeflow/kfp-driver:2.16.0",
         "V2_LAUNCHER_IMAGE": "ghcr.io/kubeflow/kfp-launcher:2.16.0",
