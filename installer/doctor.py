@@ -93,13 +93,20 @@ def verdict(found: Iterable[Finding]) -> str:
 
 def findings(chosen: target.Target) -> list[Finding]:
     """Everything that matters for a deployment there."""
-    return local() if chosen.is_local else cluster(chosen)
+    if not chosen.has_engine:
+        return cluster(chosen)
+    if not chosen.is_local:
+        return [*local(), juju_version()]
+    if target.has_juju() and not target.controllers():
+        text = "it has no controller: ./mlops up --juju makes one here, on the engine's Kubernetes"
+        return [*local(), Finding("ok", "juju", text)]
+    return local()
 
 
 def left_behind(chosen: target.Target) -> list[Finding]:
     """What models that are gone have left, a line for each model."""
     name = "leftovers"
-    if chosen.is_local and not kubectl.engine_runs():
+    if chosen.has_engine and not kubectl.engine_runs():
         return []
     try:
         found = leftovers.find(chosen)

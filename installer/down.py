@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from installer import opened, target
+from installer import juju_on_engine, opened, target
 from localkube.host import ownership, paths
 from localkube.host.errors import EngineError
 from localkube.host.progress import Progress
@@ -27,8 +27,10 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     removed = []
     chosen = target.current()
-    if not chosen.is_local:
+    if not chosen.has_engine:
         removed.append(_destroy_model(chosen, options.destroy_storage))
+    elif not chosen.is_local:
+        removed += juju_on_engine.forget()
     removed += [f"open in the background: {each}" for each in opened.stop()]
     removed += remove_engine()
     if options.all:

@@ -8,6 +8,7 @@ import socket
 import threading
 from types import TracebackType
 
+from localjuju.engine.door import DOOR
 from localkube.host import paths
 from localkube.host.errors import EngineError
 
@@ -23,7 +24,7 @@ def connect(address: str) -> socket.socket:
     """
     door = socket.socket(socket.AF_UNIX)
     try:
-        door.connect(str(paths.state() / "door.sock"))
+        door.connect(str(paths.state() / DOOR))
         door.sendall(f"CONNECT {address}\n".encode())
         answer = b""
         while not answer.endswith(b"\n") and len(answer) < _ANSWER_LIMIT:

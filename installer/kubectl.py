@@ -25,7 +25,7 @@ from localkube.host.progress import Progress
 def main(arguments: list[str]) -> int:
     """Runs kubectl; returns its exit code."""
     chosen = target.current()
-    if not chosen.is_local:
+    if not chosen.has_engine:
         program = _on_path()
         os.execv(program, [program, *arguments])
     with kubeconfig(chosen.model) as file:
@@ -49,8 +49,8 @@ def output(*arguments: str, on: target.Target | None = None) -> str:
     chosen = on or target.current()
     with contextlib.ExitStack() as stack:
         environment = dict(os.environ)
-        program = _on_path() if not chosen.is_local else _program()
-        if chosen.is_local:
+        program = _on_path() if not chosen.has_engine else _program()
+        if chosen.has_engine:
             environment["KUBECONFIG"] = str(stack.enter_context(kubeconfig(chosen.model)))
         result = subprocess.run(
             [program, *arguments],
@@ -72,6 +72,19 @@ def engine_runs() -> bool:
             return True
     except EngineError:
         return False
+
+
+def flattened() -> str:
+    """The kubeconfig of the engine's API server as it is reached from inside, without files.
+
+    Raises:
+        EngineError: no engine runs.
+    """
+    file = paths.state() / "kubeconfig"
+    if not file.exists():
+        raise EngineError("no engine runs here: ./mlops up starts one")
+    command = [_program(), "config", "view", "--raw", "--flatten", "--kubeconfig", str(file)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 @contextlib.contextmanager

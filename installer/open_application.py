@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
     port = _port(service, name, wanted)
     if options.detach:
         return _detach(name, namespace, port, options.port)
-    if not chosen.is_local:
+    if not chosen.has_engine:
         return _port_forward(namespace, name, port, options)
     address = f"{name}.{namespace}.svc.cluster.local:{_inside(service, port, namespace, name)}"
     host_port = options.port if options.port is not None else _free(port["port"])

@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--pods", action="store_true", help="the pods too, of all namespaces")
     options = parser.parse_args(arguments)
     chosen = target.current()
-    engine = _engine() if chosen.is_local else {"kind": "juju", "running": True}
+    engine = _engine() if chosen.has_engine else {"kind": "juju", "running": True}
     if not engine["running"]:
         if options.format == "json":
             print(json.dumps({"engine": engine, "pods": [], "stand-ins": [], "model": None}))
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
             print("no engine runs here: ./mlops up starts one")
         return 1
     pods = _pods()
-    stand_ins = _stand_ins(pods) if chosen.is_local else []
+    stand_ins = _stand_ins(pods) if chosen.has_engine else []
     if options.format == "json":
         document = {
             "engine": engine,
@@ -44,8 +44,10 @@ def main(arguments: list[str]) -> int:
         print(json.dumps(document, indent=2))
         return 0
     print(engine_line(engine))
-    if chosen.is_local:
+    if chosen.has_engine:
         print(choices.load(paths.state()).line())
+    if chosen.engine == target.ON_ENGINE:
+        print(f"Juju: {target.controller()}")
     print(f"model: {chosen.model}")
     applications = overview.applications(chosen)
     own, others = open_lines(opened.listed(), chosen.model, applications)

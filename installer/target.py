@@ -17,6 +17,10 @@ from localkube.host.errors import EngineError
 
 MODEL = "mlops"
 _LOCAL_CONTROLLER = "localjuju"
+ON_ENGINE = "localkube"
+"""The engine of a target whose cluster is the local engine's, with a real Juju on it; and what
+that controller and its cloud are called."""
+
 # https://documentation.ubuntu.com/juju/latest/reference/model/
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
@@ -26,7 +30,7 @@ class Target:
     """A model, and how to reach the Juju that has it.
 
     Attributes:
-        engine: `local` or `juju`.
+        engine: `local`, `juju`, or `localkube`: a real Juju on the local engine's cluster.
         model: the model's name, which is also the Kubernetes namespace's.
     """
 
@@ -38,24 +42,39 @@ class Target:
         """Whether the local engine plays Juju's part."""
         return self.engine == "local"
 
+    @property
+    def has_engine(self) -> bool:
+        """Whether its cluster is the local engine's."""
+        return self.engine in ("local", ON_ENGINE)
+
     def juju(self) -> list[str]:
         """The start of a juju command line.
 
         Raises:
-            EngineError: a real Juju is the target and `juju` is not on the PATH.
+            EngineError: a real Juju is the target and `juju` is not on the PATH, or it is on
+                the engine's cluster and no engine runs.
         """
         if self.is_local:
             return [sys.executable, "-m", "localjuju.cli"]
         program = shutil.which("juju")
         if program is None:
             raise EngineError("juju is not on the PATH: snap install juju, or ./mlops down first")
-        return [program]
+        return [*(_in_engine_s_network() if self.has_engine else []), program]
 
     def environment(self) -> dict[str, str]:
         """The environment for juju: it acts on this model unless told otherwise."""
+        if self.engine == ON_ENGINE:
+            model = f"{ON_ENGINE}:{self.model}"
+            return {**os.environ, "JUJU_CONTROLLER": ON_ENGINE, "JUJU_MODEL": model}
         return {**os.environ, "JUJU_MODEL": self.model}
 
-    def run(self, *arguments: str, timeout: float = 300, cwd: Path | None = None) -> str:
+    def run(
+        self,
+        *arguments: str,
+        timeout: float = 300,
+        cwd: Path | None = None,
+        stdin: str | None = None,
+    ) -> str:
         """Runs juju; returns its standard output.
 
         Raises:
@@ -65,7 +84,7 @@ class Target:
             result = subprocess.run(
                 [*self.juju(), *arguments],
                 env=self.environment(),
-                stdin=subprocess.DEVNULL,
+                input=stdin or "",
                 capture_output=True,
                 text=True,
                 timeout=timeout,
@@ -99,6 +118,15 @@ class Target:
         new = file.with_suffix(".new")
         new.write_text(json.dumps(asdict(self)))
         new.rename(file)
+
+
+def _in_engine_s_network() -> list[str]:
+    from localjuju.engine import lifecycle
+
+    program = shutil.which("nsenter")
+    if program is None:
+        raise EngineError("nsenter is not on the PATH: apt-get install util-linux")
+    return [program, f"--net={lifecycle.network()}", "--"]
 
 
 def _file() -> Path:
@@ -135,18 +163,24 @@ def choose(engine: str | None, model: str | None) -> Target:
         model: the model's name, or None for the default.
 
     Raises:
-        EngineError: `juju` is asked for and there is no controller.
+        EngineError: `juju` is asked for and there is none.
     """
+    kept = current() if _file().exists() else None
     if engine is None:
-        kept = current()
-        if _file().exists():
+        if kept is not None:
             return Target(kept.engine, model or kept.model)
         return Target("juju" if controllers() else "local", model or MODEL)
-    if engine == "juju" and not controllers():
-        raise EngineError(
-            "no Juju controller at hand: juju bootstrap CLOUD first, or ./mlops up --engine local"
-        )
-    return Target(engine, model or MODEL)
+    if engine != "juju":
+        return Target(engine, model or MODEL)
+    if not has_juju():
+        raise EngineError("no juju on the PATH: snap install juju, or ./mlops up --engine local")
+    on_engine = kept is not None and kept.engine == ON_ENGINE
+    return Target(ON_ENGINE if on_engine or not controllers() else "juju", model or MODEL)
+
+
+def has_juju() -> bool:
+    """Whether this user has a `juju`."""
+    return shutil.which("juju") is not None
 
 
 def controller() -> str:
@@ -158,9 +192,13 @@ def controller() -> str:
 
 
 def controllers() -> list[str]:
-    """The real Juju controllers that this user's juju knows; empty without juju."""
-    known = _known_controllers().get("controllers") or {}
-    return sorted(name for name in known if name != _LOCAL_CONTROLLER)
+    """The real Juju controllers of this user's juju; without the one on the local engine."""
+    return sorted(known_controllers() - {_LOCAL_CONTROLLER, ON_ENGINE})
+
+
+def known_controllers() -> set[str]:
+    """Every controller that this user's juju knows; empty without juju."""
+    return set(_known_controllers().get("controllers") or {})
 
 
 def _known_controllers() -> dict[str, Any]:

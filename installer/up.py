@@ -11,11 +11,12 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from installer import bundle as bundles
-from installer import doctor, overview, target
+from installer import doctor, juju_on_engine, overview, target
 from installer.pack import ROOT, pack
 from localjuju.engine import choices
 from localjuju.engine.choices import Choices
@@ -48,7 +49,19 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--engine",
         choices=["local", "juju"],
-        help="default: a real Juju controller where there is one, else the local engine",
+        help="default: a real Juju controller where there is one, else the local engine; juju "
+        "without a controller: one is bootstrapped on the local engine's Kubernetes",
+    )
+    found.add_argument(
+        "--juju", action="store_const", dest="engine", const="juju", help="as --engine juju"
+    )
+    found.add_argument(
+        "--bootstrap-option",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="for juju bootstrap, such as --bootstrap-option=--agent-version=3.6.10; may be "
+        "repeated",
     )
     found.add_argument("--model", help=f"the model's name; default: {target.MODEL}")
     which = found.add_mutually_exclusive_group()
@@ -119,8 +132,10 @@ def _up(
 ) -> int:
     progress = Progress()
     _check(chosen)
+    if chosen.engine == target.ON_ENGINE:
+        juju_on_engine.require_images(choices.asked(options).over(choices.load(paths.state())))
     print(summary(bundle, overlays), flush=True)
-    if not chosen.is_local:
+    if not chosen.has_engine:
         print(
             f"to model {chosen.model} of {target.controller()}; --engine local has one of its own"
         )
@@ -130,10 +145,13 @@ def _up(
     for application in bundle.applications.values():
         if application.charm is not None and not application.charm.is_file():
             raise EngineError(f"{bundle.file}: {application.name}: no charm {application.charm}")
-    if chosen.is_local:
-        asked = choices.asked(options)
+    if chosen.has_engine:
+        asked = replace(choices.asked(options), juju=not chosen.is_local)
         _build(bundle, asked.over(choices.load(paths.state())), progress)
         _start(asked, progress)
+    if chosen.engine == target.ON_ENGINE:
+        chosen.remember()  # from here on `./mlops down` has something to take back
+        juju_on_engine.bootstrap(chosen, options.bootstrap_option, progress)
     _add_model(chosen)
     chosen.remember()
     _deploy(chosen, bundle, overlays, progress)
@@ -204,7 +222,8 @@ def _build(bundle: bundles.Bundle, asked: Choices, progress: Progress) -> None:
     pulled = {one for one in lacking if layers.registry(one) in answering}
     layers.require(images - pulled)
     programs.ensure(progress)
-    for reference in sorted({*(images - pulled), provision.AGENT_IMAGE, provision.CHARM_IMAGE}):
+    agent = () if asked.juju else (provision.AGENT_IMAGE,)
+    for reference in sorted({*(images - pulled), *agent, provision.CHARM_IMAGE}):
         layers.prepare(reference)
 
 

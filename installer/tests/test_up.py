@@ -257,9 +257,29 @@ def test_the_last_target_is_kept(state: Path, tmp_path: Path, monkeypatch: pytes
     assert target.choose(None, None).engine == "juju"
 
 
-def test_juju_without_a_controller(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_juju_without_a_controller_gets_one_on_the_engine(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    _juju(tmp_path, '{"controllers": {}}')
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert target.choose("juju", None) == target.Target("localkube", "mlops")
+    target.Target("localkube", "mine").remember()
+    _juju(tmp_path, '{"controllers": {"localkube": {}, "other": {}}}')
+    assert target.choose("juju", None).engine == "localkube"
+    assert target.choose(None, None) == target.Target("localkube", "mine")
+    target.forget()
+    assert target.choose("juju", None).engine == "juju"
+
+
+def test_commands_go_to_the_controller_on_the_engine_whatever_the_current_one_is():
+    environment = target.Target("localkube", "mine").environment()
+    assert environment["JUJU_MODEL"] == "localkube:mine"
+    assert environment["JUJU_CONTROLLER"] == "localkube"
+
+
+def test_juju_where_there_is_none(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EngineError, match="juju bootstrap CLOUD first"):
+    with pytest.raises(EngineError, match="no juju on the PATH: snap install juju"):
         target.choose("juju", None)
     with pytest.raises(EngineError, match="snap install juju"):
         target.Target("juju").juju()

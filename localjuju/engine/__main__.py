@@ -26,9 +26,11 @@ def main() -> int:
         if name in ("run", "start"):
             command.add_argument("--owner-pid", type=int, help="a process to end with")
             choices.add_options(command)
+            choices.add_controller(command)
     inner = commands.add_parser("inner")
     inner.add_argument("--egress", action="store_true")
     inner.add_argument("--upstream", action="store_true")
+    inner.add_argument("--juju", action="store_true")
     inner.add_argument("state", type=Path)
     arguments = parser.parse_args()
     logging.basicConfig(
@@ -53,7 +55,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
         namespaces.enter(
             lambda: inner.main(
-                arguments.state, leads_out=arguments.egress, upstream=arguments.upstream
+                arguments.state,
+                leads_out=arguments.egress,
+                upstream=arguments.upstream,
+                juju=arguments.juju,
             ),
             hostname="localjuju",
         )

@@ -1,4 +1,4 @@
-"""What an engine was started with: whether pods reach out, and where images come from.
+"""What an engine was started with: who controls it, whether pods reach out, whose images.
 
 It is kept in the state folder: an engine that is started again without a word is as it was.
 """
@@ -31,18 +31,24 @@ class Choices:
     from the image's registry. None: what it lacks does, where a registry answers; stand-ins stay,
     as upstream's own may need more, such as a way out for pods."""
 
+    juju: bool | None = None
+    """Whether a real Juju controls the cluster, and nothing plays its part."""
+
     registries: tuple[str, ...] = ()
     """Those that answered when the engine was started; none where images are the catalogue's."""
 
     def options(self) -> list[str]:
         """As options of a command."""
         egress = {True: ["--egress"], False: ["--no-egress"], None: []}[self.egress]
-        return [*egress, *([f"--images={self.images}"] if self.images else [])]
+        juju = {True: ["--juju"], False: ["--no-juju"], None: []}[self.juju]
+        return [*egress, *([f"--images={self.images}"] if self.images else []), *juju]
 
     def over(self, before: Choices) -> Choices:
         """These, and what was asked for before where nothing is said now."""
         return Choices(
-            before.egress if self.egress is None else self.egress, self.images or before.images
+            before.egress if self.egress is None else self.egress,
+            self.images or before.images,
+            before.juju if self.juju is None else self.juju,
         )
 
     def found(self, answering: Collection[str]) -> Choices:
@@ -56,11 +62,24 @@ class Choices:
                 "no registry answers: images can come from the catalogue alone: ./mlops up "
                 "--images catalogue, or name a mirror with LOCALJUJU_MIRRORS"
             )
-        return replace(self, registries=tuple(sorted(answering)))
+        return replace(self, registries=tuple(sorted(answering)), juju=bool(self.juju))
 
     def in_place_of_stand_ins(self) -> tuple[str, ...]:
         """The registries that stand-ins give way to."""
         return self.registries if self.images == "upstream" else ()
+
+    def refuse_other_controller(self, asked: Choices) -> None:
+        """What was deployed by one Juju is not another's.
+
+        Raises:
+            EngineError: the state folder is of an engine that something else controls.
+        """
+        if None not in (self.juju, asked.juju) and asked.juju != self.juju:
+            has, option = ("no", "--engine juju") if asked.juju else ("a", "--engine local")
+            raise EngineError(
+                f"the engine has {has} real Juju: ./mlops down, which removes all data, then "
+                f"./mlops up {option}"
+            )
 
     def line(self) -> str:
         """What holds for this engine, for people."""
@@ -78,6 +97,7 @@ class Choices:
         Raises:
             EngineError: the engine would have to be started anew.
         """
+        self.refuse_other_controller(asked)
         again = "./mlops down, which removes all data, then ./mlops up"
         if asked.egress is not None and asked.egress != bool(self.egress):
             how, option = ("with", "--no-egress") if self.egress else ("without", "--egress")
@@ -104,16 +124,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_controller(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that tells who controls the cluster; without it `asked` says nothing."""
+    parser.add_argument(
+        "--juju",
+        action=argparse.BooleanOptionalAction,
+        help="leave the cluster to a real Juju: nothing plays its part",
+    )
+
+
 def asked(arguments: argparse.Namespace) -> Choices:
     """What the options say."""
-    return Choices(arguments.egress, arguments.images)
+    return Choices(arguments.egress, arguments.images, getattr(arguments, "juju", None))
 
 
 def load(state: Path) -> Choices:
     """What the engine of a state folder was started with last."""
     try:
         said = json.loads((state / _FILE).read_text())
-        return Choices(said["egress"], said["images"], tuple(said["registries"]))
+        return Choices(said["egress"], said["images"], said.get("juju"), tuple(said["registries"]))
     except (OSError, ValueError, KeyError, TypeError):
         return Choices()
 

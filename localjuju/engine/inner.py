@@ -1,4 +1,4 @@
-"""What runs in the namespaces: control plane, node, model and door, started in this order."""
+"""What runs in the namespaces: control plane, node, door and model, started in this order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from localjuju.engine import limits
-from localjuju.engine.door import Door
+from localjuju.engine.door import DOOR, Door
 from localjuju.model.controller import ModelController
 from localkube.controlplane import ControlPlane
 from localkube.host import namespaces, paths, private
@@ -25,7 +25,9 @@ _READY_SECONDS = 120.0
 _log = logging.getLogger(__name__)
 
 
-def main(state: Path, *, leads_out: bool = False, upstream: bool = False) -> int:
+def main(
+    state: Path, *, leads_out: bool = False, upstream: bool = False, juju: bool = False
+) -> int:
     """Runs the engine until SIGTERM; returns an exit code.
 
     Called in the new namespaces.
@@ -34,6 +36,7 @@ def main(state: Path, *, leads_out: bool = False, upstream: bool = False) -> int
         state: everything the engine keeps; `paths.state()`.
         leads_out: whether pods reach what this machine reaches.
         upstream: whether images that the catalogue has not come from their registries.
+        juju: whether a real Juju is the cluster's; no model is run then.
     """
     made = programs.ensure(Progress())
     node = Node(
@@ -41,7 +44,7 @@ def main(state: Path, *, leads_out: bool = False, upstream: bool = False) -> int
         state,
         state / "kubeconfig",
         partial(finder.ask, state / finder.SOCKET),
-        host_paths=(state / "agent", paths.cache() / "charm-venvs", *node_limits.named()),
+        host_paths=(*(() if juju else _of_agents(state)), *node_limits.named()),
         way_out=leads_out,
         upstream=upstream,
     )
@@ -50,21 +53,26 @@ def main(state: Path, *, leads_out: bool = False, upstream: bool = False) -> int
     private.hide(state, (paths.cache(), *own))
     namespaces.use_resolver(names.OWN, state)
     try:
-        asyncio.run(_run(ControlPlane(made.kubernetes, state), node, state))
+        asyncio.run(_run(ControlPlane(made.kubernetes, state), node, state, juju))
     except EngineError as error:
         _log.error("%s", error)
         return 1
     return 0
 
 
-async def _run(control_plane: ControlPlane, node: Node, state: Path) -> None:
+def _of_agents(state: Path) -> tuple[Path, Path]:
+    """The folders of this host that the pods of a model mount: the socket, the charms' Python."""
+    return state / "agent", paths.cache() / "charm-venvs"
+
+
+async def _run(control_plane: ControlPlane, node: Node, state: Path, juju: bool) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    model = ModelController(state, control_plane.kubeconfig)
-    door = Door(state / "door.sock")
-    parts = (control_plane, node, door, model)
+    door = Door(state / DOOR)
+    model = () if juju else (ModelController(state, control_plane.kubeconfig),)
+    parts = (control_plane, node, door, *model)
     started = []
     try:
         for part in parts:

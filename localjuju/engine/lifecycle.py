@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from localjuju.engine import choices, limits, running
 from localjuju.engine.choices import Choices
+from localjuju.engine.door import DOOR
 from localkube.host import ownership, paths
 from localkube.host.errors import EngineError
 from localkube.host.progress import Progress
@@ -33,7 +35,9 @@ def pid() -> int | None:
 
 
 def answers() -> bool:
-    """Whether the model's API answers."""
+    """Whether the model's API answers; where a real Juju is to come, whether the cluster does."""
+    if choices.load(paths.state()).juju:
+        return _door_is_open()
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(5)
@@ -45,6 +49,32 @@ def answers() -> bool:
             return client.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
+
+
+def _door_is_open() -> bool:
+    """The door opens when the node is ready."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(paths.state() / DOOR))
+            return True
+    except OSError:
+        return False
+
+
+def network() -> Path:
+    """The network of the engine that runs, as nsenter(1) takes it.
+
+    Raises:
+        EngineError: none runs.
+    """
+    number = pid()
+    own = Path("/proc/self/ns/net").readlink()
+    for status in Path("/proc").glob("[0-9]*/status") if number is not None else ():
+        with contextlib.suppress(OSError):  # it may have ended meanwhile
+            there = status.parent / "ns/net"
+            if f"\nPPid:\t{number}\n" in status.read_text() and there.readlink() != own:
+                return there
+    raise EngineError("no engine runs here: ./mlops up starts one")
 
 
 def start(timeout: float = 300.0, owner: int | None = None, asked: Choices | None = None) -> None:
@@ -72,7 +102,8 @@ def start(timeout: float = 300.0, owner: int | None = None, asked: Choices | Non
     begin = log.stat().st_size if log.exists() else 0
     process = None
     if pid() is None:
-        (paths.state() / "engine.sock").unlink(missing_ok=True)
+        for name in ("engine.sock", DOOR):
+            (paths.state() / name).unlink(missing_ok=True)
         options = [] if owner is None else [f"--owner-pid={owner}"]
         with log.open("ab") as output:
             process = subprocess.Popen(

@@ -48,7 +48,9 @@ def run(owner: int | None = None, asked: Choices | None = None) -> int:
     state.chmod(0o700)
     _allow_open_files()
     with running.hold(state) as lock:
-        made = (asked or Choices()).over(choices.load(state))
+        before, asked = choices.load(state), asked or Choices()
+        before.refuse_other_controller(asked)
+        made = asked.over(before)
         made = made.found(_answering(made))
         groups = limits.groups(state)
         groups.make()
@@ -87,7 +89,7 @@ async def _supervise(state: Path, lock: TextIO, owner: int | None, made: Choices
         _follow(owner, stopped)
     stop = asyncio.create_task(stopped.wait())
     progress = Progress()
-    find = partial(layers.find_beside, made.in_place_of_stand_ins())
+    find = partial(layers.find_beside, made.in_place_of_stand_ins(), agents=not made.juju)
     images = Finder(state / finder.SOCKET, find)
     way_out: Egress | None = None
     choices.save(state, made)
@@ -104,7 +106,8 @@ async def _supervise(state: Path, lock: TextIO, owner: int | None, made: Choices
         inner = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "localjuju.engine", "inner",
             *(["--egress"] if made.egress else []), *(["--upstream"] if made.registries else []),
-            str(state), env=environment.scrubbed(os.environ),
+            *(["--juju"] if made.juju else []), str(state),
+            env=environment.scrubbed(os.environ),
         )  # fmt: skip
         if way_out is not None:
             try:

@@ -53,20 +53,37 @@ def find(reference: str) -> Image | None:
     return catalogue_image(catalogue, reference) if catalogue.has(reference) else None
 
 
-def find_beside(registries: Collection[str], reference: str) -> Image | None:
+def find_beside(
+    registries: Collection[str], reference: str, *, agents: bool = True
+) -> Image | None:
     """As `find`; None too for a stand-in, where one of these registries has the real image.
+
+    Args:
+        registries: those that answer.
+        reference: the image's.
+        agents: whether the engine's own agent is to be had under the name of Juju's.
 
     Raises:
         EngineError: as `find` does.
     """
     catalogue = _catalogue()
-    if (
-        catalogue.has(reference)
-        and catalogue.find(reference).stand_in
-        and registry(reference) in registries
-    ):
+    if not catalogue.has(reference):
         return None
-    return find(reference)
+    entry = catalogue.find(reference)
+    if entry.stand_in and registry(reference) in registries:
+        return None
+    if isinstance(entry, AgentEntry) and not agents:
+        return None
+    return catalogue_image(catalogue, reference)
+
+
+def has_juju() -> bool:
+    """Whether the catalogue has an image of a real Juju's controller; LOCALJUJU_IMAGES may."""
+    return any(
+        reference.rpartition("/")[2].startswith("jujud-operator:")
+        and not isinstance(_catalogue().find(reference), AgentEntry)
+        for reference in _catalogue().references()
+    )
 
 
 def prepare(reference: str) -> None:

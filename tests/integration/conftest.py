@@ -17,6 +17,8 @@ from models import lasting_model
 from people import Account, Accounts, add_accounts, profile
 from reach import ClusterReach, EngineReach, Reach, cluster_objects
 
+from installer import target
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -62,10 +64,12 @@ def charms(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def reach(request: pytest.FixtureRequest) -> Iterator[Reach]:
+def reach(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Reach]:
     """How tests reach the cluster; starts the local engine with a state folder of its own."""
     if request.config.getoption("--juju"):
-        yield ClusterReach()
+        yield from juju_s_cluster(tmp_path_factory)
         return
     from localkube.host import paths
 
@@ -91,6 +95,24 @@ def reach(request: pytest.FixtureRequest) -> Iterator[Reach]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def juju_s_cluster(folders: pytest.TempPathFactory) -> Iterator[Reach]:
+    """That of the `juju` on PATH; or the engine's, where `./mlops up --juju` made a controller.
+
+    `juju` reaches that one from the engine's network only, as `./mlops juju` does.
+    """
+    if target.current().engine != target.ON_ENGINE:
+        yield ClusterReach()
+        return
+    program = folders.mktemp("bin") / "juju"
+    program.write_text(
+        f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m installer juju "$@"\n'
+    )
+    program.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+        yield EngineReach()
 
 
 @pytest.fixture(scope="session")

@@ -18,20 +18,20 @@ def asked(*options: str) -> Choices:
     """What these options say."""
     parser = argparse.ArgumentParser()
     choices.add_options(parser)
+    choices.add_controller(parser)
     return choices.asked(parser.parse_args(options))
 
 
 def test_what_is_asked_for_is_what_the_options_say():
-    for made in (Choices(), Choices(True, "upstream"), Choices(False, "catalogue")):
+    for made in (Choices(), Choices(True, "upstream", True), Choices(False, "catalogue", False)):
         assert asked(*made.options()) == made
 
 
 def test_an_engine_is_as_the_last_time_where_nothing_is_said(tmp_path: Path):
-    choices.save(tmp_path, Choices(True, "upstream", BOTH))
-    assert asked().over(choices.load(tmp_path)) == Choices(True, "upstream")
-    assert asked("--no-egress", "--images=catalogue").over(choices.load(tmp_path)) == Choices(
-        False, "catalogue"
-    )
+    choices.save(tmp_path, Choices(True, "upstream", True, BOTH))
+    assert asked().over(choices.load(tmp_path)) == Choices(True, "upstream", True)
+    said = asked("--no-egress", "--images=catalogue", "--no-juju")
+    assert said.over(choices.load(tmp_path)) == Choices(False, "catalogue", False)
 
 
 @pytest.mark.parametrize("written", [None, "", "{}", "[]", "null"])
@@ -49,7 +49,17 @@ def test_stand_ins_give_way_only_where_that_was_said():
 def test_images_cannot_come_from_registries_that_do_not_answer():
     with pytest.raises(EngineError, match=r"no registry answers.*up --images catalogue"):
         Choices(images="upstream").found([])
-    assert Choices().found([]) == Choices()
+    assert Choices().found([]) == Choices(juju=False)
+
+
+def test_what_one_juju_deployed_is_not_anothers():
+    ours, theirs = Choices(juju=False), Choices(juju=True)
+    with pytest.raises(EngineError, match=r"has no real Juju: ./mlops down.*up --engine juju$"):
+        ours.refuse_other_controller(theirs)
+    with pytest.raises(EngineError, match=r"has a real Juju: ./mlops down.*up --engine local$"):
+        theirs.refuse_other(ours)
+    for said in (Choices(), theirs):
+        theirs.refuse_other(said)
 
 
 @pytest.mark.parametrize(
@@ -83,11 +93,11 @@ def test_one_line_says_what_holds(made: Choices, line: str):
             "with images: from .* then ./mlops up --images upstream",
         ),
         (
-            Choices(None, "upstream", BOTH),
+            Choices(None, "upstream", registries=BOTH),
             ["--images=catalogue"],
             "with .*quay.io: .* then ./mlops up --images catalogue",
         ),
-        (Choices(None, None, BOTH), ["--images=upstream"], "with .*quay.io: .* --images upstream"),
+        (Choices(registries=BOTH), ["--images=upstream"], "with .*quay.io: .* --images upstream"),
     ],
 )
 def test_what_runs_otherwise_says_how_and_the_cure(runs: Choices, options: list[str], why: str):
@@ -98,8 +108,8 @@ def test_what_runs_otherwise_says_how_and_the_cure(runs: Choices, options: list[
 @pytest.mark.parametrize(
     ("runs", "options"),
     [
-        (Choices(True, "upstream", BOTH), []),
-        (Choices(True, "upstream", BOTH), ["--egress", "--images=upstream"]),
+        (Choices(True, "upstream", registries=BOTH), []),
+        (Choices(True, "upstream", registries=BOTH), ["--egress", "--images=upstream"]),
         (Choices(), ["--no-egress", "--images=catalogue"]),
     ],
 )
