@@ -166,6 +166,12 @@ def chain(seconds: int):
     wait(before=four.outputs["Output"], seconds=seconds)  # pyright: ignore[reportCallIssue]
 
 
+@dsl.pipeline(name="pair")
+def pair(seconds: int):
+    one = wait(before=0, seconds=seconds)  # pyright: ignore[reportCallIssue]
+    wait(before=one.outputs["Output"], seconds=seconds)  # pyright: ignore[reportCallIssue]
+
+
 @dsl.pipeline(name="unpullable")
 def unpullable():
     nothing()
@@ -203,7 +209,7 @@ def five(number: int):
 
 PIPELINES = {
     "sums": sums, "failing": failing, "late": late, "chain": chain, "unpullable": unpullable,
-    "wine": wine, "five": five,
+    "wine": wine, "five": five, "pair": pair,
 }  # fmt: skip
 
 

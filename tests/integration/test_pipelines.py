@@ -550,7 +550,7 @@ def test_a_tenant_s_key_that_changes_in_the_middle_is_used_from_the_next_step_on
     stack: jubilant.Juju, reach: Reach, do: Do, team: str
 ):
     """The step that runs meanwhile has the old key, so it may fail to store what it made."""
-    run = do(team, "start", pipeline="chain", arguments={"seconds": 11})
+    run = do(team, "start", pipeline="pair", arguments={"seconds": 11})
     wait_for_step(reach, team, run)
     stack.run("object-store/leader", "rotate-keys", {"tenant": team})
     found = do(team, "ended", id=run, seconds=300)
@@ -560,7 +560,7 @@ def test_a_tenant_s_key_that_changes_in_the_middle_is_used_from_the_next_step_on
             "-n", team, "get", "workflows", f"-lpipeline/runid={run}", "-o", "json"
         )
         assert re.search("403|denied|SignatureDoesNotMatch|exit code 1", why, re.IGNORECASE), why
-    again = do(team, "run", pipeline="chain", arguments={"seconds": 1})
+    again = do(team, "run", pipeline="pair", arguments={"seconds": 1})
     assert again["state"] == "SUCCEEDED", again
 
 
@@ -601,7 +601,7 @@ def full(stack: jubilant.Juju, reach: Reach, *databases: str) -> Iterator[None]:
 def test_a_database_that_is_full_is_said_and_ends_runs_until_it_has_room(
     stack: jubilant.Juju, reach: Reach, do: Do, team: str
 ):
-    run = do(team, "start", pipeline="chain", arguments={"seconds": 8})
+    run = do(team, "start", pipeline="pair", arguments={"seconds": 8})
     wait_for_step(reach, team, run)
     with full(stack, reach, "mlpipeline", "metadb"):
         text = do(team, "not_started", pipeline="sums", arguments={"count": 7})
