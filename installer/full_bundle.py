@@ -15,7 +15,16 @@ from localjuju.cli.overlay import lay_over
 
 FILE = Path("bundle/bundle.yaml")
 CORE = Path("bundle/core.yaml")
-OVERLAYS = ("door", "notebooks", "pipelines", "tuning", "tuning-ui", "training", "workspaces")
+OVERLAYS = (
+    "door",
+    "notebooks",
+    "serving-ui",
+    "pipelines",
+    "tuning",
+    "tuning-ui",
+    "training",
+    "workspaces",
+)
 """What is laid over the core, in this order."""
 _HEAD = """\
 # The whole stack, on any Kubernetes:

@@ -1,5 +1,7 @@
 """What the charms of upstream's web apps share: they have one back end, and differ in their pages.
 
+KServe's app uses that of Kubeflow's, too.
+
 Source of port, command and variables: components/crud-web-apps of kubeflow/kubeflow 1.10.
 """
 
@@ -18,7 +20,6 @@ from charmed_mlops.metrics import Metrics
 from charmed_mlops.workload import File
 
 PORT = 5000
-VERSION = "1.10.0"
 
 
 class WebAppCharm(ServiceCharm):
@@ -28,6 +29,9 @@ class WebAppCharm(ServiceCharm):
     own rights. The charm declares the endpoints `manifests`, `gateway`, `dashboard-links` and
     `metrics-endpoint`.
     """
+
+    version = "1.10.0"
+    """The app's, shown as the workload's; Kubeflow's apps have one version."""
 
     def __init__(self, framework: ops.Framework, container: str, link: Link):
         """`link` is the dashboard's entry; its path is where the gateway has the app."""
@@ -66,7 +70,7 @@ class WebAppCharm(ServiceCharm):
             },
             check=Http(PORT, "/healthz/readiness"),
             alive=Http(PORT, "/healthz/liveness"),
-            version=VERSION,
+            version=self.version,
         )
         self.gateway.publish(
             Route("web", self._link.link, self.address, PORT, rewrite="/", access="user")

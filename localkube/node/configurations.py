@@ -53,6 +53,7 @@ def kubelet(state: Path, authority: Path, certificate: Path, key: Path) -> dict[
         # It is the host's memory and disk, of which others take: nothing is evicted for that.
         "evictionHard": dict.fromkeys(_PRESSURES, "0%"),
         "serializeImagePulls": False,  # one may be made for minutes, others are there already
+        "registryPullQPS": 0,  # no limit: the registry is this node's own
         "imageGCHighThresholdPercent": 100,  # never
         "oomScoreAdj": 0,  # a lower one needs CAP_SYS_RESOURCE
     }  # fmt: skip

@@ -41,7 +41,7 @@ def lab(ann: httpx2.Client, team: str) -> str:
 
 
 def test_each_page_says_that_it_is_a_stand_in(ann: httpx2.Client):
-    for app in ("jupyter", "volumes", "tensorboards"):
+    for app in ("jupyter", "volumes", "tensorboards", "kserve-endpoints"):
         page = ann.get(f"/{app}/")
         assert page.status_code == 200, page.text
         assert "stand-in" in page.text

@@ -86,6 +86,7 @@ class Cluster:
         self.calls: list[tuple[str, str, Any]] = []
         self.lists: dict[str, list[dict[str, Any]]] = {}
         self.refused: dict[str, tuple[int, str]] = {}
+        self.logs: dict[str, str] = {}
 
     def call(self, method: str, path: str, body: Any = None, kind: str = "") -> Any:
         if path.endswith("/subjectaccessreviews"):
@@ -105,6 +106,10 @@ class Cluster:
                 return each
         raise self.error(404, "not found")
 
+    def text(self, method: str, path: str) -> str:
+        self.calls.append((method, path, None))
+        return self.logs[path]
+
     def changes(self) -> list[tuple[str, str, Any]]:
         """What was changed, without the trials."""
         return [each for each in self.calls if each[0] != "GET" and "dryRun" not in each[1]]
@@ -120,9 +125,11 @@ class Browser:
 
     def send(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         data = b"" if body is None else json.dumps(body).encode()
+        place, _, query = path.partition("?")
         environ = {
             "REQUEST_METHOD": method,
-            "PATH_INFO": path,
+            "PATH_INFO": place,
+            "QUERY_STRING": query,
             "CONTENT_TYPE": "application/json",
             "CONTENT_LENGTH": str(len(data)),
             "wsgi.input": io.BytesIO(data),
@@ -484,6 +491,7 @@ def test_a_page_that_is_not_there_ends_the_program(
 def test_pages_scripts_are_made_of_what_the_page_has(monkeypatch: pytest.MonkeyPatch):
     for name, kind in (
         ("jupyter_ui", "Jupyter"), ("tensorboards_ui", "Tensorboards"), ("volumes_ui", "Volumes"),
+        ("models_ui", "Models"),
     ):  # fmt: skip
         app = getattr(load(monkeypatch, name), kind)
         for function in ("prepare", "chooseNamespace", "rows", "create"):
@@ -674,4 +682,66 @@ def test_volumes_of_others_are_refused(files: Browser, cluster: Cluster):
         ("DELETE", f"{viewers}/data", None),
     ):  # fmt: skip
         assert files.send(method, path, given)[0] == 403, path
+    assert cluster.calls == []
+
+
+# Models that are served -------------------------------------------------------------------------
+
+SERVICES = "/apis/serving.kserve.io/v1beta1/namespaces/team/inferenceservices"
+MODELS = "/api/namespaces/team/inferenceservices"
+SERVED = {
+    "apiVersion": "serving.kserve.io/v1beta1",
+    "kind": "InferenceService",
+    "metadata": {"name": "wine"},
+    "spec": {"predictor": {}},
+}
+
+
+@pytest.fixture
+def models(monkeypatch: pytest.MonkeyPatch, cluster: Cluster) -> Browser:
+    """A browser on the models' app."""
+    return Browser(load(monkeypatch, "models_ui").Models(cluster, SETTINGS))
+
+
+def test_a_model_is_made_listed_and_deleted(models: Browser, cluster: Cluster):
+    assert models.send("POST", MODELS, SERVED)[0] == 200
+    assert cluster.changes() == [("POST", SERVICES, SERVED)]
+    cluster.lists[SERVICES] = [SERVED]
+    assert models.send("GET", MODELS)[1]["inferenceServices"] == [SERVED]
+    assert models.send("GET", f"{MODELS}/wine")[1]["inferenceService"] == SERVED
+    cluster.calls.clear()
+    assert models.send("DELETE", f"{MODELS}/wine")[0] in (200, 404)
+    assert cluster.changes()[0][:2] == ("DELETE", f"{SERVICES}/wine")
+
+
+def test_a_models_logs_are_those_of_the_components_asked_for(models: Browser, cluster: Cluster):
+    pods = "/api/v1/namespaces/team/pods"
+    cluster.lists[SERVICES] = [SERVED]
+    cluster.lists[pods] = [
+        {"metadata": {"name": f"wine-{each}-1", "labels": {"component": each}}}
+        for each in ("predictor", "transformer")
+    ]
+    cluster.logs[f"{pods}/wine-predictor-1/log?container=kserve-container"] = "one\ntwo"
+    said = models.send("GET", f"{MODELS}/wine?logs=true&component=predictor")[1]
+    assert said["serviceLogs"] == {
+        "predictor": [{"podName": "wine-predictor-1", "logs": ["one", "two"]}]
+    }
+
+
+@pytest.mark.parametrize("left_out", ["apiVersion", "kind", "metadata", "spec"])
+def test_a_model_that_lacks_something_is_refused(models: Browser, cluster: Cluster, left_out: str):
+    body = {key: value for key, value in SERVED.items() if key != left_out}
+    code, said = models.send("POST", MODELS, body)
+    assert (code, cluster.calls) == (400, [])
+    assert f"'{left_out}' is missing" in said["log"]
+
+
+def test_models_of_others_are_refused(models: Browser, cluster: Cluster):
+    cluster.allowed = False
+    for method, path, body in (
+        ("GET", MODELS, None), ("POST", MODELS, SERVED), ("GET", f"{MODELS}/wine", None),
+        ("GET", f"{MODELS}/wine?logs=true&component=predictor", None),
+        ("DELETE", f"{MODELS}/wine", None),
+    ):  # fmt: skip
+        assert models.send(method, path, body)[0] == 403
     assert cluster.calls == []
