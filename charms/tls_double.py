@@ -35,9 +35,11 @@ def answered(charm, out: testing.State, **data: str) -> testing.State:
     return charm.applied(context.run(context.on.relation_changed(changed), state))
 
 
-def signed(charm, out: testing.State) -> tuple[testing.State, tls.Certificate, tls.Certificate]:
-    """The state with a certificate, the certificate, and its CA's."""
-    ca, key = authority()
+def signed(
+    charm, out: testing.State, by: tuple[tls.Certificate, tls.PrivateKey] | None = None
+) -> tuple[testing.State, tls.Certificate, tls.Certificate]:
+    """The state with a certificate, the certificate, and its CA's: `by`, or one of its own."""
+    ca, key = by or authority()
     wanted = request(out)
     certificate = wanted.sign(ca=ca, ca_private_key=key, validity=datetime.timedelta(days=90))
     entry = {

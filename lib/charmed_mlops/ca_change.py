@@ -72,6 +72,20 @@ class CaChange:
         others = [*([given.ca] if self._next else []), *([before] if before else [])]
         return dataclasses.replace(used, ca=_together(used.ca, others)) if others else used
 
+    def last(self) -> Certificate | None:
+        """The certificate in use, None where there is none or it has ended.
+
+        It is for a unit that is not given one any more. Clients are told of no next CA then, so
+        the notice to them begins anew.
+        """
+        kept = _common.own_secret(self._charm, self._label)
+        if kept is None or certificates.now() >= _end(kept):
+            return None
+        if "ca-told" in kept:
+            notice = ("ca-told", "told-at")
+            self._keep({key: text for key, text in kept.items() if key not in notice})
+        return certificates.Certificate(kept["ca-cert"], kept["server-chain"], kept["server-key"])
+
     def told(self) -> None:
         """To be called when the `ca` that `current` returned is published."""
         if not self._next:

@@ -225,21 +225,42 @@ class ServingCertificate(WebhookCertificate):
         self._label = "serving-certificate"
         self._hosts = list(hosts)
         self._endpoint = endpoint
+        self._late: Waiting | Blocked | None = None
         self._related = self._requirer() if charm.model.relations[endpoint] else None
 
     def current(self) -> Certificate:
         """The certificate in use.
 
+        A unit that has one goes on with it until the related CA has given another, also in a new
+        pod: a refresh may ask for further names, and a CA may be asked by people.
+
         Raises:
-            Blocked: the related CA refuses to give one.
+            Blocked: the related CA refuses to give one, and there is none of before.
             Waiting: the related CA, or the leader, has not made one yet.
         """
         relation = _common.find(self._charm, self._endpoint)
+        self._late = None
         if relation and self._related:
-            given = self._signed(self._related, relation.app.name)
+            try:
+                given = self._signed(self._related, relation.app.name)
+            except (Waiting, Blocked) as reason:
+                last = self._change.last()
+                if last is None:
+                    raise
+                self._late, given = reason, last
         else:
             given = super().current()
         return self._change.current(given)
+
+    def require_given(self) -> None:
+        """To be called when the certificate in use is shown.
+
+        Raises:
+            Blocked, Waiting: it is one of before, as the related CA refuses, or has not given,
+                the one that is asked for.
+        """
+        if self._late:
+            raise self._late
 
     def told(self) -> None:
         """To be called when the `ca` that `current` returned is published to clients."""
@@ -259,13 +280,14 @@ class ServingCertificate(WebhookCertificate):
 
     @property
     def _names(self) -> list[str]:
-        return [*self._hosts, *super()._names, "localhost"]
+        _, *others = self._charm.addresses
+        return [*self._hosts, *super()._names, *others, "localhost"]
 
     def _requirer(self) -> TLSCertificatesRequiresV4:
         from charmlibs.interfaces import tls_certificates as tls  # here: few have the relation
 
         charm = self._charm
-        names = [*self._hosts, charm.juju_address]
+        names = [*self._hosts, *charm.addresses]
         wanted = tls.CertificateRequestAttributes(
             common_name=names[0] if len(names[0]) <= _LONGEST_NAME else charm.app.name,
             sans_dns=names,

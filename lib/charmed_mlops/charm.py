@@ -237,6 +237,11 @@ class ServiceCharm(ops.CharmBase):
         return f"{self.app.name}.{self.model.name}.svc.cluster.local"
 
     @property
+    def addresses(self) -> list[str]:
+        """The DNS names that `address` may be, for a certificate."""
+        return [self.juju_address, *([self._serving_address] if self._ports else [])]
+
+    @property
     def _serving_address(self) -> str:
         from charmed_mlops.serving import name_of
 

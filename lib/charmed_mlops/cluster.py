@@ -75,6 +75,14 @@ class ClusterResources:
         return bool(answer.hash) and bool(answer.tenants or not answer.problems)
 
     @property
+    def requested(self) -> bool:
+        """Whether the broker has been asked for objects so far; the leader may ask."""
+        relation = self._charm.model.get_relation(self._endpoint)
+        if relation is None or not relation.active:
+            return False
+        return bool(relation.load(Request, self._charm.app).hash)
+
+    @property
     def by_label(self) -> bool:
         """Whether Services select by the label of pods that serve so far; the leader may ask."""
         relation = self._charm.model.get_relation(self._endpoint)

@@ -1,4 +1,4 @@
-"""Values that the leader shares with the other units of its application."""
+"""Values that units of an application share: the leader's, and those of one unit each."""
 
 from __future__ import annotations
 
@@ -44,6 +44,27 @@ class Peers:
             if data.get(key) != text:
                 data[key] = text
 
+    def tell(self, key: str, value: Any) -> None:
+        """Tell the others a value of this unit's; it does not wake them: installer/dispatch.
+
+        Raises:
+            Waiting: the peer relation is not there yet.
+        """
+        text, data = json.dumps(value, sort_keys=True), self._data(self._charm.unit)
+        if data.get(key) != text:
+            data[key] = text
+
+    def told(self, key: str) -> list[Any]:
+        """What each other unit has told, None for one that has not.
+
+        Raises:
+            Waiting: the peer relation is not there yet.
+        """
+        relation = self._relation()
+        units = relation.units if relation else ()
+        texts = [self._data(unit).get(key) for unit in units]
+        return [None if text is None else json.loads(text) for text in texts]
+
     def announce(self, label: str, secret: ops.Secret) -> None:
         """Wake the followers: Juju fires no event on them when a secret is made.
 
@@ -59,8 +80,8 @@ class Peers:
     def _relation(self) -> ops.Relation | None:
         return self._charm.model.get_relation(self._endpoint) if self.declared else None
 
-    def _data(self) -> ops.RelationDataContent:
+    def _data(self, whose: ops.Application | ops.Unit | None = None) -> ops.RelationDataContent:
         relation = self._relation()
         if relation is None:
             raise Waiting("waiting for the peer relation")
-        return relation.data[self._charm.app]
+        return relation.data[whose or self._charm.app]

@@ -21,6 +21,7 @@ from charmed_mlops.interfaces.manifests import Manifest
 from charmed_mlops.network import NAME_LABEL
 
 LABEL = "charmed-mlops.io/serving"
+_SUFFIX = "--serving"
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,13 @@ def name_of(application: str) -> str:
 
     Source: https://github.com/juju/names, application.go
     """
-    return f"{application}--serving"
+    return f"{application}{_SUFFIX}"
+
+
+def juju_name(host: str) -> str:
+    """The DNS name of Juju's Service for one of a Service that leads to pods that serve."""
+    name, dot, rest = host.partition(".")
+    return f"{name.removesuffix(_SUFFIX)}{dot}{rest}"
 
 
 class ServingPods(ops.Object):

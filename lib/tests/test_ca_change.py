@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from ops import testing
 
-from charmed_mlops import ServiceCharm, ServingCertificate, certificates
+from charmed_mlops import ServiceCharm, ServingCertificate, Waiting, certificates
 from charms.tls_double import CA, ENDPOINT, authority, request
 
 META = {
@@ -29,17 +29,23 @@ class Server(ServiceCharm):
     """Shows its certificate, and its leader tells clients the CA."""
 
     shown: certificates.Certificate
+    reason: str
 
     def __init__(self, framework: ops.Framework):
         super().__init__(framework, container=None)
         self.certificate = ServingCertificate(self)
 
     def reconcile(self) -> None:
+        Server.reason = ""
         Server.shown = self.certificate.current()
         if self.unit.is_leader():
             for relation in self.model.relations["clients"]:
                 relation.data[self.app]["ca"] = Server.shown.ca
         self.certificate.told()
+        try:
+            self.certificate.require_given()
+        except Waiting as reason:
+            Server.reason = str(reason)
 
 
 class Unit:
@@ -73,6 +79,13 @@ class Unit:
                  "ca": str(ca), "chain": [str(leaf), str(ca)]}  # fmt: skip
         (found,) = self.state.get_relations(ENDPOINT)
         changed = dataclasses.replace(found, remote_app_data={"certificates": json.dumps([entry])})
+        others = [each for each in self.state.relations if each.id != found.id]
+        return self.hook(relations=[*others, changed])
+
+    def taken_back(self) -> Unit:
+        """After the CA's answer has gone from the relation, as when a unit asks anew."""
+        (found,) = self.state.get_relations(ENDPOINT)
+        changed = dataclasses.replace(found, remote_app_data={})
         others = [each for each in self.state.relations if each.id != found.id]
         return self.hook(relations=[*others, changed])
 
@@ -202,3 +215,32 @@ def test_a_unit_of_a_revision_that_kept_none_goes_on_with_what_it_shows(at, cas)
     assert (unit.leaf, unit.told) == (leaf, told)
     assert unit.signed(cas[1]).leaf == leaf
     assert names(cas, unit.told) == [0, 1]
+
+
+def test_while_the_ca_has_not_answered_a_unit_goes_on_with_what_it_shows_and_says_so(at, cas):
+    unit = Unit().signed(cas[0])
+    leaf, told = unit.leaf, unit.told
+    assert Server.reason == ""
+    unit.taken_back()
+    assert (unit.leaf, unit.told) == (leaf, told)
+    assert Server.reason == f"waiting for {CA} to give a certificate"
+    assert unit.signed(cas[0]).leaf != leaf
+    assert Server.reason == ""
+
+
+def test_one_that_has_ended_is_not_gone_on_with(at, cas):
+    unit = Unit().signed(cas[0])
+    at(90 * DAY)
+    with pytest.raises(AssertionError, match="Waiting"):
+        unit.taken_back()
+
+
+def test_the_notice_of_another_ca_begins_anew_when_its_certificate_was_taken_back(at, cas):
+    unit = Unit().signed(cas[0]).signed(cas[1])
+    assert names(cas, unit.told) == [0, 1]
+    at(4)
+    assert names(cas, unit.taken_back().told) == [0]
+    for minutes, told in ((6, [0, 1]), (10, [0, 1]), (11, [1, 0])):
+        at(minutes)
+        unit = unit.signed(cas[1]) if minutes == 6 else unit.hook()
+        assert names(cas, unit.told) == told

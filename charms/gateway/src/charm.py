@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import inner
 import ops
 import pydantic
 import routes
@@ -48,7 +49,7 @@ class Gateway(ServiceCharm):
     """Every unit serves; the certificate is the application's."""
 
     def __init__(self, framework: ops.Framework):
-        super().__init__(framework, container="caddy")
+        super().__init__(framework, container="caddy", ports=(HTTP, HTTPS, METRICS))
         self.authorizer = self.add_workload("authorizer")
         self.auth = ServiceRequirer(self, "auth")
         self.cluster = ClusterResources(self, "manifests")
@@ -56,13 +57,16 @@ class Gateway(ServiceCharm):
         self.metrics = Metrics(self, port=METRICS)
         self.tls = tls.Tls(self)
         self.serving = self.serving_pods()
+        self.inner = inner.InnerName(self, self.cluster)
 
     def reconcile(self) -> None:
         options = self.options(Options)
         found = routes.collected(self.routes.requests())
         certificate = self.tls.current()
-        self.routes.publish(self._url(options), self._entrance(options, certificate))
-        self.tls.told()
+        if self.cluster.related:
+            self._tell(options, certificate)
+        else:  # `apply` has clients given Juju's name, or leaves what they were given
+            self.inner.withdraw()
         auth = self.auth.get()
         self.cluster.apply(
             Reach(anyone=(HTTPS, HTTP)),
@@ -105,8 +109,10 @@ class Gateway(ServiceCharm):
             version=VERSION,
             kill_delay=LEAVING + GRACE + 5,
         )
-        self.set_ports(HTTP, HTTPS, METRICS)
+        if self.inner.shown(certificate.chain):
+            self._tell(options, certificate)
         self.metrics.publish()
+        self.tls.require_given()
         if found.problems:
             raise Blocked(found.problems[0])
 
@@ -124,6 +130,11 @@ class Gateway(ServiceCharm):
         )
         self.workload.push({CONFIG: config})
 
+    def _tell(self, options: Options, certificate: tls.Pair) -> None:
+        """Tell clients the ways in, and what to trust."""
+        self.routes.publish(self._url(options), self._entrance(options, certificate))
+        self.tls.told()
+
     def _url(self, options: Options) -> str:
         if not options.hostname:
             return f"https://{self.juju_address}:{HTTPS}"
@@ -133,7 +144,8 @@ class Gateway(ServiceCharm):
     def _entrance(self, options: Options, certificate: tls.Pair) -> Entrance:
         """The administrator's certificate has no name that only the cluster knows."""
         given = self.config.get("tls-secret")
-        url = self._url(options) if given else f"https://{self.juju_address}:{HTTPS}"
+        host = self.inner.current(certificate.chain)
+        url = self._url(options) if given else f"https://{host}:{HTTPS}"
         return Entrance(url, certificate.ca, options.token_audience)
 
     def action_get_ca(self, _: dict) -> dict[str, str]:

@@ -54,6 +54,15 @@ class Tls:
         """To be called when the CA is published; a follower takes the leader to do so as well."""
         self._own.told()
 
+    def require_given(self) -> None:
+        """To be called when the certificate in use is shown.
+
+        Raises:
+            Blocked, Waiting: it is one of before, as the related CA refuses, or has not given,
+                the one that is asked for.
+        """
+        self._own.require_given()
+
     def _given(self, uri: str) -> Pair:
         from cryptography import x509
         from cryptography.hazmat.primitives import serialization

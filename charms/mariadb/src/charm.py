@@ -62,6 +62,7 @@ class MariaDB(Actions):
         self._serve_relations(version, certificate.ca)
         self.object_store.get_or_none()  # asks for the bucket; the databases do not wait for it
         self.cluster.protect()
+        self.certificate.require_given()
         if settings["require_tls"]:
             self._name_those_kept_out()
 

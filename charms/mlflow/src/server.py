@@ -125,7 +125,8 @@ def origins(further: str, gateway: str) -> str:
 def hosts(application: str, model: str, further: str, gateway: Sequence[str] = ()) -> str:
     """Host headers that the server accepts: to set any replaces MLflow's own defaults.
 
-    The gateway passes on the name that people typed, so all its URLs are among them.
+    The gateway passes on the name that people typed, so all its URLs are among them. Pods keep
+    the one that they began with, which may have Juju's name of the gateway.
     """
     names = ["localhost", "127.0.0.1", "10.*", "192.168.*"]
     names += [f"172.{part}.*" for part in range(16, 32)]
@@ -133,7 +134,8 @@ def hosts(application: str, model: str, further: str, gateway: Sequence[str] = (
         names += [service, f"{service}.{model}", f"{service}.{model}.svc"]
         names.append(f"{service}.{model}.svc.cluster.local")
     names += _names(further)
-    names += [place for url in gateway if (place := urllib.parse.urlsplit(url).netloc)]
+    places = [place for url in gateway if (place := urllib.parse.urlsplit(url).netloc)]
+    names += [each for place in places for each in (place, serving.juju_name(place))]
     # a Host header carries the port unless it is 80 or 443
     return ",".join(
         each

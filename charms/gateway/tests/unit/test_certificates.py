@@ -11,7 +11,7 @@ from charmed_mlops.testing import relation
 from charms.tls_double import CA, ENDPOINT, answered, request, signed
 
 CONFIG = "/tmp/gateway/Caddyfile"
-NAMES = {"gateway.shop.svc.cluster.local"}
+NAMES = {f"{name}.shop.svc.cluster.local" for name in ("gateway", "gateway--serving")}
 
 
 def related(charm, **config) -> testing.State:

@@ -17,7 +17,7 @@ from charmed_mlops.testing import ROOT, broker, relation
 ON = {"workspaces": True}
 DOOR = {
     "url": "https://mlops.example.com",
-    "cluster-url": "https://gateway.shop.svc.cluster.local:8443",
+    "cluster-url": "https://gateway--serving.shop.svc.cluster.local:8443",
     "ca": "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n",
     "token-audience": "charmed-mlops",
 }
@@ -96,9 +96,11 @@ def test_viewers_read_experiments_and_editors_write_them(charm):
     assert {"create", "update", "delete"} <= set(edit[0]["verbs"])
 
 
-def test_the_gateway_s_name_in_the_cluster_is_an_allowed_host(charm):
+def test_the_gateway_s_names_in_the_cluster_are_allowed_hosts(charm):
     hosts = charm.environment(through_the_door(charm))["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
-    assert {"gateway.shop.svc.cluster.local:8443", "mlops.example.com"} <= set(hosts)
+    assert {"gateway--serving.shop.svc.cluster.local:8443", "mlops.example.com"} <= set(hosts)
+    # pods that began before a refresh keep Juju's name
+    assert "gateway.shop.svc.cluster.local:8443" in hosts
 
 
 def tenant_objects(charm, out):
@@ -111,7 +113,7 @@ def test_a_notebook_logs_through_the_gateway_with_a_token_for_it(charm):
     spec, data = tenant_objects(charm, through_the_door(charm))
     environment = {each["name"]: each.get("value", each.get("valueFrom")) for each in spec["env"]}
     assert environment == {
-        "MLFLOW_TRACKING_URI": "https://gateway.shop.svc.cluster.local:8443/mlflow",
+        "MLFLOW_TRACKING_URI": "https://gateway--serving.shop.svc.cluster.local:8443/mlflow",
         "MLFLOW_WORKSPACE": {"fieldRef": {"fieldPath": "metadata.namespace"}},
         "MLFLOW_EXPERIMENT_NAME": "Default",  # experiment 0 is in no tenant's workspace
         "MLFLOW_TRACKING_AUTH": "service-account",
