@@ -77,7 +77,7 @@ class HookRunner:
     async def _hook(self, model: str, view: View, hook: Hook) -> None:
         db, unit, state = self._services.db, view.unit["name"], view.state
         context = self._context(model, view, hook)
-        with db.transaction(model):
+        with db.transaction():
             state.pending, state.resolved = hook.to_json(), ""
             effects.before(db, model, unit, hook, state, context.addresses())
             if hook.kind != "update-status":
@@ -94,7 +94,7 @@ class HookRunner:
             return
         if code == 0:
             try:
-                with db.transaction(model):
+                with db.transaction():
                     context.flush()
                     effects.after(db, model, unit, hook, state, view.config_hash)
                     state.pending = state.again = state.error = None
@@ -122,7 +122,7 @@ class HookRunner:
             context.action = ActionResult(task["parameters"])
         else:
             context.hook = None
-        with db.transaction(model):
+        with db.transaction():
             db.run("UPDATE tasks SET status = 'running', started = ? WHERE model = ? AND id = ?",
                    clock.text(), model, hook.task)  # fmt: skip
             if not view.state.error:
@@ -149,10 +149,10 @@ class HookRunner:
             status, message = "failed", context.action.message
         if code and context.action:
             status, message = "failed", f"exit status {code}"
-        with db.transaction(model):
+        with db.transaction():
             if code == 0:
                 try:
-                    with db.transaction(model):  # none of it, should some not be allowed
+                    with db.transaction():  # none of it, should some not be allowed
                         context.flush()
                 except (CommandError, ModelError) as error:
                     status, message = "failed", str(error)
@@ -161,7 +161,7 @@ class HookRunner:
         await self._fault("committed", unit, hook)
 
     def _finish(self, model: str, hook: Hook, status: str, message: str, results: dict) -> None:
-        with self._services.db.transaction(model):
+        with self._services.db.transaction():
             self._services.db.run(
                 "UPDATE tasks SET status = ?, message = ?, results = ?, completed = ? "
                 "WHERE model = ? AND id = ? AND status = 'running'",
@@ -230,7 +230,7 @@ class HookRunner:
             tries += 1
             seconds = patience.seconds(tries)
         state.again = {"tries": tries, "at": clock.text(_in(seconds))}
-        with self._services.db.transaction(model):
+        with self._services.db.transaction():
             save(self._services, model, unit, state)
         self._services.log.write(
             model, f"unit-{unit.replace('/', '-')}", "WARNING", _OPERATION,
@@ -241,7 +241,7 @@ class HookRunner:
         self, model: str, unit: str, state: AgentState, hook: Hook, interrupted: Interrupted
     ) -> None:
         """The pod that was to be stopped has gone: there is nothing left to stop in the next."""
-        with self._services.db.transaction(model):
+        with self._services.db.transaction():
             effects.after(self._services.db, model, unit, hook, state, state.config_hash)
             state.pending = state.again = None
             save(self._services, model, unit, state)
@@ -263,7 +263,7 @@ class HookRunner:
             data["remote-unit"] = hook.remote_unit
         state.pending = state.again = None
         state.error = {"hook": hook.to_json(), "tries": tries, "retry_at": clock.text(at)}
-        with self._services.db.transaction(model):
+        with self._services.db.transaction():
             save(self._services, model, unit, state, keep_resolved=True)
             statuses.set_agent(self._services.db, model, unit, "error", message, data)
         self._services.log.write(

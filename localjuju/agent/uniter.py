@@ -85,7 +85,7 @@ class Uniter:
             await self._services.cluster.replace_pod(self.model, pod_name(self.unit), view.pod.uid)
             await self._changes.after(seen, _LAST_SECONDS)
         elif isinstance(step, Bury):
-            with self._services.db.transaction(self.model):
+            with self._services.db.transaction():
                 applications.bury_unit(self._services.db, self.model, self.unit)
         elif isinstance(step, Skip):
             self._skip(view, step.hook)
@@ -165,12 +165,12 @@ class Uniter:
         state.started = state.stopped = False
         state.queued, state.config_hash = [], ""
         state.boots, state.notices = {}, {}
-        with self._services.db.transaction(self.model):
+        with self._services.db.transaction():
             save(self._services, self.model, self.unit, state)
 
     def _skip(self, view: View, hook: Hook) -> None:
         state = view.state
-        with self._services.db.transaction(self.model):
+        with self._services.db.transaction():
             effects.after(self._services.db, self.model, self.unit, hook, state, view.config_hash)
             state.error, state.again, state.resolved = None, None, ""
             save(self._services, self.model, self.unit, state)

@@ -73,7 +73,7 @@ class Api:
             raise ModelError(
                 f'cannot destroy model "{name}": it has persistent storage: use --destroy-storage'
             )
-        with self._db.transaction(name):
+        with self._db.transaction():
             self._db.run("DELETE FROM offers WHERE model = ?", name)
             self._db.run("UPDATE models SET life = 'dying' WHERE name = ?", name)
             for row in self._db.all("SELECT name FROM applications WHERE model = ?", name):
@@ -421,17 +421,16 @@ class Api:
     def move_leader(self, model: str, application: str) -> str | None:
         """Another unit leads from now on, where there is one; returns who leads."""
         row = applications.get(self._db, model, application)
-        with self._db.transaction(model):
+        with self._db.transaction():
             applications.elect(self._db, model, application, [row["leader"]])
         return applications.get(self._db, model, application)["leader"]
 
     def jump_clock(self, seconds: float) -> None:
         """Moves the model's clock forward, so that secrets rotate and expire."""
         clock.jump(seconds)
-        for row in self._db.all("SELECT name FROM models"):
-            with self._db.transaction(row["name"]):  # kept over a restart
-                self._db.run("DELETE FROM clock")
-                self._db.insert("clock", seconds=clock.offset())
+        with self._db.transaction():  # kept over a restart
+            self._db.run("DELETE FROM clock")
+            self._db.insert("clock", seconds=clock.offset())
 
 
 def _names(applications: list[str] | str) -> list[str]:

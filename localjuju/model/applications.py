@@ -84,7 +84,7 @@ def deploy(
     for spec in stores.values():
         spec |= (sources or {}).get(spec["pool"], {})
     models.check_constraints(constraints)
-    with db.transaction(model):
+    with db.transaction():
         charms.keep(db, charm, path)
         db.insert(
             "applications", model=model, name=name, charm=charm.sha256,
@@ -134,7 +134,7 @@ def add_units(db: Database, model: str, application: str, count: int) -> list[st
             f'application "{application}" is still scaling down: try again when its units are gone'
         )
     added = []
-    with db.transaction(model):
+    with db.transaction():
         number = 0
         while len(added) < count:
             if number not in taken:
@@ -179,7 +179,7 @@ def scale(db: Database, model: str, application: str, count: int) -> None:
     if count < 0:
         raise ModelError("scale must be a positive number or zero")
     alive = [unit for unit in units(db, model, application) if unit["life"] == "alive"]
-    with db.transaction(model):
+    with db.transaction():
         if count > len(alive):
             add_units(db, model, application, count - len(alive))
         for unit in alive[count:]:
@@ -228,7 +228,7 @@ def remove(db: Database, model: str, name: str, *, destroy_storage: bool, force:
     if not force:
         relations.check_offers(db, model, name)
     at = clock.text(clock.now() + _FORCE_AFTER) if force else None
-    with db.transaction(model):
+    with db.transaction():
         db.run("DELETE FROM offers WHERE model = ? AND application = ?", model, name)
         db.run("UPDATE applications SET life = 'dying', destroy_storage = ?, force_at = ? "
                "WHERE model = ? AND name = ?", int(destroy_storage), at, model, name)  # fmt: skip
@@ -244,7 +244,7 @@ def remove(db: Database, model: str, name: str, *, destroy_storage: bool, force:
 
 def force(db: Database, model: str, name: str) -> None:
     """What is still there of an application that is removed by force goes now."""
-    with db.transaction(model):
+    with db.transaction():
         for row in units(db, model, name):
             bury_unit(db, model, row["name"])
         relations.prune(db, model)
@@ -252,7 +252,7 @@ def force(db: Database, model: str, name: str) -> None:
 
 def bury(db: Database, model: str, name: str) -> None:
     """Removes what is left of an application whose cluster objects are gone."""
-    with db.transaction(model):
+    with db.transaction():
         for relation in relations.of(db, model, name):
             relations.delete(db, model, relation["id"])
         if get(db, model, name)["destroy_storage"]:
@@ -275,14 +275,14 @@ def set_config(
     merged = {**row["config"], **config.parse(charm, values)}
     for key in reset:
         merged.pop(key, None)
-    with db.transaction(model):
+    with db.transaction():
         db.run("UPDATE applications SET config = ? WHERE model = ? AND name = ?", merged, model,
                name)  # fmt: skip
 
 
 def set_trust(db: Database, model: str, name: str, trust: bool) -> None:
     get(db, model, name)
-    with db.transaction(model):
+    with db.transaction():
         db.run("UPDATE applications SET trust = ? WHERE model = ? AND name = ?", int(trust),
                model, name)  # fmt: skip
 
@@ -319,7 +319,7 @@ def refresh(
         key: value for key, value in row["storage"].items() if key in new.storage
     }
     kept = {key: value for key, value in row["config"].items() if key in new.options}
-    with db.transaction(model):
+    with db.transaction():
         charms.keep(db, new, path)
         revision = row["charm_rev"]
         if new.sha256 != old.sha256:
@@ -334,14 +334,14 @@ def set_constraints(db: Database, model: str, name: str, text: str) -> None:
     """New pods get the constraints; as on Juju every pod is replaced."""
     get(db, model, name)
     models.check_constraints(text)
-    with db.transaction(model):
+    with db.transaction():
         db.run("UPDATE applications SET constraints = ?, modified = modified + 1 "
                "WHERE model = ? AND name = ?", text, model, name)  # fmt: skip
 
 
 def resolve(db: Database, model: str, names: list[str], retry: bool) -> None:
     """Raises ModelError: a unit that is not in error."""
-    with db.transaction(model):
+    with db.transaction():
         for name in names:
             row = unit(db, model, name)
             if not row["agent"].get("error"):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from localjuju.model.concerns import Concern, watch
 from localjuju.model.schema import ADDED, SCHEMA, VERSION
 from localkube.host.errors import EngineError
 
@@ -50,27 +51,27 @@ class Database:
             )
         self._connection.executescript(ADDED)
         self._depth = 0
-        self._touched: set[str] = set()
-        self._listeners: list[Callable[[set[str]], None]] = []
+        self._touched: set[Concern] = set()
+        self._listeners: list[Callable[[set[Concern]], None]] = []
+        watch(self._connection, self._touched.add)
 
     def close(self) -> None:
         self._connection.close()
 
-    def on_commit(self, listener: Callable[[set[str]], None]) -> None:
-        """Calls `listener(names of the models that changed)` after each commit."""
+    def on_commit(self, listener: Callable[[set[Concern]], None]) -> None:
+        """Calls `listener(whom the changed rows concern)` after each commit."""
         self._listeners.append(listener)
 
     @contextlib.contextmanager
-    def transaction(self, model: str) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
         """All or nothing, each by itself; what an inner one did counts when the outermost commits.
 
-        Listeners are told afterwards that `model` changed.
+        Listeners are told afterwards whom it concerns.
         """
         outermost = self._depth == 0
         point = f"inner{self._depth}"
         self._connection.execute("BEGIN IMMEDIATE" if outermost else f"SAVEPOINT {point}")
         self._depth += 1
-        self._touched.add(model)
         try:
             yield
             # A COMMIT that fails, e.g. for want of room, may leave the transaction open.
@@ -81,8 +82,9 @@ class Database:
         finally:
             self._depth -= 1
         if outermost:
-            touched, self._touched = self._touched, set()
-            for listener in self._listeners:
+            touched = set(self._touched)
+            self._touched.clear()
+            for listener in self._listeners if touched else ():
                 listener(touched)
 
     def _undo(self, point: str) -> None:
@@ -94,10 +96,6 @@ class Database:
         else:
             self._connection.execute("ROLLBACK")
             self._touched.clear()
-
-    def touch(self, model: str) -> None:
-        """Tells the listeners of the current transaction that another model changed as well."""
-        self._touched.add(model)
 
     def run(self, sql: str, *values: Any) -> int:
         """Runs a writing statement; returns the number of rows it changed."""

@@ -34,13 +34,13 @@ class KubernetesCluster:
 
     def __init__(self, kubeconfig: Path, agent_folder: Path):
         self._kubeconfig, self._agent_folder = kubeconfig, agent_folder
-        self._listeners: list[Callable[[str], None]] = []
+        self._listeners: list[Callable[[str, str], None]] = []
         self._pods: dict[tuple[str, str], Pod] = {}
         self._addresses: dict[tuple[str, str], str] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._changes = Changes()
 
-    def on_change(self, listener: Callable[[str], None]) -> None:
+    def on_change(self, listener: Callable[[str, str], None]) -> None:
         self._listeners.append(listener)
 
     def pod(self, model: str, name: str) -> Pod | None:
@@ -73,9 +73,11 @@ class KubernetesCluster:
             try:
                 found = self._client.list(kind, namespace="*", labels=_SELECTOR)
                 fresh = {_key(item): see(item) async for item in found}
+                models = {key[0] for key in (*seen, *fresh)}
                 seen.clear()
                 seen.update(fresh)
-                self._tell({key[0] for key in fresh})
+                for model in models:
+                    self._tell(model, "")
                 events = self._client.watch(
                     kind, namespace="*", labels=_SELECTOR, resource_version=found.resourceVersion
                 )
@@ -84,16 +86,16 @@ class KubernetesCluster:
                         seen.pop(_key(item), None)
                     else:
                         seen[_key(item)] = see(item)
-                    self._tell({item.metadata.namespace})
+                    labels = item.metadata.labels or {}
+                    self._tell(item.metadata.namespace, labels.get(_NAME, ""))
             except (httpx2.HTTPError, OSError, ValueError) as error:
                 _log.info("watch of %s: %s; again", kind.__name__, error)
                 await asyncio.sleep(_RETRY_SECONDS)
 
-    def _tell(self, models: set[str]) -> None:
+    def _tell(self, model: str, application: str) -> None:
         self._changes.tell()
-        for model in models:
-            for listener in self._listeners:
-                listener(model)
+        for listener in self._listeners:
+            listener(model, application)
 
     def _see_pod(self, pod: core_v1.Pod) -> Pod:
         assert pod.metadata is not None

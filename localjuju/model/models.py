@@ -89,7 +89,7 @@ def add(db: Database, name: str, config: Mapping[str, Any] | None = None) -> Non
         )
     if db.one("SELECT 1 FROM models WHERE name = ?", name):
         raise ModelError(f'failed to create new model: model "{name}" for admin already exists')
-    with db.transaction(name):
+    with db.transaction():
         db.insert(
             "models", name=name, uuid=str(uuid.uuid4()), life="alive",
             config=_checked(config or {}), constraints="", created=clock.text(),
@@ -117,14 +117,14 @@ def set_config(db: Database, name: str, values: Mapping[str, Any], reset: list[s
     merged = row["config"] | _checked(values)
     for key in reset:
         merged.pop(key, None)
-    with db.transaction(name):
+    with db.transaction():
         db.run("UPDATE models SET config = ? WHERE name = ?", merged, name)
 
 
 def set_constraints(db: Database, name: str, text: str) -> None:
     get(db, name)
     check_constraints(text)
-    with db.transaction(name):
+    with db.transaction():
         db.run("UPDATE models SET constraints = ? WHERE name = ?", text, name)
 
 

@@ -67,7 +67,7 @@ def add(db: Database, model: str, application: str, endpoints: list[str], name: 
         raise ModelError(
             f'cannot add application offer "{name}": it is of application "{there["application"]}"'
         )
-    with db.transaction(model):
+    with db.transaction():
         db.run("DELETE FROM offers WHERE model = ? AND name = ?", model, name)
         db.insert("offers", model=model, name=name, application=application,
                   endpoints=sorted(endpoints))  # fmt: skip
@@ -89,7 +89,7 @@ def remove(db: Database, model: str, name: str, force: bool) -> None:
         raise ModelError(
             f'cannot delete application offer "{name}": offer has {len(related)} {many}'
         )
-    with db.transaction(model):
+    with db.transaction():
         for row in related:
             relations.kill(db, model, row["id"])
         db.run("DELETE FROM offers WHERE model = ? AND name = ?", model, name)
@@ -129,7 +129,7 @@ def consume(db: Database, model: str, offer_url: str, alias: str = "") -> str:
         return alias
     if there:
         raise ModelError(f'saas application called "{alias}" from a different offer exists')
-    with db.transaction(model):
+    with db.transaction():
         db.insert("saas", model=model, name=alias, offer_model=source, offer=name, life="alive")
     return alias
 
@@ -162,7 +162,7 @@ def remove_saas(db: Database, model: str, name: str) -> None:
     models.get(db, model)
     if saas(db, model, name) is None:
         raise NotFound(f'saas application "{name}" not found')
-    with db.transaction(model):
+    with db.transaction():
         db.run("UPDATE saas SET life = 'dying' WHERE model = ? AND name = ?", model, name)
         for row in relations.of(db, model, name):
             relations.kill(db, model, row["id"])

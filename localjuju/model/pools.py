@@ -55,7 +55,7 @@ def create(
     _check(provider, attributes)
     if name in classes or name in _own(db, model):
         raise ModelError(f'creating pool "{name}": cannot overwrite existing settings')
-    with db.transaction(model):
+    with db.transaction():
         db.insert("pools", model=model, name=name, attributes=dict(attributes))
 
 
@@ -70,7 +70,7 @@ def update(
     models.get(db, model)
     _known(db, model, name)
     _check(provider or PROVIDER, attributes)
-    with db.transaction(model):
+    with db.transaction():
         db.run("UPDATE pools SET attributes = ? WHERE model = ? AND name = ?", dict(attributes),
                model, name)  # fmt: skip
 
@@ -83,7 +83,7 @@ def remove(db: Database, model: str, name: str) -> None:
     left = db.one("SELECT 1 FROM detached WHERE model = ? AND pool = ?", model, name)
     if left or any(s["pool"] == name for row in planned for s in row["storage"].values()):
         raise ModelError(f'storage pool "{name}" in use')
-    with db.transaction(model):
+    with db.transaction():
         db.run("DELETE FROM pools WHERE model = ? AND name = ?", model, name)
 
 

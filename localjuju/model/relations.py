@@ -22,12 +22,6 @@ def _across(db: Database, model: str, relation: int, application: str) -> Row | 
     return found if found and found["remote"] == application else None
 
 
-def with_related_models(db: Database, names: set[str]) -> set[str]:
-    """These models, and those that have relations with them."""
-    links = db.all("SELECT DISTINCT model, other_model FROM relation_links")
-    return names | {row["other_model"] for row in links if row["model"] in names}
-
-
 def get(db: Database, model: str, relation: int) -> Row | None:
     return db.one("SELECT * FROM relations WHERE model = ? AND id = ?", model, relation)
 
@@ -173,7 +167,7 @@ def integrate(db: Database, model: str, a: str, b: str) -> Row:
                 f"{cannot}: establishing a new relation for {application}:{spec.name} would "
                 f"exceed its maximum relation limit of {spec.limit}"
             )
-    with db.transaction(model):
+    with db.transaction():
         number = _insert(db, model, gives.interface, "global", False, (provider, gives.name),
                          (requirer, wants.name))  # fmt: skip
         for remote, offer in zip((requirer, provider), offers, strict=True):
@@ -205,7 +199,6 @@ def _join(db: Database, model: str, relation: int, remote: str, offer: Row) -> N
     db.insert("relation_links", model=offer["model"], relation=there, remote=name,
               offer=offer["name"], other_model=model, other_relation=relation,
               other_application=mine)  # fmt: skip
-    db.touch(offer["model"])
 
 
 def proxy(db: Database, model: str, application: str) -> str:
@@ -241,7 +234,7 @@ def remove(db: Database, model: str, a: str, b: str, force: bool) -> None:
     if len(rows) > 1:
         texts = "; ".join(f'"{key(row)}"' for row in rows)
         raise ModelError(f'ambiguous relation: "{a} {b}" could refer to {texts}')
-    with db.transaction(model):
+    with db.transaction():
         kill(db, model, rows[0]["id"])
         if force:
             delete(db, model, rows[0]["id"])
@@ -264,7 +257,6 @@ def kill(db: Database, model: str, relation: int) -> None:
     for where, number in _rows(db, model, relation):
         db.run("UPDATE relations SET life = 'dying' WHERE model = ? AND id = ? AND peer = 0",
                where, number)  # fmt: skip
-        db.touch(where)
 
 
 def _rows(db: Database, model: str, relation: int) -> list[tuple[str, int]]:
@@ -278,7 +270,6 @@ def delete(db: Database, model: str, relation: int) -> None:
     """Removes a relation, at both sides where it is between models."""
     for where, number in _rows(db, model, relation):
         _delete(db, where, number)
-        db.touch(where)
 
 
 def _delete(db: Database, model: str, relation: int) -> None:
@@ -298,7 +289,6 @@ def prune(db: Database, model: str) -> None:
     for row in db.all("SELECT model, name FROM saas WHERE life = 'dying'"):
         if not of(db, row["model"], row["name"]):
             db.run("DELETE FROM saas WHERE model = ? AND name = ?", row["model"], row["name"])
-            db.touch(row["model"])
 
 
 def _occupied(db: Database, model: str, relation: int) -> bool:

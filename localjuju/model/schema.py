@@ -122,4 +122,13 @@ CREATE TABLE IF NOT EXISTS relation_links (
   PRIMARY KEY (model, relation),
   FOREIGN KEY (model, relation) REFERENCES relations(model, id) ON DELETE CASCADE
 );
+CREATE INDEX IF NOT EXISTS units_application ON units (model, application);
+CREATE INDEX IF NOT EXISTS relations_provider ON relations (model, provider);
+CREATE INDEX IF NOT EXISTS relations_requirer ON relations (model, requirer);
+CREATE INDEX IF NOT EXISTS storage_unit ON storage (model, unit);
+CREATE INDEX IF NOT EXISTS secrets_owner ON secrets (model, owner);
+CREATE INDEX IF NOT EXISTS secret_consumers_unit ON secret_consumers (unit);
+CREATE INDEX IF NOT EXISTS relation_links_remote ON relation_links (model, remote);
+CREATE INDEX IF NOT EXISTS relation_links_other
+  ON relation_links (other_model, other_application);
 """

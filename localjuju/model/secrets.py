@@ -267,7 +267,7 @@ def user_add(
     if by_label(db, model, "model", model, name):
         raise ModelError(f'secret with name "{name}" already exists')
     identity = new_id()
-    with db.transaction(model):
+    with db.transaction():
         create(db, model, identity, "model", model, values, label=name, description=description)
     return f"secret:{identity}"
 
@@ -279,7 +279,7 @@ def user_update(
     row = _users(db, model, name)
     if values is not None:
         check_content(values)
-    with db.transaction(model):
+    with db.transaction():
         if auto_prune is not None:
             db.run("UPDATE secrets SET auto_prune = ? WHERE id = ?", int(auto_prune), row["id"])
         update(db, row["id"], values=values, description=description, label=new_name)
@@ -287,7 +287,7 @@ def user_update(
 
 def user_remove(db: Database, model: str, name: str, revision: int | None) -> None:
     row = _users(db, model, name)
-    with db.transaction(model):
+    with db.transaction():
         remove(db, row["id"], revision)
 
 
@@ -297,7 +297,7 @@ def user_grant(db: Database, model: str, name: str, applications: list[str], giv
         if not db.one("SELECT 1 FROM applications WHERE model = ? AND name = ?", model,
                       application):  # fmt: skip
             raise NotFound(f'application "{application}" not found')
-    with db.transaction(model):
+    with db.transaction():
         for application in applications:
             if give:
                 grant(db, row["id"], application, None)

@@ -22,7 +22,7 @@ def set_unit(
     row = db.one("SELECT status, message FROM units WHERE model = ? AND name = ?", model, unit)
     if row is None or (row["status"], row["message"]) == (status, message):
         return
-    with db.transaction(model):
+    with db.transaction():
         db.run("UPDATE units SET status = ?, message = ?, status_data = ?, since = ? "
                "WHERE model = ? AND name = ?", status, message, data or {}, clock.text(), model,
                unit)  # fmt: skip
@@ -37,7 +37,7 @@ def set_agent(
                  model, unit)  # fmt: skip
     if row is None or (row["agent_status"], row["agent_message"]) == (status, message):
         return
-    with db.transaction(model):
+    with db.transaction():
         db.run("UPDATE units SET agent_status = ?, agent_message = ?, agent_data = ?, "
                "agent_since = ? WHERE model = ? AND name = ?", status, message, data or {},
                clock.text(), model, unit)  # fmt: skip
@@ -49,7 +49,7 @@ def set_application(db: Database, model: str, name: str, status: str, message: s
                  name)  # fmt: skip
     if row is None or (row["status"], row["message"]) == (status, message):
         return
-    with db.transaction(model):
+    with db.transaction():
         db.run("UPDATE applications SET status = ?, message = ?, since = ? "
                "WHERE model = ? AND name = ?", status, message, clock.text(), model,
                name)  # fmt: skip

@@ -156,7 +156,7 @@ def begin_removal(db: Database, model: str, id: str) -> str:
         raise NotFound(f'{cannot}: storage instance "{id}" not found')
     if row["unit"]:
         raise ModelError(f"{cannot}: storage is attached")
-    with db.transaction(model):
+    with db.transaction():
         db.run("UPDATE storage SET life = 'dying' WHERE model = ? AND id = ?", model, id)
     left = db.one("SELECT claim FROM detached WHERE model = ? AND id = ?", model, id)
     assert left is not None
@@ -164,7 +164,7 @@ def begin_removal(db: Database, model: str, id: str) -> str:
 
 
 def end_removal(db: Database, model: str, id: str) -> None:
-    with db.transaction(model):
+    with db.transaction():
         _forget(db, model, id)
 
 

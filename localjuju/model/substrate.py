@@ -55,8 +55,11 @@ class ApplicationSpec:
 class Cluster(Protocol):
     """Kubernetes, as far as the model writes and watches it."""
 
-    def on_change(self, listener: Callable[[str], None]) -> None:
-        """Calls `listener(model)` when a pod or Service of the model changed."""
+    def on_change(self, listener: Callable[[str, str], None]) -> None:
+        """Calls `listener(model, application)` when a pod or Service of the application changed.
+
+        "" in place of the application: any of them may have.
+        """
         ...
 
     def pod(self, model: str, name: str) -> Pod | None: ...

@@ -39,7 +39,7 @@ def new_operation(db: Database, model: str) -> int:
 
 
 def _next_number(db: Database, model: str) -> int:
-    with db.transaction(model):
+    with db.transaction():
         row = db.one("SELECT next_task AS next FROM models WHERE name = ?", model)
         assert row is not None
         db.run("UPDATE models SET next_task = next_task + 1 WHERE name = ?", model)
@@ -79,7 +79,7 @@ def _queue(
     db: Database, model: str, unit: str, name: str, parameters: dict[str, Any],
     operation: int | None,
 ) -> dict[str, str]:  # fmt: skip
-    with db.transaction(model):
+    with db.transaction():
         if operation is None:
             operation = new_operation(db, model)
         task = _next_number(db, model)
@@ -213,7 +213,7 @@ def cancel(db: Database, model: str, task: str) -> None:
     row = get(db, model, task)
     if row["status"] != "pending":
         raise ModelError(f'task "{task}" is {row["status"]}: only a pending one can be cancelled')
-    with db.transaction(model):
+    with db.transaction():
         db.run("UPDATE tasks SET status = 'cancelled', completed = ? WHERE model = ? AND id = ?",
                clock.text(), model, row["id"])  # fmt: skip
 
@@ -222,7 +222,7 @@ def end_interrupted(db: Database, model: str, unit: str) -> None:
     """Tasks that were running when the engine ended: an action is not run twice."""
     sql = "SELECT id FROM tasks WHERE model = ? AND unit = ? AND status = 'running'"
     for row in db.all(sql, model, unit):
-        with db.transaction(model):
+        with db.transaction():
             db.run(
                 "UPDATE tasks SET status = 'failed', message = 'action terminated', "
                 "completed = ? WHERE model = ? AND id = ?",

@@ -132,7 +132,7 @@ class ApplicationWorker(Worker):
         if self.again <= 0:
             self._absent_since = self.again = None
             away = [unit for unit in units if unit not in here]
-            with self._db.transaction(self.model):
+            with self._db.transaction():
                 applications.elect(self._db, self.model, self.application, away)
 
     def _reachable(self, unit: str) -> bool:
@@ -173,7 +173,7 @@ class ModelWorker(Worker):
 
 def destroy(db: Database, model: str) -> None:
     """Removes every row of a model."""
-    with db.transaction(model):
+    with db.transaction():
         for table in ("offers", "saas", "relations", "units", "storage", "detached", "pools",
                       "secrets", "tasks", "status_history", "applications"):  # fmt: skip
             db.run(f"DELETE FROM {table} WHERE model = ?", model)

@@ -1,7 +1,8 @@
 """Deploys the bundle on a fresh local engine and prints what that costs.
 
 `tox -e bench`, or `python -m tests.bench`; `--full` and `--edge` measure the full bundle and its
-edge overlay in place of the core. What is missing in the cache is built first and not in
+edge overlay in place of the core; `--growth` measures what an application costs among few and
+among many instead. What is missing in the cache is built first and not in
 the figures. It fails if the model does not settle; no figure makes it fail.
 """
 
@@ -28,7 +29,7 @@ from localjuju.client import Client
 from localkube.host import paths
 from localkube.host.errors import EngineError
 from localkube.host.progress import Progress
-from tests.bench import door
+from tests.bench import door, growth
 from tests.bench.processes import Sampler
 
 CORE, FULL = ROOT / "bundle" / "core.yaml", ROOT / "bundle" / "bundle.yaml"
@@ -54,6 +55,11 @@ def main() -> int:
     which.add_argument("--bundle", type=Path, default=CORE, help="default: bundle/core.yaml")
     for name, file in (("--full", FULL), ("--edge", EDGE)):
         which.add_argument(name, action="store_const", dest="bundle", const=file)
+    parser.add_argument("--growth", action="store_true", help="among few and among many")
+    parser.add_argument(
+        "--sizes", type=int, nargs=2, default=(10, 100), metavar=("FEW", "MANY"),
+        help="applications that --growth deploys; default: 10 100",
+    )  # fmt: skip
     parser.add_argument("--timeout", type=float, default=900, metavar="SECONDS")
     parser.add_argument(
         "--updates", type=int, default=3, help="update-status hooks to measure on each unit"
@@ -63,18 +69,27 @@ def main() -> int:
     os.environ["PYTHONPATH"] = str(ROOT)
     try:
         file = options.bundle.resolve()
+        few, many = options.sizes
+        if options.growth:
+            _fresh(lambda: growth.main(few, many, options.timeout))
+            return 0
         overlays = [EDGE] if file == EDGE else []
         bundle = bundles.read(FULL if overlays else file, overlays)
         _prepare(bundle)
-        remove_engine()
-        try:
-            _measure(bundle, overlays, options.timeout, options.updates)
-        finally:
-            remove_engine()
+        _fresh(lambda: _measure(bundle, overlays, options.timeout, options.updates))
     except EngineError as error:
         print(f"ERROR {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _fresh(measure: Callable[[], None]) -> None:
+    """Measures with an empty state, and leaves none."""
+    remove_engine()
+    try:
+        measure()
+    finally:
+        remove_engine()
 
 
 def _prepare(bundle: bundles.Bundle) -> None:

@@ -68,7 +68,7 @@ def action_log(context: Context, arguments: Arguments) -> None:
     """Writes to the action's log, at once."""
     _action(context)
     assert context.hook is not None
-    with context.db.transaction(context.model):
+    with context.db.transaction():
         row = context.db.one("SELECT log FROM tasks WHERE model = ? AND id = ?", context.model,
                              context.hook.task)  # fmt: skip
         line = f"{clock.now():%Y-%m-%d %H:%M:%S} +0000 UTC {' '.join(arguments.words)}"

@@ -168,7 +168,7 @@ def _read(
     if owner:
         context.later(follow)
     else:
-        with db.transaction(context.model):
+        with db.transaction():
             follow()
     return secrets.content(db, identity, revision)
 

@@ -63,7 +63,7 @@ def application_version_set(context: Context, arguments: Arguments) -> None:
     """Sets the workload's version that `juju status` shows, at once."""
     if len(arguments.words) != 1:
         raise CommandError("no version specified", 2)
-    with context.db.transaction(context.model):
+    with context.db.transaction():
         context.db.run("UPDATE applications SET version = ? WHERE model = ? AND name = ?",
                        arguments.words[0], context.model, context.application)  # fmt: skip
 

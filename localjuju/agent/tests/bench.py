@@ -69,14 +69,14 @@ class LocalNode:
         self._state, self._tools = state, tools
         self._pods: dict[tuple[str, str], Pod] = {}
         self._pebbles: dict[tuple[str, str], list[subprocess.Popen[bytes]]] = {}
-        self._listeners: list[Callable[[str], None]] = []
+        self._listeners: list[Callable[[str, str], None]] = []
         self.specs: dict[tuple[str, str], ApplicationSpec] = {}
         self._broken: dict[str, asyncio.Task[None]] = {}
         self._agents: dict[tuple[str, str], tuple[subprocess.Popen[bytes], int]] = {}
 
     # Cluster ---------------------------------------------------------------------------------
 
-    def on_change(self, listener: Callable[[str], None]) -> None:
+    def on_change(self, listener: Callable[[str, str], None]) -> None:
         self._listeners.append(listener)
 
     def pod(self, model: str, name: str) -> Pod | None:
@@ -110,7 +110,7 @@ class LocalNode:
         for name in names:
             if (spec.model, name) not in self._pods:
                 self._add(spec, name)
-        self._tell(spec.model)
+        self._tell(spec.model, spec.name)
 
     async def remove(self, model: str, application: str, destroy_storage: bool) -> None:
         for where, name in self._of(model, application):
@@ -145,13 +145,13 @@ class LocalNode:
         spec = self.specs[model, name.rpartition("-")[0]]
         self._remove(model, name)
         self._add(spec, name)
-        self._tell(model)
+        self._tell(model, spec.name)
 
     def terminate(self, name: str) -> None:
         """The pod is told to go, and still runs."""
         pod = self._pods[MODEL, name]
         self._pods[MODEL, name] = dataclasses.replace(pod, terminating=True)
-        self._tell(MODEL)
+        self._tell(MODEL, name.rpartition("-")[0])
 
     def _add(self, spec: ApplicationSpec, name: str) -> None:
         uid = str(uuid.uuid4())
@@ -219,16 +219,16 @@ class LocalNode:
         self.stop_agent(name, model)
         self._stop_pebbles(model, name)
         shutil.rmtree(self._folder(model, name))
-        self._tell(model)
+        self._tell(model, name.rpartition("-")[0])
 
     def _stop_pebbles(self, model: str, name: str) -> None:
         for process in self._pebbles.pop((model, name), []):
             process.kill()
             process.wait()
 
-    def _tell(self, model: str) -> None:
+    def _tell(self, model: str, application: str) -> None:
         for listener in self._listeners:
-            listener(model)
+            listener(model, application)
 
     # What is in a pod ------------------------------------------------------------------------
 

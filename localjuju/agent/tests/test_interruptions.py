@@ -167,9 +167,10 @@ async def test_stop_ends_though_an_agent_loses_its_cancellation(bench: Bench):
     gate = bench.state / "gate"
     await bench.deploy(bench.charm("plain", f"while ! test -e {gate}; do sleep 0.02; done"))
     await bench.until(lambda: bench.hooks("plain/0") == ["install"])
-    worker, task = bench.controller._running["unit", MODEL, "plain/0"]
+    group = bench.controller._running[MODEL, "plain"]
+    worker, task = group["plain/0"]
     wrapped = asyncio.create_task(_once_deaf(task))
-    bench.controller._running["unit", MODEL, "plain/0"] = (worker, wrapped)
+    group["plain/0"] = (worker, wrapped)
     await asyncio.sleep(0)
     await asyncio.wait_for(bench.stop(), 20)
     assert wrapped.done()

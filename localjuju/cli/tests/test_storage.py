@@ -72,20 +72,20 @@ class World:
 
     def run(self) -> None:
         """All units are installed and have their storage."""
-        with self.db.transaction("m"):
+        with self.db.transaction():
             self.db.run("UPDATE units SET agent = ?", {"installed": True})
             self.db.run("UPDATE storage SET attached = 1 WHERE unit != ''")
 
     def scale(self, count: int) -> None:
         self.api.scale("m", "db", count)
-        with self.db.transaction("m"):
+        with self.db.transaction():
             for row in self.db.all("SELECT name FROM units WHERE life = 'dying'"):
                 applications.bury_unit(self.db, "m", row["name"])
         self.run()
 
     def remove(self, destroy_storage: bool) -> None:
         self.api.remove_application("m", "db", destroy_storage=destroy_storage)
-        with self.db.transaction("m"):
+        with self.db.transaction():
             for row in applications.units(self.db, "m", "db"):
                 applications.bury_unit(self.db, "m", row["name"])
         applications.bury(self.db, "m", "db")
@@ -198,7 +198,7 @@ async def test_a_unit_that_never_ran_leaves_nothing(world: World):
 async def test_an_instance_without_a_place_goes_with_its_unit(world: World):
     await world.deploy()
     row = applications.get(world.db, "m", "db")
-    with world.db.transaction("m"):
+    with world.db.transaction():
         storage.request(world.db, "m", "db/0", applications.charm_of(world.db, row), "data", 1)
     assert "data/2" in world.states()
     world.scale(0)

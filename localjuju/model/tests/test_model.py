@@ -231,9 +231,9 @@ async def test_refresh_refuses_another_charm_or_a_lost_endpoint(api: Api, tmp_pa
 
 async def test_a_transaction_is_all_or_nothing(api: Api, db: Database, tmp_path: Path):
     await _deploy(api, tmp_path, "plain")
-    with pytest.raises(RuntimeError), db.transaction("m"):  # noqa: PT012
+    with pytest.raises(RuntimeError), db.transaction():  # noqa: PT012
         db.run("UPDATE applications SET version = '9'")
-        with db.transaction("m"):
+        with db.transaction():
             db.run("DELETE FROM units")
         raise RuntimeError
     assert api.status("m")["applications"]["plain"]["scale"] == 1
@@ -242,9 +242,9 @@ async def test_a_transaction_is_all_or_nothing(api: Api, db: Database, tmp_path:
 
 
 async def test_an_inner_transaction_that_failed_leaves_nothing(api: Api, db: Database):
-    with db.transaction("m"):
+    with db.transaction():
         db.run("UPDATE models SET next_task = 40")
-        with pytest.raises(RuntimeError), db.transaction("m"):  # noqa: PT012
+        with pytest.raises(RuntimeError), db.transaction():  # noqa: PT012
             db.run("UPDATE models SET next_task = 50")
             raise RuntimeError
     row = db.one("SELECT next_task FROM models")
@@ -253,10 +253,10 @@ async def test_an_inner_transaction_that_failed_leaves_nothing(api: Api, db: Dat
 
 async def test_a_commit_that_fails_leaves_the_database_usable(api: Api, db: Database):
     """A deferred constraint fails in the COMMIT, as a full disk does."""
-    with pytest.raises(sqlite3.IntegrityError), db.transaction("m"):  # noqa: PT012
+    with pytest.raises(sqlite3.IntegrityError), db.transaction():  # noqa: PT012
         db.run("PRAGMA defer_foreign_keys=ON")
         db.insert("secret_grants", secret="none", target="plain")
-    with db.transaction("m"):
+    with db.transaction():
         db.run("UPDATE models SET next_task = 60")
     assert db.one("SELECT next_task FROM models") == {"next_task": 60}
 
@@ -387,13 +387,13 @@ async def test_what_is_consumed_goes_whichever_side_leaves_last(
     assert link
     sides = {"taker": ("other", number), "giver": ("m", link["other_relation"])}
     for name, (model, relation) in sides.items():
-        with db.transaction(model):
+        with db.transaction():
             relations.enter(db, model, relation, f"{name}/0", {})
     api.remove_saas("other", "sql")
     for name in sorted(sides, key=lambda name: name == last):
         assert "application-endpoints" in api.status("other")
         model, relation = sides[name]
-        with db.transaction(model):
+        with db.transaction():
             relations.leave(db, model, relation, f"{name}/0")
             relations.prune(db, model)
     assert "application-endpoints" not in api.status("other")

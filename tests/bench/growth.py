@@ -1,0 +1,312 @@
+"""What one more application costs the engine: the same figures with few and with many of them.
+
+All figures are for one application or one hook, and above what the engine costs with no
+application at all. A cost that does not grow with the number of applications has the ratio 1.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from installer import charm_python
+from installer.pack import ARCHITECTURES, ROOT, generated, zipped
+from installer.status import descendants
+from installer.up import unsettled
+from localjuju.client import Client
+from localkube.host.errors import EngineError
+from localkube.host.progress import Progress
+from tests.bench import processes
+from tests.bench.processes import Sampler
+
+AT_MOST = 1.5  # the ratio that is aimed at
+MODEL = "growth"
+IMAGE = "docker.io/library/python:3.12.12-slim"
+_BATCH = 10  # applications that are deployed at a time
+_IDLE_SECONDS = 60.0
+_HOOKS = 100  # caused at each size
+_PACE_SECONDS = 0.5  # between two of them
+_SETTLING_SECONDS = 20.0  # until what a deployment left to be done is done
+_STARTING_SECONDS = 60.0  # until what the start left to be done is done
+_POLL_SECONDS = 1.0
+_ENGINE, _PODS = "engine", "pods: agents, hooks, Pebble"
+_PARTS = {
+    processes.ENGINE: _ENGINE,
+    "etcd": "etcd",
+    "kube-apiserver": "kube-apiserver",
+    "kubelet": "kubelet",
+    "containerd": "containerd and shims",
+    processes.SHIMS: "containerd and shims",
+    **dict.fromkeys(
+        ("kube-controller-manager", "kube-scheduler", "coredns", "kube-proxy", "kube-router"),
+        "other parts",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Idle:
+    """What the engine costs while nothing is asked of it.
+
+    Attributes:
+        cpu: processor seconds in a second, by part.
+        memory: bytes, by part.
+        wakes: how often in a second a thread of the engine's own processes began to run.
+    """
+
+    cpu: Mapping[str, float]
+    memory: Mapping[str, float]
+    wakes: float
+
+
+@dataclass(frozen=True)
+class Size:
+    """What was measured with a number of applications.
+
+    Attributes:
+        applications: their number.
+        deploy_seconds: of the last batch, for one application.
+        deploy_cpu: processor seconds of the last batch, for one application, by part.
+        idle: while nothing is asked.
+        hook_cpu: processor seconds of one hook, by part; what idling costs is taken off.
+    """
+
+    applications: int
+    deploy_seconds: float
+    deploy_cpu: Mapping[str, float]
+    idle: Idle
+    hook_cpu: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table: what it is, with few applications, and with many."""
+
+    name: str
+    few: float
+    many: float
+
+    @property
+    def ratio(self) -> float | None:
+        """None where the few cost nothing that could be measured."""
+        return self.many / self.few if self.few > 0 else None
+
+
+def main(few: int, many: int, timeout: float) -> None:
+    """Measures on a fresh engine, and prints the table.
+
+    Raises:
+        EngineError: the applications do not become active in time.
+    """
+    from localjuju.engine import lifecycle
+    from localjuju.images import layers
+
+    charm = pack(ROOT / "build" / "growth")
+    layers.prepare(IMAGE)
+    lifecycle.start()
+    process = lifecycle.pid()
+    assert process is not None
+    bench = _Bench(process, charm, timeout)
+    base = bench.idle(_STARTING_SECONDS)
+    sizes = [bench.grow(number) for number in (few, many)]
+    _print(figures(base, *sizes), few, many)
+
+
+def pack(folder: Path) -> Path:
+    """The charm, with the environment that all charms share."""
+    folder.mkdir(parents=True, exist_ok=True)
+    project = {
+        "name": "small", "summary": "A small charm", "description": "A small charm",
+        "base": "ubuntu@24.04", "containers": {"workload": {"resource": "image"}},
+        "resources": {"image": {"type": "oci-image"}},
+        "config": {"options": {"number": {"type": "int", "default": 0}}},
+    }  # fmt: skip
+    files = {
+        "src/charm.py": Path(__file__).with_name("small.py").read_bytes(),
+        "dispatch": (ROOT / "installer" / "dispatch").read_bytes(),
+        "venv/.shared": f"{charm_python.shared(Progress())}\n".encode(),
+        **generated(project, ARCHITECTURES[platform.machine()]),
+    }
+    file = folder / "small.charm"
+    file.write_bytes(zipped(files))
+    return file
+
+
+class _Bench:
+    """The model that grows."""
+
+    def __init__(self, process: int, charm: Path, timeout: float):
+        self._client, self._charm, self._timeout = Client(), charm, timeout
+        self._root = process
+        self._names: list[str] = []
+        self._sampler = Sampler(process, self._names)
+        values = {"update-status-hook-interval": "24h"}
+        self._client.call("add_model", name=MODEL, config=values)
+
+    def grow(self, number: int) -> Size:
+        """Deploys until there are so many, and measures."""
+        seconds, cpu = 0.0, {}
+        while len(self._names) < number:
+            count = min(_BATCH, number - len(self._names))
+            begin, before = time.monotonic(), self._cpu()
+            self._deploy(count)
+            seconds = (time.monotonic() - begin) / count
+            cpu = scaled(difference(self._cpu(), before), 1 / count)
+            print(f"{len(self._names)} applications, {seconds:.1f} s each", file=sys.stderr)
+        idle = self.idle()
+        return Size(number, seconds, cpu, idle, self._hooks(idle))
+
+    def idle(self, settling: float = _SETTLING_SECONDS) -> Idle:
+        """What it costs when nothing is asked, once it has settled."""
+        time.sleep(settling)
+        begin, before, woken = time.monotonic(), self._cpu(), self._wakes()
+        time.sleep(_IDLE_SECONDS)
+        seconds = time.monotonic() - begin
+        woken = self._wakes() - woken
+        cpu = scaled(difference(self._cpu(), before), 1 / seconds)
+        return Idle(cpu, self._memory(), woken / seconds)
+
+    def _deploy(self, count: int) -> None:
+        added = [f"small{len(self._names) + number}" for number in range(count)]
+        self._names += added
+        for name in added:
+            self._client.call(
+                "deploy", model=MODEL, charm=str(self._charm), application=name,
+                resources={"image": IMAGE},
+            )  # fmt: skip
+        self._wait(lambda: bool(unsettled(self._status(), added)), f"{added} are not active")
+
+    def _hooks(self, idle: Idle) -> dict[str, float]:
+        """Changes one application's option after the other, each of which is a hook."""
+        ran = self._ran()
+        begin, before = time.monotonic(), self._cpu()
+        for number in range(_HOOKS):
+            name = self._names[number % len(self._names)]
+            value = int(time.time()) + number
+            self._client.call(
+                "set_config", model=MODEL, application=name, values={"number": str(value)}
+            )
+            time.sleep(_PACE_SECONDS)
+        self._wait(lambda: self._ran() - ran < _HOOKS, "hooks did not run")
+        cpu = difference(self._cpu(), before)
+        idling = scaled(idle.cpu, time.monotonic() - begin)
+        return scaled(difference(cpu, idling), 1 / (self._ran() - ran))
+
+    def _ran(self) -> int:
+        rows = self._client.call("hook_statistics", model=MODEL)
+        return sum(row["runs"] for row in rows if row["hook"] == "config-changed")
+
+    def _status(self) -> Mapping[str, Any]:
+        return self._client.call("status", model=MODEL)["applications"]
+
+    def _wait(self, unfinished: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + self._timeout
+        while unfinished():
+            if time.monotonic() > deadline:
+                raise EngineError(f"{what} in {self._timeout:.0f} s")
+            time.sleep(_POLL_SECONDS)
+
+    def _cpu(self) -> dict[str, float]:
+        return by_part(self._sampler.look())
+
+    def _memory(self) -> dict[str, float]:
+        groups = self._sampler.groups.items()
+        return by_part({name: float(group.memory) for name, group in groups})
+
+    def _wakes(self) -> int:
+        """How often threads of the engine's own processes gave up the processor and got it."""
+        count = 0
+        for number in descendants(self._root):
+            folder = Path(f"/proc/{number}")
+            try:
+                if b"localjuju.engine" not in (folder / "cmdline").read_bytes():
+                    continue
+                for thread in (folder / "task").iterdir():
+                    count += _switches((thread / "status").read_text())
+            except OSError:  # ended meanwhile
+                continue
+        return count
+
+
+def _switches(status: str) -> int:
+    """proc_pid_status(5)."""
+    for line in status.splitlines():
+        if line.startswith("voluntary_ctxt_switches:"):
+            return int(line.split()[1])
+    return 0
+
+
+# What is calculated --------------------------------------------------------------------------
+
+
+def by_part(groups: Mapping[str, float]) -> dict[str, float]:
+    """Sums over the groups of `processes` that are one part; what is not named is in pods."""
+    parts: dict[str, float] = {}
+    for name, value in groups.items():
+        part = _PARTS.get(name, _PODS)
+        parts[part] = parts.get(part, 0.0) + value
+    return parts
+
+
+def difference(after: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
+    """By part; none is below zero, which only the clock's ticks could make it."""
+    return {name: max(0.0, value - before.get(name, 0.0)) for name, value in after.items()}
+
+
+def scaled(values: Mapping[str, float], factor: float) -> dict[str, float]:
+    """Each of the values times `factor`."""
+    return {name: value * factor for name, value in values.items()}
+
+
+def figures(base: Idle, few: Size, many: Size) -> list[Figure]:
+    """The table: milliseconds, seconds and MiB; what `base` has is no application's."""
+
+    def both(of: Callable[[Size], Mapping[str, float]], factor: float, what: str) -> list[Figure]:
+        one, other = scaled(of(few), factor), scaled(of(many), factor)
+        found = [
+            Figure(f"{what}: {part}", one.get(part, 0.0), other.get(part, 0.0))
+            for part in sorted({*one, *other}, key=lambda part: (part != _ENGINE, part))
+        ]
+        return [*found, Figure(f"{what}: all", sum(one.values()), sum(other.values()))]
+
+    def each(size: Size, value: float) -> float:
+        return value / size.applications
+
+    return [
+        *both(
+            lambda size: scaled(difference(size.idle.cpu, base.cpu), each(size, 1)),
+            1000, "CPU ms in an idle second for each application",
+        ),
+        Figure(
+            "wakes of the engine in an idle second for each application",
+            *(each(size, max(0.0, size.idle.wakes - base.wakes)) for size in (few, many)),
+        ),
+        *both(lambda size: size.hook_cpu, 1000, "CPU ms for each hook"),
+        Figure("s to deploy one more", few.deploy_seconds, many.deploy_seconds),
+        *both(lambda size: size.deploy_cpu, 1, "CPU s to deploy one more"),
+        *both(
+            lambda size: scaled(difference(size.idle.memory, base.memory), each(size, 1)),
+            1 / (1 << 20), "MiB for each application",
+        ),
+    ]  # fmt: skip
+
+
+def _print(lines: Sequence[Figure], few: int, many: int) -> None:
+    table = Table(title="growth", title_justify="left", box=None)
+    for number, column in enumerate(("what", f"{few}", f"{many}", "ratio")):
+        table.add_column(column, justify="right" if number else "left")
+    for line in lines:
+        ratio = line.ratio
+        style = "bold" if ratio is not None and ratio > AT_MOST else None
+        shown = "" if ratio is None else f"{ratio:.2f}"
+        table.add_row(line.name, f"{line.few:.3g}", f"{line.many:.3g}", shown, style=style)
+    Console(width=None if sys.stdout.isatty() else 110).print(table)
+    print(f"bold: above {AT_MOST}")
