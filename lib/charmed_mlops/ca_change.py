@@ -103,10 +103,7 @@ class CaChange:
         return certificates.now() >= datetime.datetime.fromisoformat(kept["told-at"]) + _NOTICE
 
     def _keep(self, content: dict[str, str]) -> None:
-        if _common.own_secret(self._charm, self._label) is None:
-            self._charm.unit.add_secret(content, label=self._label)
-        else:
-            self._charm.model.get_secret(label=self._label).set_content(content)
+        _common.keep_unit_secret(self._charm, self._label, content)
 
 
 def _digest(given: Certificate) -> str:

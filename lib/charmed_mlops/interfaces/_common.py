@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import urllib.parse
+import weakref
 from collections.abc import Iterable, Mapping
 
 import ops
 
 from charmed_mlops.errors import Blocked, Waiting
 
+_READ: weakref.WeakKeyDictionary[ops.CharmBase, dict[str, ops.Secret]]
+_READ = weakref.WeakKeyDictionary()
+"""Own secrets that a charm has read in this hook: each reading is two calls of secret-get."""
 _URL = re.compile(r"https?://[A-Za-z0-9_.:\[\]-]+(/[!-~]*)?")
 
 
@@ -78,28 +82,53 @@ def keep_secret(
     charm: ops.CharmBase, label: str, relation: ops.Relation, content: Mapping[str, str]
 ) -> str:
     """The URI of the application's secret `label`, with this content, granted to the relation."""
-    try:
-        secret = charm.model.get_secret(label=label)
-        # refresh: an owner that peeks keeps the first revision in use for ever
-        if secret.get_content(refresh=True) != dict(content):
-            secret.set_content(dict(content))
-    except ops.SecretNotFoundError:
+    secret = _own(charm, label)
+    if secret is None:
         secret = charm.app.add_secret(dict(content), label=label)
         secret.grant(relation)  # one transaction with its creation
+    elif secret.get_content() != dict(content):
+        _set(charm, label, secret, content)
     # the databag needs the URI, which a secret found by its label does not know
     return secret.id or secret.get_info().id
 
 
 def own_secret(charm: ops.CharmBase, label: str) -> dict[str, str] | None:
-    """The newest content of the application's secret `label`, None if there is none."""
-    try:
-        return charm.model.get_secret(label=label).get_content(refresh=True)
-    except ops.SecretNotFoundError:
-        return None
+    """The newest content of the application's or unit's secret `label`, None if there is none."""
+    secret = _own(charm, label)
+    return secret.get_content() if secret else None
+
+
+def keep_unit_secret(charm: ops.CharmBase, label: str, content: Mapping[str, str]) -> None:
+    """Have the unit's secret `label` hold this content."""
+    secret = _own(charm, label)
+    if secret is None:
+        charm.unit.add_secret(dict(content), label=label)
+    else:
+        _set(charm, label, secret, content)
+
+
+def _own(charm: ops.CharmBase, label: str) -> ops.Secret | None:
+    """The application's or unit's secret `label`, read with its newest content; None if none."""
+    read = _READ.setdefault(charm, {})
+    if label not in read:
+        try:
+            secret = charm.model.get_secret(label=label)
+            # refresh: an owner that peeks keeps the first revision in use for ever
+            secret.get_content(refresh=True)
+        except ops.SecretNotFoundError:
+            return None
+        read[label] = secret
+    return read[label]
+
+
+def _set(charm: ops.CharmBase, label: str, secret: ops.Secret, content: Mapping[str, str]) -> None:
+    secret.set_content(dict(content))
+    _READ[charm].pop(label, None)
 
 
 def forget_secret(charm: ops.CharmBase, label: str) -> None:
     """Remove the application's secret `label` with all revisions, if it is there."""
+    _READ.get(charm, {}).pop(label, None)
     try:
         charm.model.get_secret(label=label).remove_all_revisions()
     except ops.SecretNotFoundError:
