@@ -28,24 +28,26 @@ def object_route(
     plural: str,
     *,
     service: str = "{name}",
+    part: str = "",
     rewrite: str | None = None,
     verb: str = "get",
     annotations: str = "",
 ) -> Route:
-    """The route /PATH/NAMESPACE/NAME/ to the Service that a controller makes of an object.
+    """The route /PATH/NAMESPACE/NAME/[PART/] to a Service that a controller makes of an object.
 
     Args:
         path: its first part.
         group: the kind's API group.
         plural: the kind's plural.
         service: the Service's name in the object's namespace.
+        part: of the object, where it has several Services.
         rewrite: what the Service gets in place of the prefix.
         verb: what one must be allowed to do with objects of the kind to open one.
         annotations: domain of the objects' annotations that say what the Service gets.
     """
     return Route(
-        name=plural,
-        prefix=f"/{path}/{{namespace}}/{{name}}/",
+        name=f"{plural}-{part}" if part else plural,
+        prefix=f"/{path}/{{namespace}}/{{name}}/" + (f"{part}/" if part else ""),
         host=f"{service}.{{namespace}}.svc.cluster.local",
         port=80,
         rewrite=rewrite,
@@ -71,8 +73,8 @@ class ManagerCharm(ServiceCharm):
 
     @property
     def gateways(self) -> list[str]:
-        """The applications that may reach what the controller runs: what NetworkPolicies need."""
-        return [each.app.name for each in self.model.relations["gateway"] if each.active]
+        """The applications that may reach what the controller runs."""
+        return self.gateway.applications
 
     def apply_with_virtual_service(
         self, declared: bool, reach: Reach = NOBODY, **context: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ import yaml
 from reach import Reach
 
 IMAGE = "docker.io/library/python:3.12.12-slim"
+_WAIT = ("/usr/local/bin/python3", "-c", "import time; time.sleep(1e6)")
 # Prints whether each host and port takes a connection.
 _TRY = """
 import json, socket, sys
@@ -44,7 +45,13 @@ class Pod:
     """A pod with Python in it."""
 
     def __init__(self, reach: Reach, namespace: str, name: str):
-        self._reach, self._where = reach, ("-n", namespace, "exec", name, "--")
+        self._reach, self._place, self._name = reach, ("-n", namespace), name
+        self._where = (*self._place, "exec", name, "--")
+
+    def address(self) -> str:
+        """Its IP address."""
+        path = "jsonpath={.status.podIP}"
+        return self._reach.kubectl(*self._place, "get", "pod", self._name, "-o", path)
 
     def run(self, script: str, *arguments: str) -> Any:
         """What a script prints, read as JSON."""
@@ -67,7 +74,12 @@ class Pod:
 
 @contextmanager
 def pod(
-    reach: Reach, namespace: str, name: str = "intruder", account: str = "default", **labels: str
+    reach: Reach,
+    namespace: str,
+    name: str = "intruder",
+    account: str = "default",
+    run: Sequence[str] = _WAIT,
+    **labels: str,
 ) -> Iterator[Pod]:
     """A pod that waits for what it is told, until the context ends.
 
@@ -76,9 +88,9 @@ def pod(
         namespace: where it is.
         name: the pod's.
         account: its service account.
+        run: what it runs.
         labels: of the pod; `_` in a key is `-`.
     """
-    wait = ["/usr/local/bin/python3", "-c", "import time; time.sleep(1e6)"]
     manifest = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -88,7 +100,7 @@ def pod(
             "labels": {key.replace("_", "-"): value for key, value in labels.items()},
         },
         "spec": {
-            "containers": [{"name": "python", "image": IMAGE, "command": wait}],
+            "containers": [{"name": "python", "image": IMAGE, "command": list(run)}],
             "serviceAccountName": account,
             "terminationGracePeriodSeconds": 0,
         },

@@ -72,6 +72,14 @@ def test_another_tenant_s_notebook_is_closed_and_one_s_own_open(
         assert friend.reachable((lab, 80)) == {(lab, 80)}
 
 
+def test_whatever_else_a_tenant_runs_is_closed_to_others(reach: Reach, team: str, intruder: Pod):
+    serve = ["/usr/local/bin/python3", "-m", "http.server", "8000"]
+    with pod(reach, team, "friend") as friend, pod(reach, team, "server", run=serve) as server:
+        target = (server.address(), 8000)
+        wait_for(lambda: friend.reachable(target) == {target})
+        assert intruder.reachable(target) == set()
+
+
 def test_a_websocket_to_another_s_notebook_is_refused(
     bob: httpx2.Client, ann: httpx2.Client, team: str, lab: str
 ):

@@ -6,7 +6,9 @@ from typing import Any
 
 import httpx2
 import pytest
+from intruders import pod
 from pages import get, send, wait_for
+from reach import Reach
 
 PAGE = "/kserve-endpoints/api/namespaces/{team}/inferenceservices"
 CODE = """
@@ -80,6 +82,16 @@ def test_what_kserve_refuses_is_told(ann: httpx2.Client, team: str):
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_another_tenant_is_refused(bob: httpx2.Client, service: str, method: str):
     assert send(bob, method, service).status_code == 403
+
+
+def test_another_tenant_gets_to_the_model_neither_by_the_gateway_nor_past_it(
+    reach: Reach, bob: httpx2.Client, team: str, other: str, service: str
+):
+    assert bob.get(f"/serving/{team}/files/hostname").status_code == 403
+    target = (f"files-predictor.{team}.svc.cluster.local", 80)
+    with pod(reach, other) as intruder, pod(reach, team, "friend") as friend:
+        assert intruder.reachable(target) == set()
+        assert friend.reachable(target) == {target}
 
 
 def test_it_is_deleted(ann: httpx2.Client, team: str, service: str):

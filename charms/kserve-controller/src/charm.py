@@ -13,12 +13,14 @@ import ops
 from charmed_mlops import (
     ClusterResources,
     File,
+    GatewayRoute,
     Http,
     Metrics,
     Reach,
     S3Requirer,
     ServiceCharm,
     Where,
+    object_route,
     pipelines,
     proxy,
 )
@@ -27,6 +29,20 @@ from charmed_mlops.results import listing
 
 VERSION = "0.16.0"
 CERTIFICATES = "/tmp/k8s-webhook-server/serving-certs"  # controller-runtime's default
+ROUTES = [
+    object_route(
+        "serving",
+        "serving.kserve.io",
+        "inferenceservices",
+        service=f"{{name}}-{component}",
+        part=part,
+        rewrite="/",
+    )
+    for component, part in (
+        ("predictor", ""), ("transformer", "transformer"), ("explainer", "explainer")
+    )
+]  # fmt: skip
+"""To the Service of each component, as pkg/constants names it."""
 
 
 class KServeController(ServiceCharm):
@@ -37,6 +53,7 @@ class KServeController(ServiceCharm):
         self.certificate = WebhookCertificate(self)
         self.cluster = ClusterResources(self, "manifests")
         self.object_store = S3Requirer(self, "object-store")
+        self.gateway = GatewayRoute(self)
         self.metrics = Metrics(self, port=8080)
 
     def reconcile(self) -> None:
@@ -56,6 +73,7 @@ class KServeController(ServiceCharm):
             storage_secret=f"{self.app.name}-storage",
             tenant_secret=pipelines.ARTIFACT_SECRET,
             ca=certificate.ca,
+            gateways=self.gateway.applications,
         )
         self.workload.run(
             command="/manager --metrics-addr=:8080 --health-probe-addr=:8081 --webhook-port=9443"
@@ -71,6 +89,7 @@ class KServeController(ServiceCharm):
             version=VERSION,
         )
         self.set_ports(8080, 9443)
+        self.gateway.publish(*ROUTES)
         self.metrics.publish()
 
     def action_list_inference_services(self, params: Where) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Options(pydantic.BaseModel):
 
     pod_security: Literal["privileged", "baseline", "restricted"]
     namespace_labels: str
+    isolate_namespaces: bool
     cluster_admin: str = pydantic.Field(pattern=r"^[^\s'\"]*$")
 
 
@@ -51,7 +52,7 @@ class Profiles(ServiceCharm):
             labels = tenancy.labels(options.pod_security, options.namespace_labels)
         except ValueError as error:
             raise Blocked(f"config namespace-labels: {error}") from None
-        self.cluster.apply()
+        self.cluster.apply(isolate=options.isolate_namespaces)
         self.workload.run(
             command=(
                 f"/manager {HEADER} -workload-identity= -namespace-labels-path={LABELS} "

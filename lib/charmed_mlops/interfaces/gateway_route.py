@@ -96,6 +96,11 @@ class GatewayRoute:
             _common.write(mine, "version", VERSION)
             _common.write(mine, "routes", text)
 
+    @property
+    def applications(self) -> list[str]:
+        """The gateways, as NetworkPolicies need them."""
+        return [each.app.name for each in _common.live(self._charm, self._endpoint)]
+
     def url(self) -> str | None:
         """The gateway's URL, None while there is no gateway or it has not said it."""
         relation = _common.find(self._charm, self._endpoint)

@@ -16,12 +16,14 @@ import yaml
 from ops import testing
 
 from charmed_mlops.interfaces.manifests import CONTENT_KEY, SECRET_FIELD, unpack
+from charmed_mlops.testing import relation
 
 CHARM = Path(__file__).parents[2]
 META = yaml.safe_load((CHARM / "charmcraft.yaml").read_text())
 BROKER = Path(__file__).parents[3] / "resource-broker" / "src"
 MODULES = ("charm", "kserve", "api", "policy")
 MODEL = testing.Model("shop")
+SERVICES = "svc.cluster.local"
 ENDPOINT = "http://object-store.shop.svc.cluster.local:7070"
 
 
@@ -342,3 +344,28 @@ def test_the_proxy_reaches_the_storage_initializer_and_every_runtime(charm, monk
 def test_without_a_proxy_no_container_has_its_variables(charm):
     for name, variables in proxied(charm).items():
         assert not [key for key in variables if "proxy" in key.lower()], name
+
+
+def test_each_component_has_a_path_behind_the_gateway(charm):
+    out = charm.settled(relation("gateway", "door"))
+    routes = json.loads(charm.published(out, "gateway")["routes"])
+    assert {each["prefix"]: each["host"] for each in routes} == {
+        f"/serving/{{namespace}}/{{name}}/{part}": f"{{name}}-{component}.{{namespace}}.{SERVICES}"
+        for part, component in (
+            ("", "predictor"), ("transformer/", "transformer"), ("explainer/", "explainer"),
+        )
+    }  # fmt: skip
+    for each in routes:
+        assert (each["access"], each["resource"], each["verb"]) == (
+            "namespace", "inferenceservices", "get",
+        )  # fmt: skip
+
+
+def test_a_tenant_s_models_answer_her_namespace_and_the_gateway_only(charm):
+    (fence,) = charm.tenant_manifests(charm.settled(relation("gateway", "door")))
+    (rule,) = fence["spec"]["ingress"]
+    applications = [each["podSelector"].get("matchLabels") for each in rule["from"]]
+    name = "app.kubernetes.io/name"
+    assert applications == [None, {name: "kserve-controller"}, {name: "door"}]
+    (selected,) = fence["spec"]["podSelector"]["matchExpressions"]
+    assert selected["key"] == "serving.kserve.io/inferenceservice"

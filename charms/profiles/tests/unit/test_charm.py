@@ -101,6 +101,27 @@ def test_the_roles_of_users_collect_each_the_one_below(charm):
         assert given == ({f"{prefix}{above}": "true"} if above else None)
 
 
+def test_what_a_tenant_runs_answers_her_namespace_and_the_applications_here(charm):
+    (fence,) = charm.tenant_manifests(charm.settled())
+    (rule,) = fence["spec"]["ingress"]
+    assert rule["from"] == [
+        {"podSelector": {}},
+        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}},
+    ]
+    # notebooks, models and viewers have closer ones by their controllers, and policies add
+    selected = fence["spec"]["podSelector"]["matchExpressions"]
+    assert {each["key"]: each["operator"] for each in selected} == {
+        "notebook-name": "DoesNotExist",
+        "serving.kserve.io/inferenceservice": "DoesNotExist",
+        "app.kubernetes.io/part-of": "NotIn",
+    }
+
+
+def test_a_mesh_may_do_that_instead(charm):
+    out = charm.settled(config={"isolate-namespaces": False})
+    assert charm.tenant_manifests(out) == []
+
+
 def test_only_related_applications_reach_the_program_that_believes_the_header(charm):
     out = charm.settled(relation("access-management", "dashboard"))
     (rule,) = charm.manifest(out, "NetworkPolicy")["spec"]["ingress"]
