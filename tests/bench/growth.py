@@ -33,11 +33,13 @@ IMAGE = "docker.io/library/python:3.12.12-slim"
 _BATCH = 10  # applications that are deployed at a time
 _IDLE_SECONDS = 60.0
 _HOOKS = 100  # caused at each size
+_CAUSED = "config-changed"
 _PACE_SECONDS = 0.5  # between two of them
 _SETTLING_SECONDS = 20.0  # until what a deployment left to be done is done
-_STARTING_SECONDS = 60.0  # until what the start left to be done is done
+_STARTING_SECONDS = 30.0  # until what the start left to be done is done
 _POLL_SECONDS = 1.0
 _ENGINE, _PODS = "engine", "pods: agents, hooks, Pebble"
+_OTHER = "other parts"
 _PARTS = {
     processes.ENGINE: _ENGINE,
     "etcd": "etcd",
@@ -45,10 +47,8 @@ _PARTS = {
     "kubelet": "kubelet",
     "containerd": "containerd and shims",
     processes.SHIMS: "containerd and shims",
-    **dict.fromkeys(
-        ("kube-controller-manager", "kube-scheduler", "coredns", "kube-proxy", "kube-router"),
-        "other parts",
-    ),
+    **dict.fromkeys(("kube-controller-manager", "kube-scheduler", "coredns"), _OTHER),
+    **dict.fromkeys(("kube-proxy", "kube-router"), "kube-proxy and kube-router"),
 }
 
 
@@ -74,7 +74,10 @@ class Size:
     Attributes:
         applications: their number.
         deploy_seconds: of the last batch, for one application.
-        deploy_cpu: processor seconds of the last batch, for one application, by part.
+        deploy_cpu: processor seconds of the last batch, for one application, by part; what idling
+            costs is taken off.
+        deploy_hooks: how many hooks one application of the last batch ran.
+        deploy_hook_cpu: processor seconds of these hooks.
         idle: while nothing is asked.
         hook_cpu: processor seconds of one hook, by part; what idling costs is taken off.
     """
@@ -82,17 +85,27 @@ class Size:
     applications: int
     deploy_seconds: float
     deploy_cpu: Mapping[str, float]
+    deploy_hooks: float
+    deploy_hook_cpu: float
     idle: Idle
     hook_cpu: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table: what it is, with few applications, and with many."""
+    """One line of the table.
+
+    Attributes:
+        name: what it is.
+        few: of one application among few.
+        many: of one among many.
+        none: what there is without any application, and is no part of the other two.
+    """
 
     name: str
     few: float
     many: float
+    none: float | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -153,16 +166,22 @@ class _Bench:
 
     def grow(self, number: int) -> Size:
         """Deploys until there are so many, and measures."""
-        seconds, cpu = 0.0, {}
+        seconds, count, cpu, hooks = 0.0, 1, {}, (0.0, 0.0)
         while len(self._names) < number:
             count = min(_BATCH, number - len(self._names))
-            begin, before = time.monotonic(), self._cpu()
+            ran, begin, before = self._ran(), time.monotonic(), self._cpu()
             self._deploy(count)
-            seconds = (time.monotonic() - begin) / count
-            cpu = scaled(difference(self._cpu(), before), 1 / count)
-            print(f"{len(self._names)} applications, {seconds:.1f} s each", file=sys.stderr)
+            seconds = time.monotonic() - begin
+            cpu = difference(self._cpu(), before)
+            hooks = [after - had for after, had in zip(self._ran(), ran, strict=True)]
+            print(f"{len(self._names)} applications, {seconds / count:.1f} s each",
+                  file=sys.stderr)  # fmt: skip
         idle = self.idle()
-        return Size(number, seconds, cpu, idle, self._hooks(idle))
+        cpu = difference(cpu, scaled(idle.cpu, seconds))
+        return Size(
+            number, seconds / count, scaled(cpu, 1 / count), hooks[0] / count, hooks[1] / count,
+            idle, self._hooks(idle),
+        )  # fmt: skip
 
     def idle(self, settling: float = _SETTLING_SECONDS) -> Idle:
         """What it costs when nothing is asked, once it has settled."""
@@ -186,7 +205,7 @@ class _Bench:
 
     def _hooks(self, idle: Idle) -> dict[str, float]:
         """Changes one application's option after the other, each of which is a hook."""
-        ran = self._ran()
+        ran = self._ran(_CAUSED)[0]
         begin, before = time.monotonic(), self._cpu()
         for number in range(_HOOKS):
             name = self._names[number % len(self._names)]
@@ -195,14 +214,19 @@ class _Bench:
                 "set_config", model=MODEL, application=name, values={"number": str(value)}
             )
             time.sleep(_PACE_SECONDS)
-        self._wait(lambda: self._ran() - ran < _HOOKS, "hooks did not run")
+        self._wait(lambda: self._ran(_CAUSED)[0] - ran < _HOOKS, "hooks did not run")
         cpu = difference(self._cpu(), before)
         idling = scaled(idle.cpu, time.monotonic() - begin)
-        return scaled(difference(cpu, idling), 1 / (self._ran() - ran))
+        return scaled(difference(cpu, idling), 1 / (self._ran(_CAUSED)[0] - ran))
 
-    def _ran(self) -> int:
-        rows = self._client.call("hook_statistics", model=MODEL)
-        return sum(row["runs"] for row in rows if row["hook"] == "config-changed")
+    def _ran(self, hook: str = "") -> tuple[int, float]:
+        """How many hooks ran so far, and their processor seconds; of one name, or all."""
+        rows = [
+            row
+            for row in self._client.call("hook_statistics", model=MODEL)
+            if hook in ("", row["hook"])
+        ]
+        return sum(row["runs"] for row in rows), sum(row["cpu_seconds"] for row in rows)
 
     def _status(self) -> Mapping[str, Any]:
         return self._client.call("status", model=MODEL)["applications"]
@@ -257,8 +281,8 @@ def by_part(groups: Mapping[str, float]) -> dict[str, float]:
 
 
 def difference(after: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
-    """By part; none is below zero, which only the clock's ticks could make it."""
-    return {name: max(0.0, value - before.get(name, 0.0)) for name, value in after.items()}
+    """By part. Below zero where a process ended, whose time is then its parent's."""
+    return {name: after.get(name, 0.0) - before.get(name, 0.0) for name in {**before, **after}}
 
 
 def scaled(values: Mapping[str, float], factor: float) -> dict[str, float]:
@@ -269,44 +293,61 @@ def scaled(values: Mapping[str, float], factor: float) -> dict[str, float]:
 def figures(base: Idle, few: Size, many: Size) -> list[Figure]:
     """The table: milliseconds, seconds and MiB; what `base` has is no application's."""
 
-    def both(of: Callable[[Size], Mapping[str, float]], factor: float, what: str) -> list[Figure]:
+    def both(
+        what: str, factor: float, of: Callable[[Size], Mapping[str, float]],
+        without: Mapping[str, float] | None = None,
+    ) -> list[Figure]:  # fmt: skip
         one, other = scaled(of(few), factor), scaled(of(many), factor)
+        none = None if without is None else scaled(without, factor)
         found = [
-            Figure(f"{what}: {part}", one.get(part, 0.0), other.get(part, 0.0))
+            Figure(
+                f"{what}: {part}", one.get(part, 0.0), other.get(part, 0.0),
+                None if none is None else none.get(part, 0.0),
+            )
             for part in sorted({*one, *other}, key=lambda part: (part != _ENGINE, part))
-        ]
-        return [*found, Figure(f"{what}: all", sum(one.values()), sum(other.values()))]
+        ]  # fmt: skip
+        total = None if none is None else sum(none.values())
+        return [*found, Figure(f"{what}: all", sum(one.values()), sum(other.values()), total)]
 
-    def each(size: Size, value: float) -> float:
-        return value / size.applications
+    def each(
+        after: Mapping[str, float], before: Mapping[str, float], size: Size
+    ) -> dict[str, float]:
+        return scaled(difference(after, before), 1 / size.applications)
 
     return [
         *both(
-            lambda size: scaled(difference(size.idle.cpu, base.cpu), each(size, 1)),
-            1000, "CPU ms in an idle second for each application",
+            "CPU ms in an idle second", 1000,
+            lambda size: each(size.idle.cpu, base.cpu, size), base.cpu,
         ),
         Figure(
-            "wakes of the engine in an idle second for each application",
-            *(each(size, max(0.0, size.idle.wakes - base.wakes)) for size in (few, many)),
+            "wakes of the engine in an idle second",
+            (few.idle.wakes - base.wakes) / few.applications,
+            (many.idle.wakes - base.wakes) / many.applications,
+            base.wakes,
         ),
-        *both(lambda size: size.hook_cpu, 1000, "CPU ms for each hook"),
+        *both("CPU ms for a hook", 1000, lambda size: size.hook_cpu),
         Figure("s to deploy one more", few.deploy_seconds, many.deploy_seconds),
-        *both(lambda size: size.deploy_cpu, 1, "CPU s to deploy one more"),
+        *both("CPU s to deploy one more", 1, lambda size: size.deploy_cpu),
+        Figure("hooks to deploy one more", few.deploy_hooks, many.deploy_hooks),
+        Figure("CPU s of these hooks", few.deploy_hook_cpu, many.deploy_hook_cpu),
         *both(
-            lambda size: scaled(difference(size.idle.memory, base.memory), each(size, 1)),
-            1 / (1 << 20), "MiB for each application",
+            "MiB", 1 / (1 << 20),
+            lambda size: each(size.idle.memory, base.memory, size), base.memory,
         ),
     ]  # fmt: skip
 
 
 def _print(lines: Sequence[Figure], few: int, many: int) -> None:
     table = Table(title="growth", title_justify="left", box=None)
-    for number, column in enumerate(("what", f"{few}", f"{many}", "ratio")):
+    for number, column in enumerate(
+        ("for each application or hook", "without any", f"{few}", f"{many}", "ratio")
+    ):
         table.add_column(column, justify="right" if number else "left")
     for line in lines:
         ratio = line.ratio
         style = "bold" if ratio is not None and ratio > AT_MOST else None
         shown = "" if ratio is None else f"{ratio:.2f}"
-        table.add_row(line.name, f"{line.few:.3g}", f"{line.many:.3g}", shown, style=style)
+        none = "" if line.none is None else f"{line.none:.3g}"
+        table.add_row(line.name, none, f"{line.few:.3g}", f"{line.many:.3g}", shown, style=style)
     Console(width=None if sys.stdout.isatty() else 110).print(table)
     print(f"bold: above {AT_MOST}")

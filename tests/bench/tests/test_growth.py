@@ -11,7 +11,7 @@ BASE = Idle({"engine": 0.01}, {"engine": 100.0 * (1 << 20)}, 5.0)
 
 def _size(applications: int, cpu: float, mebibytes: float, hook: float) -> Size:
     idle = Idle({"engine": cpu}, {"engine": mebibytes * (1 << 20)}, 5.0 + applications)
-    return Size(applications, 2.0, {"engine": 1.0}, idle, {"engine": hook, "etcd": 0.001})
+    return Size(applications, 2.0, {"engine": 1.0}, 6, 0.5, idle, {"engine": hook, "etcd": 0.001})
 
 
 def _named() -> dict[str, Figure]:
@@ -20,20 +20,21 @@ def _named() -> dict[str, Figure]:
 
 
 def test_what_costs_the_same_for_each_application_has_the_ratio_one():
-    cpu = _named()["CPU ms in an idle second for each application: engine"]
+    cpu = _named()["CPU ms in an idle second: engine"]
     assert (cpu.few, cpu.many) == (pytest.approx(2), pytest.approx(2))
     assert cpu.ratio == pytest.approx(1)
-    memory = _named()["MiB for each application: all"]
+    assert cpu.none == pytest.approx(10)
+    memory = _named()["MiB: all"]
     assert (memory.few, memory.many) == (pytest.approx(2), pytest.approx(2))
-    wakes = _named()["wakes of the engine in an idle second for each application"]
+    wakes = _named()["wakes of the engine in an idle second"]
     assert wakes.ratio == pytest.approx(1)
 
 
 def test_a_hook_that_costs_more_among_many_shows_it():
-    hook = _named()["CPU ms for each hook: engine"]
+    hook = _named()["CPU ms for a hook: engine"]
     assert (hook.few, hook.many) == (pytest.approx(20), pytest.approx(40))
     assert hook.ratio == pytest.approx(2)
-    assert _named()["CPU ms for each hook: all"].many == pytest.approx(41)
+    assert _named()["CPU ms for a hook: all"].many == pytest.approx(41)
 
 
 def test_nothing_has_no_ratio():
@@ -46,5 +47,5 @@ def test_what_is_not_a_part_of_the_engine_is_in_pods():
     assert parts == {"engine": 1, "containerd and shims": 5, "pods: agents, hooks, Pebble": 9}
 
 
-def test_no_difference_is_below_zero():
-    assert difference({"a": 1.0, "b": 2.0}, {"a": 3.0}) == {"a": 0.0, "b": 2.0}
+def test_a_process_that_ended_is_taken_off_where_it_was_and_counted_where_it_is_now():
+    assert difference({"pods": 5.0}, {"pods": 1.0, "engine": 3.0}) == {"pods": 4, "engine": -3}
