@@ -6,6 +6,7 @@ A control group namespace makes that group the root of what the node sees (cgrou
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Sequence, Set
@@ -19,7 +20,9 @@ _ROOT = Path("/sys/fs/cgroup")
 _CPUSET = ("cpuset.cpus", "cpuset.mems")
 _NEEDED = frozenset({"cpu", "cpuacct", "cpuset", "memory"})
 _NEEDED_2 = frozenset({"cpu", "cpuset", "memory", "pids"})
-_MEMORY_FILES = {1: "memory.limit_in_bytes", 2: "memory.max"}
+MEMORY_FILES = {1: "memory.limit_in_bytes", 2: "memory.max"}
+"""What bounds a group's memory, by the version."""
+
 _LEAF = "node"  # the group of the node's own programs (version 2)
 _OF_THE_MOUNT = ("rw", "ro", "xattr", "seclabel", "clone_children", "noprefix")
 _EMPTY_SECONDS = 10.0
@@ -107,7 +110,10 @@ class Groups:
 
     def _cure(self, unified: Sequence[Hierarchy]) -> str:
         if self.version == 2:
-            return "the kernel has them off: boot with cgroup_enable=memory, or the like"
+            return (
+                "the kernel has them off: boot with cgroup_enable=memory, or the like; or, in a "
+                "container, the groups around it do not hand them on"
+            )
         if unified:
             return (
                 "both versions are mounted and share the controllers: boot with "
@@ -148,11 +154,13 @@ class Groups:
                 self._bound(folder)
             except OSError as error:
                 self.remove()  # of those that were made
+                if self.version == 2 and error.errno == errno.EBUSY:
+                    raise _occupied(folder.parent) from None
                 raise _refused(str(error)) from None
 
     def _bound(self, folder: Path) -> None:
         for name, value in (
-            (_MEMORY_FILES[self.version], self._bounds.memory),
+            (MEMORY_FILES[self.version], self._bounds.memory),
             ("pids.max", self._bounds.processes),
         ):
             if value is not None and (folder / name).exists():
@@ -183,6 +191,8 @@ class Groups:
             (folder / "cgroup.procs").write_text(str(os.getpid()))
         system.unshare(system.CLONE_NEWCGROUP)
         flags = system.MS_NOSUID | system.MS_NODEV | system.MS_NOEXEC
+        # Below version 2 too: mount(2) refuses a file system directly on top of itself.
+        system.mount("tmpfs", str(_ROOT), "tmpfs", 0, "mode=755")
         if self.version == 2:
             system.mount("cgroup2", str(_ROOT), "cgroup2", flags)
             leaf = _ROOT / _LEAF
@@ -190,7 +200,6 @@ class Groups:
             (leaf / "cgroup.procs").write_text(str(os.getpid()))
             _hand_on(_ROOT, _controllers(_ROOT / "cgroup.controllers"))
             return
-        system.mount("tmpfs", str(_ROOT), "tmpfs", 0, "mode=755")
         for one in self._hierarchies:
             place = _ROOT / one.folder.name
             place.mkdir()
@@ -200,6 +209,15 @@ class Groups:
 def _refused(why: str) -> EngineError:
     return EngineError(
         f"no control group can be made ({why}): run as root, with {_ROOT} mounted writable"
+    )
+
+
+def _occupied(folder: Path) -> EngineError:
+    """The host's own root may have processes, that of a container may not."""
+    return EngineError(
+        f"no control group can be made: processes are in {folder} itself, so that it hands no "
+        f"controllers on; move them below it: mkdir -p {folder}/init && "
+        f"xargs -rn1 <{folder}/cgroup.procs >{folder}/init/cgroup.procs"
     )
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -79,3 +84,82 @@ def test_of_groups_that_cannot_all_be_made_none_stays(tmp_path: Path):
     assert not any(folder.exists() for folder in groups.folders())
     with pytest.raises(EngineError, match="memory is not writable"):
         groups.check()
+
+
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="the node runs as root only so far")
+_ENTERS = textwrap.dedent("""
+    import sys
+    from pathlib import Path
+    from localkube.host import namespaces
+    from localkube.host.cgroups import Groups
+
+    def main() -> int:
+        Groups(sys.argv[1]).enter()
+        print(Path("/proc/self/cgroup").read_text())
+        for file in Path("/sys/fs/cgroup").rglob("cgroup.procs"):
+            print("members", *file.read_text().split())
+        for file in Path("/sys/fs/cgroup").glob("cgroup.subtree_control"):
+            print("handed on", file.read_text())
+        return 0
+
+    namespaces.enter(main, hostname="inside")
+""")
+
+
+@pytest.fixture
+def of_this_host(tmp_path: Path) -> Iterator[Groups]:
+    """Groups of this host, of whichever version it has."""
+    groups = Groups(f"localkube-test-{os.getpid()}-{tmp_path.name}")
+    groups.make()
+    yield groups
+    groups.remove()
+    assert not any(folder.exists() for folder in groups.folders())
+
+
+@ROOT
+def test_who_enters_sees_the_groups_as_the_root_and_hands_on_what_a_pod_is_bounded_by(
+    of_this_host: Groups,
+):
+    done = subprocess.run(
+        [sys.executable, "-c", _ENTERS, of_this_host.folders()[0].name],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    members = {word for line in lines if line.startswith("members") for word in line.split()[1:]}
+    assert members == {"2"}  # of the process namespace: nobody but who entered
+    own = {line.split(":")[2] for line in lines if ":" in line}
+    if of_this_host.version == 1:
+        assert "/" in own
+        return
+    assert own == {"/node"}
+    (handed_on,) = [line.split()[2:] for line in lines if line.startswith("handed on")]
+    assert {"cpu", "cpuset", "memory", "pids"} <= set(handed_on)
+
+
+_AS_IN_A_CONTAINER = """
+echo $$ >"$1/cgroup.procs"
+shift
+exec unshare --cgroup --mount sh -ec '
+    mount -t tmpfs tmpfs /sys/fs/cgroup
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    exec "$@"
+' sh "$@"
+"""
+
+
+@ROOT
+def test_a_container_whose_own_group_has_processes_is_told_the_cure(of_this_host: Groups):
+    if of_this_host.version == 1:
+        pytest.skip("no control group can be made that has the rule: it is of version 2")
+    (group,) = of_this_host.folders()
+    asked = "from localkube.host.cgroups import Groups; Groups('ours').make()"
+    done = subprocess.run(
+        ["sh", "-ec", _AS_IN_A_CONTAINER, "sh", group, sys.executable, "-c", asked],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "EngineError: no control group can be made: processes are in /sys" in done.stderr
+    assert "mkdir -p /sys/fs/cgroup/init && xargs" in done.stderr
+    assert not (group / "ours").exists()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from localkube import outer
+from localkube.host import cgroups
 from localkube.node.programs import NodePrograms
 from localkube.tests.clusters import Cluster, host, pod, processes, wait_until, with_a_pod
 
@@ -43,17 +44,20 @@ def test_its_root_can_be_read_only_and_is_not_the_hosts(cluster: Cluster):
 
 def test_its_memory_is_limited(cluster: Cluster):
     uid = json.loads(cluster.kubectl("get", "pod", "one", "-ojson"))["metadata"]["uid"]
-    (group,) = [place for place in _groups(cluster, "memory") if place.name == f"pod{uid}"]
-    assert int((group / "memory.limit_in_bytes").read_text()) == 32 * 2**20
+    limit = _memory_group(cluster, uid) / cgroups.MEMORY_FILES[outer.groups(cluster.state).version]
+    assert int(limit.read_text()) == 32 * 2**20
 
 
-def _groups(cluster: Cluster, hierarchy: str) -> list[Path]:
+def _memory_group(cluster: Cluster, uid: str) -> Path:
+    """The control group that bounds a pod's memory."""
+    groups = outer.groups(cluster.state)
     (folder,) = [
         folder
-        for folder in outer.groups(cluster.state).folders()
-        if hierarchy in folder.parent.name.split(",")
+        for folder in groups.folders()
+        if groups.version == 2 or "memory" in folder.parent.name.split(",")
     ]
-    return [place.parent for place in folder.rglob("cgroup.procs")]
+    (found,) = folder.rglob(f"pod{uid}")
+    return found
 
 
 def test_it_reaches_the_api_server_by_its_service(cluster: Cluster):
@@ -76,7 +80,7 @@ def test_a_deleted_pod_goes(cluster: Cluster):
     cluster.kubectl("create", "-f", "-", given=pod("two"))
     cluster.kubectl("wait", "--for=condition=Ready", "pod/two", "--timeout=60s")
     uid = json.loads(cluster.kubectl("get", "pod", "two", "-ojson"))["metadata"]["uid"]
-    (group,) = [place for place in _groups(cluster, "memory") if place.name == f"pod{uid}"]
+    group = _memory_group(cluster, uid)
     cluster.kubectl("delete", "pod/two", "--timeout=60s")
     assert "pod/two" not in cluster.kubectl("get", "pods", "-oname")
     wait_until(lambda: not group.exists(), 30)
