@@ -30,7 +30,8 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _PREFIX = re.compile(r"/(([\w.~-]+|\{namespace\}|\{name\})/)*")
 _HOST = re.compile(r"[a-z0-9{]([a-z0-9.{}-]*[a-z0-9}])?")
 ACCESS = ("public", "user", "namespace")
-_LATER = ("annotations",)
+SCHEMES = ("", "h2c")
+_LATER = ("annotations", "scheme")
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Route:
         verb: the verb, which every HTTP method needs.
         annotations: domain of the annotations `http-rewrite-uri` and `http-headers-request-set`
             of the object `{name}`, which say what its pod gets; empty where objects have none.
+        scheme: empty for HTTP/1.1; `h2c` for HTTP/2 without TLS, which gRPC needs.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Route:
     resource: str = ""
     verb: str = "get"
     annotations: str = ""
+    scheme: str = ""
 
 
 @dataclass(frozen=True)
@@ -226,6 +229,8 @@ def _wrong(route: Route) -> str:
         return f"route {route.name}: group is not an API group"
     if not re.fullmatch(r"[a-z]+", route.verb):
         return f"route {route.name}: verb is not a verb"
+    if route.scheme not in SCHEMES:
+        return f"route {route.name}: scheme must be empty or h2c"
     if not re.fullmatch(r"[a-z0-9.-]*", route.annotations):
         return f"route {route.name}: annotations is not a domain"
     return ""

@@ -7,6 +7,7 @@ application that tells what it got. Skipped where there is no Caddy (PyPI: caddy
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import http.server
 import importlib.util
@@ -26,6 +27,7 @@ import pytest
 from ops import testing
 
 from charmed_mlops.testing import Charm, relation
+from charms import grpc_double
 from charms.kubernetes_double import Api, served
 from charms.small_servers import http_server, ports, reply
 
@@ -42,6 +44,7 @@ ROUTES = [
     {"name": "notebooks", "prefix": "/notebook/{namespace}/{name}/",
      "host": "127.0.0.{namespace}", "port": 1, "access": "namespace", "group": "kubeflow.org",
      "resource": "notebooks", "annotations": "notebooks.kubeflow.org"},
+    {"name": "calls", "prefix": "/shop.Prices/", "host": "127.0.0.1", "port": 1, "scheme": "h2c"},
 ]  # fmt: skip
 
 
@@ -124,10 +127,14 @@ class Door:
     seen: list[dict[str, Any]] = field(default_factory=list)
     ca: str = ""
 
+    def context(self) -> ssl.SSLContext:
+        """What a client trusts."""
+        return ssl.create_default_context(cadata=self.ca)
+
     def get(self, path: str, *headers: tuple[str, str], user: str = "", token: str = "") -> Answer:
         """One request, its path and headers sent as they are."""
         connection = http.client.HTTPSConnection(
-            "localhost", self.port, timeout=10, context=ssl.create_default_context(cadata=self.ca)
+            "localhost", self.port, timeout=10, context=self.context()
         )
         self.seen.clear()
         connection.putrequest("GET", path, skip_accept_encoding=True)
@@ -163,7 +170,7 @@ def door(charm: Charm, tmp_path: Path) -> Iterator[Door]:
     def application(handler: Any) -> None:
         items = [(name.lower(), value) for name, value in handler.headers.items()]
         seen.append({"path": handler.path, "headers": dict(items), "items": items})
-        reply(handler, 200, {}, b"here")
+        reply(handler, 200, {}, received(handler) if handler.command == "POST" else b"here")
 
     with contextlib.ExitStack() as stack:
         account = tmp_path / "account"
@@ -171,6 +178,7 @@ def door(charm: Charm, tmp_path: Path) -> Iterator[Door]:
         api_port, _ = stack.enter_context(served(reviews, account))
         auth_port = stack.enter_context(http_server(session))
         app_port = stack.enter_context(http_server(application, "0.0.0.0"))
+        grpc_port = stack.enter_context(grpc_double.server())
         https, plain, metrics = ports(3)
         kubernetes = module.Kubernetes("127.0.0.1", api_port, account)
         decides = module.server(module.Authorizer(kubernetes, "charmed-mlops", ttl=0), 0)
@@ -181,7 +189,7 @@ def door(charm: Charm, tmp_path: Path) -> Iterator[Door]:
         stack.callback(decides.shutdown)
         folder = tmp_path / "gateway"
         folder.mkdir()
-        text = rendered(charm, app_port, auth_port, folder)
+        text = rendered(charm, app_port, grpc_port, auth_port, folder)
         for old, new in ((":8443", https), (":8080", plain), (":2020", metrics),
                          ("127.0.0.1:9001", decides.server_port)):  # fmt: skip
             host = "127.0.0.1" if "." in old else ""
@@ -201,9 +209,22 @@ def door(charm: Charm, tmp_path: Path) -> Iterator[Door]:
         yield Door(https, config, folder, reviews, process, seen, ca)
 
 
-def rendered(charm: Charm, app_port: int, auth_port: int, folder: Path) -> str:
+def received(handler: Any) -> bytes:
+    """Reads what a client sends in chunks, as it comes; its size and digest, as text."""
+    digest, size = hashlib.sha256(), 0
+    while count := int(handler.rfile.readline(), 16):
+        block = handler.rfile.read(count)
+        handler.rfile.readline()
+        digest.update(block)
+        size += count
+    handler.rfile.readline()
+    return f"{size} {digest.hexdigest()}".encode()
+
+
+def rendered(charm: Charm, app_port: int, grpc_port: int, auth_port: int, folder: Path) -> str:
     """The charm's configuration for the doubles; its certificate goes to the folder."""
-    wanted = [{**each, "port": app_port} for each in ROUTES]
+    own = {"": app_port, "h2c": grpc_port}
+    wanted = [{**each, "port": own[each.get("scheme", "")]} for each in ROUTES]
     out = charm.settled(
         relation("routes", "app", version="1", routes=json.dumps(wanted)),
         relation("auth", "oauth2-proxy", host="127.0.0.1", port=str(auth_port)),

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.client
+
 import pytest
+
+from charms import grpc_double
 
 NOTEBOOK = "/notebook/1/mine/"
 FORGED = [
@@ -250,3 +255,32 @@ def test_with_the_rights_given_the_same_request_passes(door):
 def test_a_login_and_a_logout_reach_oauth2_proxy(door):
     path = "/oauth2/sign_out?rd=%2Fapp%2F"
     assert door.get(path).text == path
+
+
+def test_a_grpc_call_passes_with_its_trailers_and_names_the_user(door):
+    def call(*headers: tuple[str, str]) -> grpc_double.Reply:
+        return grpc_double.call(door.port, door.context(), "/shop.Prices/Get", b"wine", *headers)
+
+    reply = call(("cookie", "mlops_session=ann"), ("kubeflow-userid", "forged"))
+    assert (reply.headers[":status"], reply.headers["user"]) == ("200", "ann")
+    assert (reply.message, reply.trailers["grpc-status"]) == (b"wine", "0")
+    assert call().headers[":status"] == "401"
+
+
+def test_an_upload_passes_whole_without_being_told_its_size(door):
+    block, count = b"0123456789abcdef" * 65536, 64
+
+    def blocks():
+        for _ in range(count):
+            yield block
+
+    connection = http.client.HTTPSConnection(
+        "localhost", door.port, timeout=60, context=door.context()
+    )
+    connection.request(
+        "POST", "/app/", blocks(), {"Cookie": "mlops_session=ann"}, encode_chunked=True
+    )
+    answer = connection.getresponse()
+    digest = hashlib.sha256(block * count).hexdigest()
+    assert (answer.status, answer.read().decode()) == (200, f"{len(block) * count} {digest}")
+    connection.close()
