@@ -250,8 +250,8 @@ class LocalNode:
 
     async def _close_streams(self, name: str) -> None:
         reader, writer = await self.call(self._pods[MODEL, name].uid, token_of(name))
-        assert json.loads(await reader.readline()) == {"ok": True}
         try:
+            assert json.loads(await reader.readline()) == {"ok": True}
             while line := await reader.readline():
                 _, stream = await asyncio.open_unix_connection(self._socket)
                 stream.write(line)
