@@ -15,6 +15,7 @@ WEBHOOKS = {
     "katib-controller": {8443},
     "kserve-controller": {9443},
     "pvcviewer-controller": {9443},
+    "spark-operator": {9443},
     "trainer": {9443, 9444},
     "training-operator": {9443},
 }

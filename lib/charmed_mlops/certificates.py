@@ -15,12 +15,16 @@ from charmed_mlops.interfaces import _common
 if TYPE_CHECKING:
     from charmlibs.interfaces.tls_certificates import TLSCertificatesRequiresV4
     from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
     from charmed_mlops.charm import ServiceCharm
+
+    _Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 LIBRARY = "afd8c2bccf834997afce12c2706d2ede"
 """What the labels of the secrets of charmlibs' tls_certificates begin with: its old library ID."""
 _LONGEST_NAME = 64  # characters of a common name: RFC 5280 appendix A.1, ub-common-name
+_RSA_BITS = 2048
 _LEAF_LIFE = datetime.timedelta(days=365)
 _CA_LIFE = datetime.timedelta(days=3650)
 _RENEW_AT = 2 / 3  # of the life; the rest is the time to notice that renewal does not work
@@ -53,14 +57,17 @@ class WebhookCertificate:
 
     _purpose = "webhooks"
 
-    def __init__(self, charm: ServiceCharm, service: str | None = None):
+    def __init__(self, charm: ServiceCharm, service: str | None = None, *, rsa: bool = False):
         """Prepares.
 
         Args:
             charm: whose application it is for; one that scales declares `peers`, which wake the
                 followers when the leader has made the certificate.
             service: the Service that the API server calls; default the application's own.
+            rsa: whether the server's key is RSA's, in the form of PKCS #1, for a program that
+                reads no other; else it is one of an elliptic curve.
         """
+        self._rsa = rsa
         self._charm = charm
         self._service = service or charm.app.name
         self._label = f"webhook-certificate-{self._service}"
@@ -134,18 +141,19 @@ class WebhookCertificate:
         """A new leaf, from the CA at hand while that outlives it, else from a new one."""
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.hazmat.primitives.asymmetric import ec, rsa
         from cryptography.x509.oid import ExtendedKeyUsageOID
 
-        def pem(key: ec.EllipticCurvePrivateKey) -> str:
+        def pem(key: _Key) -> str:
+            form = serialization.PrivateFormat
             return key.private_bytes(
                 serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
+                form.TraditionalOpenSSL if isinstance(key, rsa.RSAPrivateKey) else form.PKCS8,
                 serialization.NoEncryption(),
             ).decode()
 
         def builder(
-            subject: str, issuer: str, key: ec.EllipticCurvePrivateKey, life: datetime.timedelta
+            subject: str, issuer: str, key: _Key, life: datetime.timedelta
         ) -> x509.CertificateBuilder:
             def name(text: str) -> x509.Name:
                 text = text[:_LONGEST_NAME]
@@ -178,7 +186,11 @@ class WebhookCertificate:
                 .sign(ca_key, hashes.SHA256())
             )
             ca_text = ca.public_bytes(serialization.Encoding.PEM).decode()
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = (
+            rsa.generate_private_key(65537, _RSA_BITS)
+            if self._rsa
+            else ec.generate_private_key(ec.SECP256R1())
+        )
         names = x509.SubjectAlternativeName([x509.DNSName(name) for name in self._names])
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
         leaf = (

@@ -8,6 +8,7 @@ import ssl
 import ops
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from ops import testing
 
 from charmed_mlops import ServiceCharm, WebhookCertificate, certificates
@@ -66,6 +67,24 @@ def test_the_leader_makes_one_that_the_api_server_can_verify(at):
     names = chain[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert "hook.shop.svc" in names.get_values_for_type(x509.DNSName)
     assert ssl.create_default_context(cadata=Hook.seen.ca).get_ca_certs()
+
+
+class OldHook(Hook):
+    """Keeps one for a program that reads keys of PKCS #1 only."""
+
+    def __init__(self, framework: ops.Framework):
+        ServiceCharm.__init__(self, framework, container=None)
+        self.certificate = WebhookCertificate(self, rsa=True)
+
+
+def test_a_program_that_reads_keys_of_pkcs_1_only_gets_one(at):
+    context = testing.Context(OldHook, meta=META)
+    context.run(context.on.update_status(), state())
+    assert Hook.seen.key.startswith("-----BEGIN RSA PRIVATE KEY-----")
+    key = serialization.load_pem_private_key(Hook.seen.key.encode(), None)
+    leaf = x509.load_pem_x509_certificates(Hook.seen.chain.encode())[0]
+    assert leaf.public_key() == key.public_key()
+    leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(Hook.seen.ca.encode()))
 
 
 def test_a_follower_reads_it_or_waits(at):
