@@ -9,10 +9,25 @@ from charmed_mlops import Where, kubernetes
 _GROUP = "/apis/serving.kserve.io"
 
 
-def inference_services(where: Where) -> list[dict[str, str]]:
-    """Name, namespace, whether ready, URL and why not, of every InferenceService."""
+def inference_services(where: Where, gateway: str | None) -> list[dict[str, str]]:
+    """Name, namespace, whether ready, URLs and why not, of every InferenceService.
+
+    Args:
+        where: in which namespaces.
+        gateway: its URL; None where there is no gateway.
+    """
     path = where.path(f"{_GROUP}/v1beta1", "inferenceservices")
-    return [summary(item) for item in kubernetes.items(path)]
+    found = kubernetes.items(path)
+    if gateway is None:
+        return [summary(item) for item in found]
+    return [{**summary(item), "gateway-url": gateway + outside(item)} for item in found]
+
+
+def outside(item: dict[str, Any]) -> str:
+    """The gateway's path to what clients of an InferenceService ask."""
+    name, namespace = item["metadata"]["name"], item["metadata"]["namespace"]
+    part = "transformer/" if (item.get("spec") or {}).get("transformer") else ""
+    return f"/serving/{namespace}/{name}/{part}"
 
 
 def summary(item: dict[str, Any]) -> dict[str, str]:

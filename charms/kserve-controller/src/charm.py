@@ -94,7 +94,7 @@ class KServeController(ServiceCharm):
 
     def action_list_inference_services(self, params: Where) -> dict[str, Any]:
         """What is served, and what is not ready and why."""
-        found = api.inference_services(params)
+        found = api.inference_services(params, self.gateway.url())
         waiting = [
             f"{each['namespace']}/{each['name']}" for each in found if each["ready"] != "True"
         ]

@@ -290,8 +290,22 @@ def test_actions_tell_what_is_served(context, api):
     assert entry == {"name": "r", "formats": "sklearn", "image": "i"}
 
 
-def run_action(context: testing.Context, name: str) -> None:
-    state = testing.State(leader=True, model=MODEL, containers=[container()])
+@pytest.mark.parametrize(
+    ("spec", "path"),
+    [({"predictor": {}}, ""), ({"predictor": {}, "transformer": {}}, "transformer/")],
+)
+def test_an_action_tells_where_a_model_is_behind_the_gateway(context, api, spec, path):
+    served = {"metadata": {"namespace": "a", "name": "wine"}, "spec": spec}
+    api.add("/apis/serving.kserve.io/v1beta1/inferenceservices", served)
+    door = testing.Relation("gateway", remote_app_data={"url": "https://door:8443"})
+    run_action(context, "list-inference-services", door)
+    assert context.action_results
+    (entry,) = context.action_results["inference-services"].values()
+    assert entry["gateway-url"] == f"https://door:8443/serving/a/wine/{path}"
+
+
+def run_action(context: testing.Context, name: str, *relations: testing.Relation) -> None:
+    state = testing.State(leader=True, model=MODEL, containers=[container()], relations=relations)
     context.run(context.on.action(name), state)
 
 
