@@ -26,7 +26,7 @@ def inference_services(where: Where, gateway: str | None) -> list[dict[str, str]
 def outside(item: dict[str, Any]) -> str:
     """The gateway's path to what clients of an InferenceService ask."""
     name, namespace = item["metadata"]["name"], item["metadata"]["namespace"]
-    part = "transformer/" if (item.get("spec") or {}).get("transformer") else ""
+    part = "transformer/" if "transformer" in item["spec"] else ""
     return f"/serving/{namespace}/{name}/{part}"
 
 
