@@ -248,6 +248,16 @@ def test_every_crd_is_structural(any_charm):
                 _structural(version["schema"]["openAPIV3Schema"], where)
 
 
+def test_a_definition_in_kubernetes_own_groups_names_who_approved_it(any_charm):
+    # else the API server refuses it: https://github.com/kubernetes/enhancements/pull/1111
+    for manifest in any_charm.manifests(any_charm.settled()):
+        if manifest["kind"] == "CustomResourceDefinition":
+            group = f".{manifest['spec']['group']}"
+            if group.endswith((".k8s.io", ".kubernetes.io")):
+                said = manifest["metadata"]["annotations"]["api-approved.kubernetes.io"]
+                assert said.startswith("https://")
+
+
 def _built_in(manifest: dict[str, Any]) -> bool:
     group = manifest["apiVersion"].rpartition("/")[0]
     return "." not in group or (group.endswith(".k8s.io") and "." not in group[: -len(".k8s.io")])
