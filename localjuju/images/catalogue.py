@@ -19,7 +19,8 @@ from localkube.host.progress import Progress
 
 _OWN = Path(__file__).with_name("catalogue.yaml")
 _VARIABLE = "LOCALJUJU_IMAGES"
-_NOT_IN_TREE = {"user", "writable", "shell"}  # how it is run; the tree is the same
+# How it is run, and what is below it; the tree is the same.
+_NOT_IN_TREE = {"base", "user", "writable", "shell"}
 
 
 class Catalogue:

@@ -28,6 +28,9 @@ class _Entry(BaseModel):
     writable: tuple[str, ...] = ()
     """Folders that are the user's; they are made where they are missing."""
 
+    base: str = ""
+    """The catalogue's image below it, as in a Dockerfile's FROM; its variables are this one's."""
+
     instead_of: str = ""
     """The upstream program that these play the part of; empty where they are upstream's own."""
 
@@ -121,6 +124,22 @@ class DebianEntry(_Entry):
     """What the version of the first package has to contain, such as `10.11`."""
 
 
+class PypiFilesEntry(_Entry):
+    """Files that Python packages bring for programs of another kind, over Debian packages."""
+
+    kind: Literal["pypi-files"]
+    lock: str
+    """A requirements file with exact versions, in `locks/`."""
+    folders: dict[str, str]
+    """Folder of the installed packages, such as `pyspark/jars`: path in the image."""
+    packages: tuple[str, ...]
+    """Debian packages that the programs need."""
+    files: dict[str, str] = {}
+    """File in `scripts/`, as it is: path in the image."""
+    links: dict[str, str] = {}
+    """Symbolic link in the image: what it leads to."""
+
+
 class PathEntry(_Entry):
     """A folder of the user's."""
 
@@ -157,7 +176,14 @@ class AgentEntry(_Entry):
 
 
 Entry = Annotated[
-    GoEntry | PypiEntry | DebianEntry | PathEntry | StandInEntry | BuiltinEntry | AgentEntry,
+    GoEntry
+    | PypiEntry
+    | DebianEntry
+    | PypiFilesEntry
+    | PathEntry
+    | StandInEntry
+    | BuiltinEntry
+    | AgentEntry,
     Field(discriminator="kind"),
 ]
 

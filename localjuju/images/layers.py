@@ -24,6 +24,7 @@ from localjuju.images.entries import (
     GoEntry,
     PathEntry,
     PypiEntry,
+    PypiFilesEntry,
 )
 from localkube.building import builds
 from localkube.host import paths
@@ -129,7 +130,11 @@ def catalogue_image(catalogue: Catalogue, reference: str) -> Image:
     """
     entry = catalogue.find(reference)
     progress = Progress()
-    layers = [*_below(entry, progress), *_own(catalogue, entry, progress)]
+    below = catalogue_image(catalogue, entry.base) if entry.base else None
+    layers = [
+        *(below.layers if below else _below(entry, progress)),
+        *_own(catalogue, entry, progress),
+    ]
     uid, gid = entry.ids()
     group = _group(entry, uid) if gid is None else gid
     owners = {path.lstrip("/"): (uid, group) for path in entry.writable}
@@ -141,7 +146,7 @@ def catalogue_image(catalogue: Catalogue, reference: str) -> Image:
         user=entry.user,
         entrypoint=entry.entrypoint,
         command=entry.command,
-        environment={"PATH": _PATH, **entry.env},
+        environment={"PATH": _PATH, **(below.environment if below else {}), **entry.env},
         folder=entry.workdir,
     )
 
@@ -163,6 +168,9 @@ def _below(entry: Entry, progress: Progress) -> Iterator[Layer]:
         return
     yield _root(base.root(progress))
     if isinstance(entry, DebianEntry | GoEntry):
+        return
+    if isinstance(entry, PypiFilesEntry):
+        yield _root(base.over(entry.packages, progress))
         return
     if isinstance(entry, PathEntry):
         if entry.binds:  # such as a Python that was built on this machine, with its libraries

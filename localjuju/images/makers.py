@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from functools import singledispatch
 from pathlib import Path
 
 from localjuju import pythons
-from localjuju.images.entries import AgentEntry, BuiltinEntry, Entry, GoEntry, PypiEntry
+from localjuju.images.entries import (
+    AgentEntry,
+    BuiltinEntry,
+    Entry,
+    GoEntry,
+    PypiEntry,
+    PypiFilesEntry,
+)
 from localjuju.images.entries import StandInEntry as StandIn
 from localkube.building import builds, golang
 from localkube.host.errors import EngineError
@@ -34,11 +42,11 @@ def inputs(entry: Entry) -> str:
     """What the image is made from beside its entry: files, and the Python that it runs."""
     names: list[Path] = []
     installations: tuple[str, ...] = ()
-    if isinstance(entry, PypiEntry):
+    if isinstance(entry, PypiEntry | PypiFilesEntry):
         names.append(_HERE / "locks" / entry.lock)
     if isinstance(entry, PypiEntry | StandIn):
         names += [_HERE / "scripts" / name for name in entry.scripts]
-    if isinstance(entry, GoEntry):
+    if isinstance(entry, GoEntry | PypiFilesEntry):
         names += [_HERE / "scripts" / name for name in entry.files]
     if isinstance(entry, AgentEntry):
         names += sorted(
@@ -79,8 +87,7 @@ def _(entry: GoEntry, partial: Path, final: Path, step: Step) -> None:
         built.rmdir()
     if entry.links:
         remove_tree(module)
-    for name, path in entry.files.items():
-        shutil.copy(_HERE / "scripts" / name, _inside(partial, path))
+    _add_files(entry.files, partial)
 
 
 def _with_links(module: Path, links: dict[str, str], copy: Path) -> Path:
@@ -103,11 +110,25 @@ def _(entry: PypiEntry, partial: Path, final: Path, step: Step) -> None:
             f"image {entry.reference}: its packages are for Python {entry.python}, which is not "
             f"here: install python{entry.python}, or give the image with LOCALJUJU_IMAGES"
         )
-    log = f"pypi-{entry.lock.removesuffix('.txt')}"
     venv = partial / "venv"
+    step.update("installing packages")
+    _install(entry.lock, interpreter, venv, ["--compile-bytecode"])
+    program = final / "venv" / "bin" / "python"
+    for name, path in entry.programs.items():
+        command = str(program) if name == "python" else f"{final / 'venv' / 'bin' / name}"
+        if name != "python" and not _is_binary(venv / "bin" / name):
+            command = f"{program} {command}"
+        _write_program(_inside(partial, path), f'#!/bin/sh\nexec {command} "$@"\n')
+    _add_scripts(entry.scripts, partial, program)
+
+
+def _install(
+    lock: str, interpreter: pythons.Interpreter, venv: Path, options: Sequence[str] = ()
+) -> None:
+    """Makes an environment with the packages of a lock."""
+    log = f"pypi-{lock.removesuffix('.txt')}"
     uv = (sys.executable, "-m", "uv")
     quiet = {"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
-    step.update("installing packages")
     builds.run(
         [*uv, "venv", "-q", "--relocatable", "--no-project", "--python", interpreter.program,
          venv],
@@ -116,19 +137,27 @@ def _(entry: PypiEntry, partial: Path, final: Path, step: Step) -> None:
     )  # fmt: skip
     builds.run(
         [
-            *uv, "pip", "install", "--compile-bytecode", "--python", venv / "bin" / "python",
-            "-r", _HERE / "locks" / entry.lock,
+            *uv, "pip", "install", *options, "--python", venv / "bin" / "python",
+            "-r", _HERE / "locks" / lock,
         ],
         log,
         environment=quiet,
     )  # fmt: skip
-    program = final / "venv" / "bin" / "python"
-    for name, path in entry.programs.items():
-        command = str(program) if name == "python" else f"{final / 'venv' / 'bin' / name}"
-        if name != "python" and not _is_binary(venv / "bin" / name):
-            command = f"{program} {command}"
-        _write_program(_inside(partial, path), f'#!/bin/sh\nexec {command} "$@"\n')
-    _add_scripts(entry.scripts, partial, program)
+
+
+@_make.register
+def _(entry: PypiFilesEntry, partial: Path, final: Path, step: Step) -> None:
+    venv = partial / "venv"
+    step.update("installing packages")
+    _install(entry.lock, python(entry), venv)
+    (packages,) = venv.glob("lib/python3.*/site-packages")
+    for name, path in entry.folders.items():
+        # a copy: the installer may have linked files of its cache
+        shutil.copytree(packages / name, _inside(partial, path), symlinks=True)
+    remove_tree(venv)
+    _add_files(entry.files, partial)
+    for path, target in entry.links.items():
+        _inside(partial, path).symlink_to(target)
 
 
 def _is_binary(file: Path) -> bool:
@@ -164,6 +193,11 @@ def _(entry: AgentEntry, partial: Path, final: Path, step: Step) -> None:
     golang.build(_IN_POD, ["."], built, "agent")
     next(built.iterdir()).rename(_inside(partial, entry.program))
     built.rmdir()
+
+
+def _add_files(files: dict[str, str], partial: Path) -> None:
+    for name, path in files.items():
+        shutil.copy(_HERE / "scripts" / name, _inside(partial, path))
 
 
 def _inside(partial: Path, path: str) -> Path:

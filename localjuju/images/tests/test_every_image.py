@@ -30,6 +30,7 @@ _COMMANDS = {
     "mlflow": ["mlflow", "--version"],
     "mlflow-integration": ["mlflow", "--version"],
     "mlserver": ["mlserver", "--version"],
+    "spark": ["/opt/spark/bin/spark-submit", "--version"],
     "pytorch": ["python3", "-c", "import torch"],
     "caddy": ["caddy", "version"],
     "jupyter-scipy": ["jupyter-lab", "--version"],

@@ -78,6 +78,27 @@ def test_what_the_image_s_user_may_write_is_the_user_s(tree: Path, tmp_path: Pat
     assert rows[-1] == "trainer:x:584:585::/home/trainer:/usr/sbin/nologin"
 
 
+def test_an_image_lies_over_its_base_and_has_its_variables(tree: Path, tmp_path: Path):
+    own = tmp_path / "own"
+    (own / "opt").mkdir(parents=True)
+    (own / "opt" / "extra").write_text("")
+    needed = tree.with_name("needed")
+    below = PathEntry(
+        reference="registry.example.com/below:1", kind="path", path=str(tree),
+        binds=(str(needed),), env={"HOME": "/home/trainer", "LEVEL": "1"},
+    )  # fmt: skip
+    entry = PathEntry(
+        reference=_REFERENCE, kind="path", path=str(own), base=below.reference, env={"LEVEL": "2"}
+    )
+    catalogue = Catalogue([below, entry])
+    under = layers.catalogue_image(catalogue, below.reference)
+    image = layers.catalogue_image(catalogue, _REFERENCE)
+    shared = len(under.layers)
+    assert [one.name for one in image.layers[:shared]] == [one.name for one in under.layers]
+    assert image.environment == {**under.environment, "LEVEL": "2"}
+    assert {"usr/bin/train", "opt/extra"} <= _members(image, tmp_path / "kept").keys()
+
+
 def test_a_user_s_folder_is_read_again_once_it_has_changed(tree: Path, tmp_path: Path):
     before = pack(_image(tree), tmp_path / "kept")[0].digest
     assert pack(_image(tree), tmp_path / "kept")[0].digest == before

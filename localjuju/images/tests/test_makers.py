@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from localjuju.images import makers
-from localjuju.images.entries import GoEntry, PypiEntry
+from localjuju.images.entries import GoEntry, PypiEntry, PypiFilesEntry
 from localkube.building import golang
 from localkube.host.errors import EngineError
 from localkube.host.progress import Progress
@@ -46,7 +46,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return json.loads(said.stdout)["Sum"]
 
 
-def _made(entry: GoEntry | PypiEntry, folder: Path) -> Path:
+def _made(entry: GoEntry | PypiEntry | PypiFilesEntry, folder: Path) -> Path:
     folder.mkdir()
     makers.make(entry, folder, folder, Progress(io.StringIO()))
     return folder / "rootfs"
@@ -90,3 +90,49 @@ def test_a_python_version_that_is_not_here_is_named_with_its_cure(tmp_path: Path
     )
     with pytest.raises(EngineError, match=r"Python 2\.1.*install python2\.1.*LOCALJUJU_IMAGES"):
         _made(entry, tmp_path / "image")
+
+
+def _wheel(folder: Path) -> Path:
+    """A wheel with a program that is no Python, and a library of it."""
+    file = folder / "tool-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, text, mode in (
+            ("tool/bin/run", "#!/bin/sh\n", 0o755),
+            ("tool/lib/deep/one.jar", "a jar", 0o644),
+            ("tool/__init__.py", "", 0o644),
+            (
+                "tool-1.0.dist-info/METADATA",
+                "Metadata-Version: 2.1\nName: tool\nVersion: 1.0\n",
+                0,
+            ),
+            ("tool-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n", 0),
+            ("tool-1.0.dist-info/RECORD", "", 0),
+        ):
+            member = zipfile.ZipInfo(name)
+            member.external_attr = mode << 16
+            archive.writestr(member, text)
+    return file
+
+
+def test_folders_that_a_python_package_brings_are_an_image_s_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("CHARMED_MLOPS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    lock = tmp_path / "lock.txt"
+    lock.write_text(f"tool @ {_wheel(tmp_path).as_uri()}\n")
+    entry = PypiFilesEntry(
+        reference="example.com/tool:1",
+        kind="pypi-files",
+        lock=str(lock),
+        folders={"tool/bin": "/opt/tool/bin", "tool/lib": "/opt/tool/lib"},
+        packages=(),
+        files={"spark_entrypoint.sh": "/opt/entrypoint.sh"},
+        links={"/opt/java/openjdk": "/usr/lib/jvm/default-java"},
+    )
+    rootfs = _made(entry, tmp_path / "image")
+    assert (rootfs / "opt/tool/bin/run").stat().st_mode & 0o111
+    assert (rootfs / "opt/tool/lib/deep/one.jar").read_text() == "a jar"
+    assert (rootfs / "opt/entrypoint.sh").stat().st_mode & 0o111
+    assert (rootfs / "opt/java/openjdk").readlink() == Path("/usr/lib/jvm/default-java")
+    assert [each.name for each in (tmp_path / "image").iterdir()] == ["rootfs"]
