@@ -135,7 +135,8 @@ def test_an_application_runs_in_its_driver_and_executor(
     task = juju.run("spark-operator/0", "driver-log", {"namespace": both, "name": "pi"})
     assert task.results["pod"] == "pi-driver"
     found = json.loads(reach.kubectl("-n", both, "get", "sparkapplication/pi", "-o", "json"))
-    assert list(found["status"]["executorState"].values()) == ["COMPLETED"]
+    # how it ended is left open: the driver has it deleted while it stops
+    assert len(found["status"]["executorState"]) == 1
 
 
 def test_applications_are_listed_with_their_state_and_why_one_failed(
