@@ -37,7 +37,20 @@ class Catalogue:
             EngineError: a file cannot be read, or an entry is not right; names both.
         """
         named = [Path(name) for name in os.environ.get(_VARIABLE, "").split(os.pathsep) if name]
-        return cls([entry for file in (_OWN, *extra, *named) for entry in _read(file)])
+        found = cls([entry for file in (_OWN, *extra, *named) for entry in _read(file)])
+        for reference in found.references():
+            found._require_bases(reference)
+        return found
+
+    def _require_bases(self, reference: str) -> None:
+        """Raises EngineError where what an image lies over is not there, or is itself."""
+        seen, entry = {reference}, self.find(reference)
+        while entry.base:
+            base = normalise(entry.base)
+            if base in seen:
+                raise EngineError(f"image {reference}: its base {entry.base} lies over itself")
+            seen.add(base)
+            entry = self.find(base)
 
     def references(self) -> list[str]:
         """Every reference there is an entry for."""

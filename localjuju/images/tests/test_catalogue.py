@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from localjuju.images import Catalogue, Entry
 from localjuju.images.catalogue import normalise
@@ -74,6 +76,21 @@ def test_a_wrong_file_is_one_line_that_names_it(tmp_path: Path, content: bytes, 
         Catalogue.load([file])
     assert "\n" not in str(caught.value)
     assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("base", "text"),
+    [
+        ("docker.io/own/top:1", "own/top:1: its base docker.io/own/top:1 lies over itself"),
+        ("docker.io/own/none:1", "no entry for image docker.io/own/none:1"),
+    ],
+)
+def test_a_base_that_cannot_be_is_named(tmp_path: Path, base: str, text: str):
+    file = tmp_path / "images.yaml"
+    entry = {"reference": "docker.io/own/top:1", "kind": "path", "path": "tree", "base": base}
+    file.write_text(yaml.safe_dump({"images": [entry]}))
+    with pytest.raises(EngineError, match=re.escape(text)):
+        Catalogue.load([file])
 
 
 def test_a_missing_folder_is_named(tmp_path: Path):
