@@ -108,7 +108,7 @@ def test_what_a_tenant_runs_answers_her_namespace_and_the_applications_here(char
         {"podSelector": {}},
         {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}},
     ]
-    # notebooks, models, Spark's pods and viewers have closer ones by their controllers, and policies add
+    # notebooks, models, Spark's pods and viewers have closer ones: policies add
     selected = fence["spec"]["podSelector"]["matchExpressions"]
     assert {each["key"]: each["operator"] for each in selected} == {
         "notebook-name": "DoesNotExist",
