@@ -27,6 +27,7 @@ PATHS = {
     "jupyter-ui": "/jupyter/",
     "volumes-ui": "/volumes/",
     "tensorboards-ui": "/tensorboards/",
+    "models-ui": "/kserve-endpoints/",
     "katib-ui": "/katib/",
     "kfp-ui": "/pipeline/",
     "kfp-api": "/pipeline/apis/v2beta1/healthz",

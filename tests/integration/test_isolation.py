@@ -22,9 +22,9 @@ from reach import Reach
 
 CLOSED = [
     ("mlflow", 5000), ("mariadb", 3306), ("jupyter-ui", 5000), ("volumes-ui", 5000),
-    ("tensorboards-ui", 5000), ("dashboard", 8082), ("profiles", 8081), ("profiles", 8080),
-    ("dex", 5556), ("dex", 5558), ("oauth2-proxy", 4180), ("oauth2-proxy", 44180),
-    ("notebook-controller", 8080), ("gateway", 2020),
+    ("tensorboards-ui", 5000), ("models-ui", 5000), ("dashboard", 8082), ("profiles", 8081),
+    ("profiles", 8080), ("dex", 5556), ("dex", 5558), ("oauth2-proxy", 4180),
+    ("oauth2-proxy", 44180), ("notebook-controller", 8080), ("gateway", 2020),
 ]  # fmt: skip
 OPEN = [("gateway", 8443), ("object-store", 7070), ("admission-webhook", 4443)]
 
