@@ -21,6 +21,7 @@ _MASKS = (
     (re.compile(r"-----BEGIN.*-----END[A-Z ]*-----\s*", re.DOTALL), "PEM"),
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "UUID"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\d]*(Z|[+-]\d\d:?\d\d)?"), "TIME"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d\b"), "DATE"),
     (re.compile(r"\b10\.\d+\.\d+\.\d+\b"), "ADDRESS"),
     (re.compile(r"\b[0-9a-v]{20}\b"), "ID"),
     (re.compile(r"[A-Za-z0-9+/_-]{60,}={0,2}"), "BYTES"),
