@@ -68,7 +68,8 @@ def team(juju: jubilant.Juju, reach: Reach) -> Iterator[str]:
     ]
     apply(reach, *objects)
     yield name
-    reach.kubectl("delete", "namespace", name, "--wait=false")
+    # while the model is there: definitions whose objects are gone go with it
+    reach.kubectl("delete", "namespace", name, "--timeout=300s")
 
 
 def thing(namespace: str, api: str, kind: str, name: str) -> dict[str, Any]:
