@@ -165,14 +165,14 @@ def test_another_certificate_by_the_same_key_is_shown_at_once(at, cas):
     assert unit.told == told
 
 
-@pytest.mark.parametrize(("left", "at_once"), [(61, False), (59, True), (-1, True)])
+@pytest.mark.parametrize(("left", "at_once"), [(61, False), (50, True), (-10, True)])
 def test_one_that_ends_within_an_hour_is_not_kept(at, cas, left: int, at_once: bool):
     unit = Unit().signed(cas[0])
     at(90 * DAY - left)
     unit.signed(cas[1])
     assert names(cas, unit.told) == (([1, 0] if left > 0 else [1]) if at_once else [0, 1])
     assert unit.is_trusted(str(cas[1][0])) is at_once
-    at(90 * DAY + 1)  # its end, which is sooner than a day
+    at(90 * DAY + 60)  # after its end, which is sooner than a day
     assert names(cas, unit.hook().told) == [1]
 
 
@@ -230,7 +230,7 @@ def test_while_the_ca_has_not_answered_a_unit_goes_on_with_what_it_shows_and_say
 
 def test_one_that_has_ended_is_not_gone_on_with(at, cas):
     unit = Unit().signed(cas[0])
-    at(90 * DAY)
+    at(90 * DAY + 60)  # it was signed a while after the clock was set
     with pytest.raises(AssertionError, match="Waiting"):
         unit.taken_back()
 
