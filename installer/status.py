@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
     if chosen.has_engine:
         print(choices.load(paths.state()).line())
     if chosen.engine == target.ON_ENGINE:
-        print(f"Juju: {target.controller()}")
+        print(f"Juju: controller {target.ON_ENGINE}, on this engine's Kubernetes")
     print(f"model: {chosen.model}")
     applications = overview.applications(chosen)
     own, others = open_lines(opened.listed(), chosen.model, applications)

@@ -32,6 +32,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     _with_format(commands.add_parser("controllers"))
     _with_format(commands.add_parser("models"))
+    _with_format(commands.add_parser("status"))
     _with_format(commands.add_parser("clouds")).add_argument("--client", action="store_true")
     add = commands.add_parser("add-k8s")
     add.add_argument("name")
@@ -85,6 +86,10 @@ def _models(_: argparse.Namespace) -> None:
     if os.environ["JUJU_CONTROLLER"] not in _known("controllers"):
         sys.exit("ERROR controller not found")
     print(json.dumps({"models": [{"name": "admin/controller", "short-name": "controller"}]}))
+
+
+def _status(_: argparse.Namespace) -> None:
+    print(json.dumps({"applications": {}}))
 
 
 def _add_k8s(arguments: argparse.Namespace) -> None:

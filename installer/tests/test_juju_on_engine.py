@@ -78,6 +78,7 @@ def test_a_controller_is_made_once_used_from_the_engine_s_network_and_forgotten(
         juju_on_engine.bootstrap(CHOSEN, [], Progress())
     assert '"short-name": "controller"' in mlops("juju", "models", "--format", "json")
     assert "controller-localkube" in mlops("kubectl", "get", "namespaces", "-o", "name")
+    assert "Juju: controller localkube, on this engine's Kubernetes" in mlops("status")
     assert not (engine / "model.db").exists()
     with pytest.raises(EngineError, match="the engine has a real Juju: "):
         lifecycle.start(asked=Choices(juju=False))
@@ -108,6 +109,9 @@ def test_juju_s_images_are_asked_for_before_anything_is_started(monkeypatch: pyt
         juju_on_engine.require_images(Choices(images="catalogue"))
 
 
-def test_status_says_that_a_real_juju_controls_the_cluster(state: Path):
+def test_status_of_a_controller_on_the_engine_needs_the_engine(
+    state: Path, capsys: pytest.CaptureFixture[str]
+):
     CHOSEN.remember()
-    assert status.main([]) == 1  # no engine runs; a controller elsewhere would be 0
+    assert status.main([]) == 1
+    assert "no engine runs here" in capsys.readouterr().out
