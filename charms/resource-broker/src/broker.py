@@ -67,6 +67,7 @@ class Broker:
         self._look = False
         self._applications: Mapping[str, Inventory] | None = None
         self._applied = False
+        self._unsettled = False
 
     @cached_property
     def _cluster(self) -> Cluster:
@@ -129,24 +130,27 @@ class Broker:
             if self._look:
                 lost = apply.changed(self._cluster, self._book, applications.values())
             for application, relation in sorted(relations.items()):
-                self._answer(relation, granted, force=application in lost)
+                problems = self._answer(relation, granted, force=application in lost)
+                self._unsettled |= any(each.outcome == "failed" for each in problems)
             if self._applied or set(applications) - set(relations):
                 self._applications = self._book.all()
         except ApiError as error:
+            self._unsettled = True
             raise self._status(error) from error
         if failed:
+            self._unsettled = True
             raise Waiting(failed)
         if pending:
             raise Waiting(f"waiting for {pending} custom resources to be finished")
 
-    def watched(self) -> dict[str, Any] | None:
-        """What the watcher is to watch; None when `serve` did not get so far as to know it."""
-        if self._applications is None:
-            return None
+    def watched(self) -> dict[str, Any]:
+        """What the watcher is to watch, after `serve`.
+
+        Where `serve` did not get so far as to know it, that is when to try again.
+        """
         name, namespace = self._charm.app.name, self._charm.model.name
-        refs = {
-            (ref.api, ref.kind) for each in self._applications.values() for ref in each.objects
-        }
+        applications = self._applications or {}
+        refs = {(ref.api, ref.kind) for each in applications.values() for ref in each.objects}
         return {
             "broker": name,
             "namespace": namespace,
@@ -156,9 +160,10 @@ class Broker:
             # a webhook is served by its application's own Service, says the policy
             "webhooks": sorted(
                 application
-                for application, inventory in self._applications.items()
+                for application, inventory in applications.items()
                 if any((ref.api, ref.kind) in policy.WEBHOOKS for ref in inventory.objects)
             ),
+            "unsettled": self._unsettled,
         }
 
     def remove_all(self, *, everything: bool) -> None:

@@ -37,9 +37,9 @@ class ResourceBroker(ServiceCharm):
 
     def _watch(self) -> None:
         """Have the watcher run, where its container is there: without it all goes slower."""
-        watched = self.broker.watched()
-        if watched is None or not self.workload.can_connect:
+        if not self.workload.can_connect:
             return
+        watched = self.broker.watched()
         self.workload.run(
             command=f"/usr/local/bin/python3 -u {FOLDER}/watcher.py {FOLDER}/watched.json",
             files={

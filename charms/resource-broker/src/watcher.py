@@ -32,6 +32,7 @@ _WATCH_SECONDS = 240  # the API server ends the watch, and the next one goes on 
 _FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 0.5, 30.0
 _METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 _GONE = 410
+_LAST_RING_SECONDS = 300.0  # as often as Juju's update-status comes
 
 
 class Unavailable(Exception):  # noqa: N818
@@ -275,6 +276,47 @@ class Watch:
         return self._kind.mark(found)
 
 
+class Retry:
+    """Has the charm try again what failed, once the API server answers and lets it in.
+
+    Not every failure is followed by a change that a watch sees: an API server that has just
+    started refuses what it allows a second later, when it has read the roles.
+    """
+
+    def __init__(
+        self, connect: Callable[[], http.client.HTTPConnection],
+        token: Callable[[], str], bell: Bell, retry: float = PAUSE_SECONDS,
+    ):  # fmt: skip
+        """Prepares; the arguments are those of `Watch`."""
+        self._connect = connect
+        self._token = token
+        self._bell = bell
+        self._retry = retry
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Have `run` return."""
+        self._stopped.set()
+
+    def run(self) -> None:
+        """Ring until `stop`, more and more seldom: the charm ends this when all is well."""
+        wait, rings = self._retry, self._retry
+        while not self._stopped.wait(wait):
+            if self._let_in():
+                self._bell.ring()
+                wait = rings = min(2 * rings, _LAST_RING_SECONDS)
+            else:
+                wait = min(2 * wait, _LAST_RETRY_SECONDS)
+
+    def _let_in(self) -> bool:
+        """Whether the API server shows what only a trusted application may see."""
+        try:
+            with _Answer(self._connect(), "/api/v1/namespaces?limit=1", self._token()):
+                return True
+        except (Unavailable, OSError, http.client.HTTPException):
+            return False
+
+
 class _Answer:
     """A GET that is open while it is read.
 
@@ -362,11 +404,18 @@ def main(file: str) -> None:
             context=ssl.create_default_context(cafile=str(_ACCOUNT / "ca.crt")),
         )
 
+    def token() -> str:
+        return (_ACCOUNT / "token").read_text().strip()
+
     pebble = os.environ.get("PEBBLE_SOCKET", "/charm/container/pebble.socket")
     bell = Bell(lambda: notify(pebble))
-    for kind in kinds(json.loads(Path(file).read_text())):
-        watch = Watch(kind, connect, lambda: (_ACCOUNT / "token").read_text().strip(), bell)
+    config = json.loads(Path(file).read_text())
+    for kind in kinds(config):
+        watch = Watch(kind, connect, token, bell)
         threading.Thread(target=watch.run, name=kind.kind, daemon=True).start()
+    if config["unsettled"]:
+        again = Retry(connect, token, bell)
+        threading.Thread(target=again.run, name="retry", daemon=True).start()
     time.sleep(PAUSE_SECONDS)  # what happens from now on is seen
     bell.ring()  # what happened before may not have been
     bell.run()

@@ -251,6 +251,45 @@ def test_the_bell_gathers_what_rings_and_loses_nothing(modules):
     assert told.qsize() == 2
 
 
+def test_what_failed_is_tried_again_once_the_api_server_lets_it_in_and_until_it_is_well(
+    modules, api
+):
+    api.refusals = 3  # as one that has just started and has not read its roles
+    rings = Rings()
+    again = modules["watcher"].Retry(api.connect, lambda: "a-token", rings, retry=0.01)
+    thread = threading.Thread(target=again.run)
+    thread.start()
+    try:
+        rings.wait()
+        assert api.refusals == 0
+        rings.wait()  # the charm has not said yet that all is well
+    finally:
+        again.stop()
+        thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+def test_it_is_not_woken_while_the_api_server_does_not_answer(modules):
+    def connect() -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", 1, timeout=PATIENCE)
+
+    rings, tries = Rings(), threading.Semaphore(0)
+
+    def token() -> str:
+        tries.release()
+        return "a-token"
+
+    again = modules["watcher"].Retry(connect, token, rings, retry=0.01)
+    thread = threading.Thread(target=again.run)
+    thread.start()
+    for _ in range(3):
+        assert tries.acquire(timeout=PATIENCE)
+    again.stop()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert rings.quiet
+
+
 def test_the_notice_is_pebble_s(modules, tmp_path, monkeypatch):
     asked: list[tuple[str, Any]] = []
 
@@ -383,6 +422,23 @@ def test_the_watcher_is_told_what_was_applied_and_restarts_only_when_that_change
         containers=[out.get_container("watcher")],
     )  # fmt: skip
     assert again.get_container("watcher").layers == out.get_container("watcher").layers
+
+
+@pytest.mark.engine
+def test_what_the_api_server_refuses_is_tried_again_until_it_is_done(
+    context, cluster, modules, monkeypatch
+):
+    def refuse() -> None:
+        raise modules["kube"].ApiError(403, 'clusterroles "cluster-admin" not found')
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(modules["kube"].Cluster, "connect", staticmethod(refuse))
+        out = run(context, context.on.update_status(), relate(ALL), containers=[connected()])
+    assert out.unit_status.name == "blocked"
+    assert watched(context, out)["unsettled"]
+    out = noticed(context, out)
+    assert out.unit_status == testing.ActiveStatus()
+    assert not watched(context, out)["unsettled"]
 
 
 @pytest.mark.engine
