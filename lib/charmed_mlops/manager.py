@@ -32,6 +32,7 @@ def object_route(
     rewrite: str | None = None,
     verb: str = "get",
     annotations: str = "",
+    own_host: bool = False,
 ) -> Route:
     """The route /PATH/NAMESPACE/NAME/[PART/] to a Service that a controller makes of an object.
 
@@ -44,6 +45,7 @@ def object_route(
         rewrite: what the Service gets in place of the prefix.
         verb: what one must be allowed to do with objects of the kind to open one.
         annotations: domain of the objects' annotations that say what the Service gets.
+        own_host: whether the Service is asked for by its own name.
     """
     return Route(
         name=f"{plural}-{part}" if part else plural,
@@ -56,6 +58,7 @@ def object_route(
         resource=plural,
         verb=verb,
         annotations=annotations,
+        own_host=own_host,
     )
 
 

@@ -48,6 +48,11 @@ class Entry:
         return f"{self._placed(self.route.host)}:{self.route.port}"
 
     @property
+    def host(self) -> str:
+        """What the service is asked for by, with placeholders; empty for what people typed."""
+        return self._placed(self.route.host) if self.route.own_host else ""
+
+    @property
     def strip(self) -> str:
         """What is taken from the path, empty for nothing."""
         return "" if self.route.rewrite is None else self.before_rest

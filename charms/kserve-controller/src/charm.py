@@ -11,6 +11,7 @@ import kserve
 import ops
 
 from charmed_mlops import (
+    Blocked,
     ClusterResources,
     File,
     GatewayRoute,
@@ -19,6 +20,7 @@ from charmed_mlops import (
     Reach,
     S3Requirer,
     ServiceCharm,
+    ServiceRequirer,
     Where,
     object_route,
     pipelines,
@@ -37,6 +39,7 @@ ROUTES = [
         service=f"{{name}}-{component}",
         part=part,
         rewrite="/",
+        own_host=True,  # a Knative Service is one of many behind one address
     )
     for component, part in (
         ("predictor", ""), ("transformer", "transformer"), ("explainer", "explainer")
@@ -46,7 +49,7 @@ ROUTES = [
 
 
 class KServeController(ServiceCharm):
-    """Turns InferenceServices into Deployments, Services and autoscalers."""
+    """Turns InferenceServices into Deployments, or into Knative Services."""
 
     def __init__(self, framework: ops.Framework):
         super().__init__(framework, container="kserve-controller")
@@ -54,13 +57,15 @@ class KServeController(ServiceCharm):
         self.cluster = ClusterResources(self, "manifests")
         self.object_store = S3Requirer(self, "object-store")
         self.gateway = GatewayRoute(self)
+        self.serverless = ServiceRequirer(self, "serverless")
         self.metrics = Metrics(self, port=8080)
 
     def reconcile(self) -> None:
         options = self.options(kserve.Options)
         images = self.images()
         resources = options.resources
-        settings = kserve.settings(images, resources, options.domain)
+        knative = self._knative(options)
+        settings = kserve.settings(images, resources, options.domain, options.deployment_mode)
         bucket = self.object_store.get_or_none()
         certificate = self.certificate.current()
         self.cluster.apply(
@@ -74,6 +79,7 @@ class KServeController(ServiceCharm):
             tenant_secret=pipelines.ARTIFACT_SECRET,
             ca=certificate.ca,
             gateways=self.gateway.applications,
+            knative=knative,
         )
         self.workload.run(
             command="/manager --metrics-addr=:8080 --health-probe-addr=:8081 --webhook-port=9443"
@@ -82,15 +88,38 @@ class KServeController(ServiceCharm):
                 f"{CERTIFICATES}/tls.crt": certificate.chain,
                 f"{CERTIFICATES}/tls.key": File(certificate.key, mode=0o600),
             },
-            # the manager reads the ConfigMap each time, but for these sections
-            restart_on=json.dumps([settings["deploy"], settings["ingress"]], sort_keys=True),
-            environment={"POD_NAMESPACE": self.model.name},
+            # the manager reads the ConfigMap each time, but for these sections, and looks for
+            # Knative's kinds only when it starts
+            restart_on=json.dumps(
+                [settings["deploy"], settings["ingress"], knative], sort_keys=True
+            ),
+            environment={
+                "POD_NAMESPACE": self.model.name,
+                "KNATIVE_CONFIG_AUTOSCALER_NAMESPACE": self.model.name,
+                "SYSTEM_NAMESPACE": self.model.name,  # where config-domain is looked for
+            },
             check=Http(8081, "/readyz"),
             version=VERSION,
         )
         self.set_ports(8080, 9443)
         self.gateway.publish(*ROUTES)
         self.metrics.publish()
+
+    def _knative(self, options: kserve.Options) -> bool:
+        """Whether there is Knative Serving, which gives its address once it is up.
+
+        Raises:
+            Blocked: there is none, and the options ask for it.
+            Waiting: it is not up yet.
+        """
+        if self.serverless.get_or_none() is not None:
+            return True
+        if options.deployment_mode == "Knative":
+            raise Blocked(
+                "config deployment-mode is Knative: juju integrate "
+                f"{self.app.name}:serverless knative-serving, or set Standard"
+            )
+        return False
 
     def action_list_inference_services(self, params: Where) -> dict[str, Any]:
         """What is served, and what is not ready and why."""

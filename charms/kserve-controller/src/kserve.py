@@ -17,6 +17,7 @@ class Options(pydantic.BaseModel):
     """The charm's options; what a predictor gets unless its InferenceService says otherwise."""
 
     log_level: Literal["debug", "info", "error"]
+    deployment_mode: Literal["Standard", "Knative"]
     domain: str
     http_proxy: str
     https_proxy: str
@@ -39,9 +40,19 @@ class Options(pydantic.BaseModel):
 
 
 def settings(
-    images: Mapping[str, str], resources: Mapping[str, Mapping[str, str]], domain: str
+    images: Mapping[str, str],
+    resources: Mapping[str, Mapping[str, str]],
+    domain: str,
+    mode: Literal["Standard", "Knative"],
 ) -> dict[str, Any]:
-    """The sections of ConfigMap inferenceservice-config: no Knative, no Istio, no Ingress."""
+    """The sections of ConfigMap inferenceservice-config: no Istio, no Ingress.
+
+    Args:
+        images: by the name that the charm's option `images` has for them.
+        resources: of a predictor that names none.
+        domain: of the URLs in the status of what is no Knative Service.
+        mode: of an InferenceService that names none.
+    """
     sidecar = {
         "memoryRequest": "100Mi",
         "memoryLimit": "1Gi",
@@ -49,7 +60,7 @@ def settings(
         "cpuLimit": "1",
     }
     return {
-        "deploy": {"defaultDeploymentMode": "Standard"},
+        "deploy": {"defaultDeploymentMode": mode},
         "ingress": {
             # the manager insists on these names; nothing uses them while no ingress is made
             "ingressGateway": "none/none",

@@ -31,7 +31,7 @@ _PREFIX = re.compile(r"/(([\w.~-]+|\{namespace\}|\{name\})/)*")
 _HOST = re.compile(r"[a-z0-9{]([a-z0-9.{}-]*[a-z0-9}])?")
 ACCESS = ("public", "user", "namespace")
 SCHEMES = ("", "h2c")
-_LATER = ("annotations", "scheme")
+_LATER = ("annotations", "scheme", "own_host")
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class Route:
         annotations: domain of the annotations `http-rewrite-uri` and `http-headers-request-set`
             of the object `{name}`, which say what its pod gets; empty where objects have none.
         scheme: empty for HTTP/1.1; `h2c` for HTTP/2 without TLS, which gRPC needs.
+        own_host: whether the service is asked for by its `host`, not by the name that people
+            typed: one that serves many by their names needs it.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Route:
     verb: str = "get"
     annotations: str = ""
     scheme: str = ""
+    own_host: bool = False
 
 
 @dataclass(frozen=True)
@@ -231,6 +234,8 @@ def _wrong(route: Route) -> str:
         return f"route {route.name}: verb is not a verb"
     if route.scheme not in SCHEMES:
         return f"route {route.name}: scheme must be empty or h2c"
+    if not isinstance(route.own_host, bool):
+        return f"route {route.name}: own_host must be true or false"
     if not re.fullmatch(r"[a-z0-9.-]*", route.annotations):
         return f"route {route.name}: annotations is not a domain"
     return ""

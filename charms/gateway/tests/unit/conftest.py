@@ -44,6 +44,7 @@ ROUTES = [
     {"name": "notebooks", "prefix": "/notebook/{namespace}/{name}/",
      "host": "127.0.0.{namespace}", "port": 1, "access": "namespace", "group": "kubeflow.org",
      "resource": "notebooks", "annotations": "notebooks.kubeflow.org"},
+    {"name": "named", "prefix": "/named/", "host": "127.0.0.1", "port": 1, "own_host": True},
     {"name": "calls", "prefix": "/shop.Prices/", "host": "127.0.0.1", "port": 1, "scheme": "h2c"},
 ]  # fmt: skip
 

@@ -142,6 +142,14 @@ def test_a_missing_slash_is_added(door):
     assert door.get("/notebook/1/mine", user="ann").headers["location"] == NOTEBOOK
 
 
+def test_a_service_is_asked_for_by_the_name_people_typed_or_by_its_own(door):
+    typed = door.get("/app/", user="ann").seen["headers"]["host"]
+    assert typed == f"localhost:{door.port}"
+    headers = door.get("/named/", user="ann").seen["headers"]
+    assert headers["host"] == "127.0.0.1"
+    assert headers["x-forwarded-host"] == typed
+
+
 def test_the_longer_prefix_is_the_one_that_counts(door):
     assert door.get("/app/sub/x", user="ann").seen["path"] == "/app/sub/x"
 

@@ -142,6 +142,7 @@ def test_a_refusal_blocks(context):
     ("option", "value", "text"),
     [
         ("log-level", "loud", "must be one of debug, info or error"),
+        ("deployment-mode", "Serverless", "must be one of Standard or Knative"),
         ("images", "[", "must be a YAML map"),
         ("images", "{oven: x}", "no image 'oven'"),
         ("images", "{mlserver: 'a b'}", "not an image reference"),
@@ -321,6 +322,54 @@ def test_the_manager_restarts_only_for_what_it_reads_when_it_starts(charm):
     assert digest(domain="shop.example") != charm.digest(first)
 
 
+GATEWAY = {"host": "kourier-internal.shop.svc.cluster.local", "port": "80"}
+
+
+def knative_rules(charm, out: testing.State) -> list[dict[str, Any]]:
+    role = charm.manifest(out, "ClusterRole", "shop-kserve-controller-manager")
+    return [each for each in role["rules"] if "serving.knative.dev" in each["apiGroups"]]
+
+
+def test_with_knative_serving_it_may_make_knative_services_and_looks_for_their_kind_anew(charm):
+    alone = charm.settled()
+    assert knative_rules(charm, alone) == []
+    out = charm.settled(
+        relation("serverless", "knative-serving", **GATEWAY), secrets=alone.secrets
+    )
+    assert out.unit_status == testing.ActiveStatus()
+    (rule,) = knative_rules(charm, out)
+    assert rule["resources"] == ["services"]
+    assert charm.digest(out) != charm.digest(alone)
+    variables = charm.service(out).environment
+    assert variables["KNATIVE_CONFIG_AUTOSCALER_NAMESPACE"] == "shop"
+    deploy = json.loads(charm.manifest(out, "ConfigMap")["data"]["deploy"])
+    assert deploy == {"defaultDeploymentMode": "Standard"}  # an annotation asks for the other
+
+
+def test_knative_services_are_the_rule_where_the_option_says_so(charm):
+    out = charm.settled(
+        relation("serverless", "knative-serving", **GATEWAY),
+        config={"deployment-mode": "Knative"},
+    )
+    deploy = json.loads(charm.manifest(out, "ConfigMap")["data"]["deploy"])
+    assert deploy == {"defaultDeploymentMode": "Knative"}
+
+
+def test_it_waits_for_knative_serving_to_be_up(charm):
+    out = charm.settled(relation("serverless", "knative-serving"))
+    assert out.unit_status == testing.WaitingStatus(
+        "waiting for knative-serving to give its address"
+    )
+
+
+def test_knative_services_cannot_be_the_rule_without_knative_serving(charm):
+    out = charm.settled(config={"deployment-mode": "Knative"})
+    assert out.unit_status == testing.BlockedStatus(
+        "config deployment-mode is Knative: juju integrate kserve-controller:serverless"
+        " knative-serving, or set Standard"
+    )
+
+
 def test_hugging_face_models_have_shared_memory(charm):
     runtime = charm.manifest(charm.settled(), "ClusterServingRuntime", "kserve-huggingfaceserver")
     (server,) = runtime["spec"]["containers"]
@@ -373,6 +422,7 @@ def test_each_component_has_a_path_behind_the_gateway(charm):
         assert (each["access"], each["resource"], each["verb"]) == (
             "namespace", "inferenceservices", "get",
         )  # fmt: skip
+        assert each["own_host"]  # Knative's gateway serves many by their names
 
 
 def test_a_tenant_s_models_answer_her_namespace_and_the_gateway_only(charm):
