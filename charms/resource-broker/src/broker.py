@@ -169,26 +169,39 @@ class Broker:
     def remove_all(self, *, everything: bool) -> None:
         """Remove what any application has: the broker goes, nobody could do it later.
 
-        It never raises: a broker without rights has to be removable. What users made stays
-        unless `everything` is said.
+        What users made stays unless `everything` is said. What is refused is left behind: a
+        broker without rights has to be removable.
+
+        Raises:
+            ApiError: the API server is not there. The hook fails and Juju runs it again, which
+                is all that can keep the broker from going before its work is done.
         """
         name, namespace = self._charm.app.name, self._charm.model.name
         try:
+            cluster = self._cluster
+        except ApiError as error:  # it has no token, and will have none
+            logger.error("nothing is removed from the cluster: %s", error)
+            return
+        try:
             applications = self._book.all()
         except ApiError as error:
-            logger.error("nothing is removed from the cluster: %s", error)
+            self._left(error, "nothing is removed from the cluster")
             return
         for application in applications:
             try:
-                removal.remove(
-                    self._cluster, self._book, application, everything=everything, final=True
-                )
+                removal.remove(cluster, self._book, application, everything=everything, final=True)
             except ApiError as error:
-                logger.error("objects of %s are left in the cluster: %s", application, error)
+                self._left(error, f"objects of {application} are left in the cluster")
         try:
-            guard.remove(self._cluster, namespace, name)
+            guard.remove(cluster, namespace, name)
         except ApiError as error:
-            logger.error("the guard is left in the cluster: %s", error)
+            self._left(error, "the guard is left in the cluster")
+
+    def _left(self, error: ApiError, what: str) -> None:
+        """Log what is left behind; raises the error where the API server is not there."""
+        if error.code == 0 or error.code >= 500 or not self._cluster.ready():
+            raise error
+        logger.error("%s: %s", what, error)
 
     def inventory(self, application: str) -> dict[str, list[str]]:
         """Names of the applied objects, by application."""

@@ -65,6 +65,13 @@ class Cluster:
         parameters = ConnectionParams(timeout=httpx.Timeout(_TIMEOUT_SECONDS))
         return cls(Client(config, parameters))
 
+    def ready(self) -> bool:
+        """Whether the API server is up; one that has just started refuses what it allows later."""
+        try:
+            return self._http.get("/readyz").is_success
+        except httpx.HTTPError:
+            return False
+
     def get(self, ref: Ref) -> Object | None:
         """The object, or None when it or its kind is not there."""
         try:

@@ -409,12 +409,49 @@ def test_a_refused_definition_keeps_its_custom_resources_out(context, cluster, m
     assert "Pot/default" in names(cluster)
 
 
+def api_server(modules, monkeypatch, answers: dict[str, int]) -> None:
+    """Have an API server answer with these codes by path; the others are refused; 0 is nothing."""
+    httpx = modules["kube"].httpx
+
+    def answer(request: Any) -> Any:
+        code = answers.get(request.url.path, answers[""])
+        if not code:
+            raise httpx.ConnectError("connection refused")
+        return httpx.Response(code, json={"message": "what was asked for is forbidden"})
+
+    client = httpx.Client(transport=httpx.MockTransport(answer), base_url="http://kubernetes")
+    cluster = modules["kube"].Cluster(client)
+    monkeypatch.setattr(modules["kube"].Cluster, "connect", staticmethod(lambda: cluster))
+
+
 def test_a_broker_without_rights_can_be_removed(context, modules, monkeypatch):
+    api_server(modules, monkeypatch, {"": 403, "/readyz": 200})
+    run(context, context.on.remove(), planned_units=0)
+
+
+def test_a_broker_without_a_token_can_be_removed(context, modules, monkeypatch):
     def refuse() -> None:
-        raise modules["kube"].ApiError(403, "secrets is forbidden")
+        raise modules["kube"].ApiError(0, "the pod has no ServiceAccount token")
 
     monkeypatch.setattr(modules["kube"].Cluster, "connect", staticmethod(refuse))
     run(context, context.on.remove(), planned_units=0)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param({"": 0}, id="nobody answers"),
+        pytest.param({"": 503}, id="not there"),
+        pytest.param({"": 403, "/readyz": 500}, id="just started, without the roles"),
+    ],
+)
+def test_its_removal_is_tried_again_while_the_api_server_is_away(
+    context, modules, monkeypatch, answers
+):
+    api_server(modules, monkeypatch, answers)
+    with pytest.raises(testing.errors.UncaughtCharmError) as error:
+        run(context, context.on.remove(), planned_units=0)
+    assert "ApiError" in repr(error.value.__cause__)
 
 
 @pytest.mark.engine
