@@ -13,7 +13,8 @@ from installer import images
 from installer.charm_python import ROOT
 from localjuju.images.catalogue import normalise
 
-OVERLAYS = [ROOT / f"bundle/overlays/{name}.yaml" for name in ("training-v1", "spark")]
+FURTHER = ("training-v1", "spark", "model-registry")
+OVERLAYS = [ROOT / f"bundle/overlays/{name}.yaml" for name in FURTHER]
 FOUND = images.uses(images.BUNDLE, OVERLAYS)
 HOSTS = r"(docker\.io|ghcr\.io|quay\.io|gcr\.io|registry\.k8s\.io|nvcr\.io|mcr\.microsoft\.com)/"
 
