@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""Kourier, Knative Serving's ingress: https://github.com/knative-extensions/net-kourier"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Literal
+
+import ops
+import pydantic
+import routes
+
+from charmed_mlops import (
+    ActionFailed,
+    Address,
+    Blocked,
+    ClusterResources,
+    Http,
+    Metrics,
+    Reach,
+    ServiceCharm,
+    ServiceProvider,
+    Waiting,
+    Where,
+    kubernetes,
+)
+
+# Fixed in the program, as are the Service's and the pods' label: net-kourier v0.48.0,
+# pkg/reconciler/ingress/config/config.go and controller.go. PROBE is where the controller asks
+# each unit's Envoy whether it knows a route.
+LOCAL, PROBE, XDS = 8081, 8090, 18000
+SERVICE = "kourier-internal"
+POD_LABEL = {"app": "3scale-kourier-gateway"}
+STATS, ADMIN, API = 9000, 9901, 9902
+CONFIG, SCRIPT, ACCESS = "/tmp/envoy.yaml", "/tmp/gateway.sh", "/tmp/kubeconfig.yaml"
+KILL_SECONDS = 5
+"""What Envoy gets to end, after it has drained."""
+
+logger = logging.getLogger(__name__)
+
+
+class Options(pydantic.BaseModel):
+    """The charm's options."""
+
+    access_log: bool
+    idle_timeout: int = pydantic.Field(ge=0, le=3600)
+    drain_seconds: int = pydantic.Field(ge=1, le=20)
+    log_level: Literal["debug", "info", "warning", "error"]
+
+
+class Kourier(ServiceCharm):
+    """Every unit serves.
+
+    Each unit's Envoy is told the routes by the controller of its own pod: all controllers follow
+    the routes, and the one that they elect writes what has become of them (ObserveKind and
+    ReconcileKind in net-kourier, pkg/reconciler/ingress/ingress.go).
+    """
+
+    def __init__(self, framework: ops.Framework):
+        super().__init__(framework, container="gateway")
+        self.controller = self.add_workload("controller")
+        self.cluster = ClusterResources(self, "manifests")
+        self.serving = self.serving_pods()
+        self.local_gateway = ServiceProvider(self, "local-gateway")
+        self.metrics = Metrics(self, port=STATS, path="/stats/prometheus")
+
+    def reconcile(self) -> None:
+        options = self.options(Options)
+        self._run_gateway(options)
+        self.cluster.apply(
+            Reach(pods=(LOCAL, PROBE)),
+            service=SERVICE,
+            local=LOCAL,
+            selector=self.serving.selector,
+            options=options,
+        )
+        self.set_ports(LOCAL, STATS)
+        self.local_gateway.publish(Address(f"{SERVICE}.{self.model.name}.svc.cluster.local", 80))
+        self.metrics.publish()
+        self._run_controller()
+        self._say_what_it_waits_for()
+
+    def _run_gateway(self, options: Options) -> None:
+        """Envoy, which is ready once the controller has told it the routes."""
+        if self.workload.is_to_start:
+            self._label_pod()
+        ports = {"local": LOCAL, "xds": XDS, "stats": STATS, "admin": ADMIN, "api": API}
+        script = self.render("gateway.sh.j2", admin=ADMIN, seconds=options.drain_seconds)
+        self.workload.run(
+            command=(
+                f"/bin/bash {SCRIPT} -c {CONFIG} --log-level {options.log_level}"
+                " --disable-hot-restart"
+            ),
+            files={CONFIG: self.render("envoy.yaml.j2", **ports), SCRIPT: script},
+            check=Http(STATS, "/ready"),
+            kill_delay=options.drain_seconds + KILL_SECONDS,
+            version="1.21.0",
+        )
+
+    def _run_controller(self) -> None:
+        """The controller. It has no check: Envoy goes on with the routes that it knows."""
+        try:
+            self.controller.run(
+                command="/ko-app/kourier",
+                files={ACCESS: self.render("kubeconfig.yaml.j2", api=API)},
+                environment={
+                    "KUBECONFIG": ACCESS,
+                    "SYSTEM_NAMESPACE": self.model.name,
+                    "KOURIER_GATEWAY_NAMESPACE": self.model.name,
+                    "POD_NAME": self.unit.name.replace("/", "-"),
+                    # it then asks for certificates' Secrets alone; see envoy.yaml.j2
+                    "ENABLE_SECRET_INFORMER_FILTERING_BY_CERT_UID": "true",
+                    "CERTS_SECRET_NAME": "",
+                    "CERTS_SECRET_NAMESPACE": "",
+                    "KUBE_API_QPS": "200",
+                    "KUBE_API_BURST": "200",
+                },
+            )
+        except Blocked:
+            # without Knative's kinds it ends at once
+            self._require_knative()
+            raise
+
+    def _say_what_it_waits_for(self) -> None:
+        """Raises Waiting where Envoy has no routes as Knative Serving is not there.
+
+        The controller waits for its ConfigMap for a minute, ends, and is started again by Pebble.
+        """
+        check = f"{self.workload.name}-start"
+        found = self.workload.container.get_checks(check).get(check)
+        if found and found.status == ops.pebble.CheckStatus.DOWN:
+            self._require_knative()
+
+    def _require_knative(self) -> None:
+        namespace = self.model.name
+        for path, what in (
+            (f"/api/v1/namespaces/{namespace}/configmaps/config-network", "config-network"),
+            (routes.GROUP, "the kind Ingress"),
+        ):
+            try:
+                kubernetes.get(path)
+            except kubernetes.NotFound:
+                raise Waiting(f"waiting for knative-serving to bring {what}") from None
+            except ActionFailed as reason:
+                logger.debug("cannot tell whether Knative Serving is there: %s", reason)
+                return
+
+    def _label_pod(self) -> None:
+        """Give the pod the label by which the controller knows that a gateway has gone."""
+        name = self.unit.name.replace("/", "-")
+        path = f"/api/v1/namespaces/{self.model.name}/pods/{name}"
+        try:
+            kubernetes.patch(path, {"metadata": {"labels": POD_LABEL}})
+        except ActionFailed as reason:
+            logger.info("the pod has no label of a gateway: %s", reason)
+
+    def action_list_routes(self, params: Where) -> dict[str, Any]:
+        """Hosts, and where they lead."""
+        return routes.listed(params)
+
+
+if __name__ == "__main__":
+    ops.main(Kourier)
