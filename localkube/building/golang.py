@@ -37,7 +37,7 @@ def go() -> str:
         )
 
     builds.make_once(folder, install)
-    return str(next(path for path in folder.glob("**/bin/go") if path.is_file()))
+    return str(folder / "go" / "bin" / "go")  # beside a script that needs the folder on its path
 
 
 def _version(program: str) -> tuple[int, ...]:

@@ -42,8 +42,12 @@ class Hierarchy:
 
 
 def parse(mountinfo: str) -> list[Hierarchy]:
-    """The hierarchies among the mounts that proc(5) describes as `mountinfo`."""
-    found = []
+    """The hierarchies among the mounts that proc(5) describes as `mountinfo`.
+
+    One that is mounted in several places, as into a chroot, is given once, in the host's own place
+    where it is there.
+    """
+    found: dict[str, Hierarchy] = {}
     for line in mountinfo.splitlines():
         mounted, _, described = line.partition(" - ")
         kind, _, options = described.split()[:3]
@@ -58,8 +62,13 @@ def parse(mountinfo: str) -> list[Hierarchy]:
             parts = []
         elif parts and parts[0].startswith("name="):
             parts = ["none", *parts]
-        found.append(Hierarchy(Path(mounted.split()[4]), kind, ",".join(parts)))
-    return found
+        device, _, place = mounted.split()[2:5]
+        one = Hierarchy(Path(place), kind, ",".join(parts))
+        if device not in found or (
+            one.folder.is_relative_to(_ROOT) and not found[device].folder.is_relative_to(_ROOT)
+        ):
+            found[device] = one
+    return list(found.values())
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,21 @@ def first(do: Do, team: str) -> dict[str, Any]:
     return do(team, "run", pipeline="sums", arguments={"count": 10})
 
 
+@pytest.fixture(scope="module")
+def begun(do: Do, team: str, first: dict[str, Any]) -> dict[str, str]:
+    """Runs that do not need one another, side by side: one waits for pods most of its time."""
+    wanted: dict[str, tuple[str, dict[str, Any]]] = {
+        "the same": ("sums", {"count": 10}),
+        "small": ("sums", {"count": 3}),
+        "failing": ("failing", {}),
+        "late": ("late", {"variable": "MAY_END"}),
+    }
+    return {
+        name: do(team, "start", pipeline=pipeline, arguments=arguments)
+        for name, (pipeline, arguments) in wanted.items()
+    }
+
+
 def test_a_pipeline_runs_in_pods_of_the_tenant_to_its_end(first: dict[str, Any]):
     assert first["state"] == "SUCCEEDED", first
     assert {first["tasks"][name] for name in ("numbers", "total", "say")} == {"SUCCEEDED"}
@@ -148,17 +163,19 @@ def test_its_artifacts_lie_in_the_tenant_s_folder(
     assert [each for each in objects(stack, reach, team) if "/numbers/" in each]
 
 
-def test_the_same_again_is_taken_from_the_cache(do: Do, team: str, first: dict[str, Any]):
-    again = do(team, "run", pipeline="sums", arguments={"count": 10})
+def test_the_same_again_is_taken_from_the_cache(
+    do: Do, team: str, first: dict[str, Any], begun: dict[str, str]
+):
+    again = do(team, "ended", id=begun["the same"])
     assert again["state"] == "SUCCEEDED"
     assert set(again["executors"]) == {"SKIPPED"}
     assert again["made"].get("numbers") == first["made"].get("numbers")
 
 
 def test_a_condition_that_does_not_hold_leaves_its_step_out(
-    do: Do, team: str, first: dict[str, Any]
+    do: Do, team: str, begun: dict[str, str]
 ):
-    found = do(team, "run", pipeline="sums", arguments={"count": 3})
+    found = do(team, "ended", id=begun["small"])
     assert found["state"] == "SUCCEEDED"
     assert found["tasks"].get("say") in (None, "SKIPPED")
 
@@ -181,9 +198,9 @@ def said(stack: jubilant.Juju, reach: Reach, namespace: str, run: str) -> str:
 
 
 def test_a_component_that_fails_ends_the_run(
-    stack: jubilant.Juju, reach: Reach, do: Do, team: str, first: dict[str, Any]
+    stack: jubilant.Juju, reach: Reach, do: Do, team: str, begun: dict[str, str]
 ):
-    found = do(team, "run", pipeline="failing", arguments={})
+    found = do(team, "ended", id=begun["failing"])
     assert (found["state"], found["tasks"]["fail"]) == ("FAILED", "FAILED")
     assert "this is the reason" in said(stack, reach, team, found["id"])
 
@@ -477,9 +494,9 @@ def test_a_terminated_run_ends_at_once(stack: jubilant.Juju, reach: Reach, do: D
 
 
 def test_a_failed_run_is_retried_from_what_failed(
-    stack: jubilant.Juju, reach: Reach, do: Do, team: str
+    stack: jubilant.Juju, reach: Reach, do: Do, team: str, begun: dict[str, str]
 ):
-    failed = do(team, "run", pipeline="late", arguments={"variable": "MAY_END"})
+    failed = do(team, "ended", id=begun["late"])
     assert (failed["state"], failed["tasks"]["fail-without"]) == ("FAILED", "FAILED")
     assert "there is no MAY_END" in said(stack, reach, team, failed["id"])
     default = {

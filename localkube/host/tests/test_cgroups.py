@@ -34,6 +34,12 @@ def test_each_hierarchy_is_told_with_what_mounts_it_again():
     ]
 
 
+def test_a_hierarchy_that_is_mounted_in_a_chroot_too_is_one():
+    within = HYBRID.replace("/sys/fs/cgroup", "/srv/other/sys/fs/cgroup")
+    assert parse(HYBRID + within) == parse(HYBRID)
+    assert set(parse(within + HYBRID)) == set(parse(HYBRID))
+
+
 def test_a_host_without_control_groups_has_none():
     assert parse("22 1 0:21 / /sys rw,relatime - sysfs sysfs rw\n") == []
 
@@ -74,9 +80,9 @@ def test_a_mix_of_versions_that_has_not_all_names_the_cure():
 
 def test_of_groups_that_cannot_all_be_made_none_stays(tmp_path: Path):
     mounted = ""
-    for name in ("cpu", "cpuacct", "cpuset", "memory"):
+    for minor, name in enumerate(("cpu", "cpuacct", "cpuset", "memory")):
         (tmp_path / name).mkdir()
-        mounted += f"30 22 0:26 / {tmp_path / name} rw - cgroup cgroup rw,{name}\n"
+        mounted += f"30 22 0:{minor} / {tmp_path / name} rw - cgroup cgroup rw,{name}\n"
     (tmp_path / "memory").rmdir()
     groups = Groups("ours", mountinfo=mounted)
     with pytest.raises(EngineError, match="no control group can be made"):
