@@ -13,6 +13,7 @@ from charmed_mlops.testing import ROOT, Charm, broker, loaded, merged
 WEBHOOKS = {
     "admission-webhook": {4443},
     "katib-controller": {8443},
+    "knative-serving": {8443},
     "kserve-controller": {9443},
     "pvcviewer-controller": {9443},
     "spark-operator": {9443},

@@ -26,15 +26,15 @@ class Metrics:
     def __init__(
         self,
         charm: ops.CharmBase,
-        port: int | None = None,
+        port: int | tuple[int, ...] | None = None,
         path: str = "/metrics",
         *,
         scrape: str = "metrics-endpoint",
         dashboards: str = "grafana-dashboard",
     ):
-        """`port` is where the workload has its metrics; None if it has none (rules only)."""
+        """`port` is where the workload has its metrics, or each has; None for rules only."""
         self._charm = charm
-        self._port = port
+        self._ports = (port,) if isinstance(port, int) else port or ()
         self._path = path
         self._scrape = scrape
         self._dashboards = dashboards
@@ -66,8 +66,8 @@ class Metrics:
         if not charm.unit.is_leader():
             return
         jobs = []
-        if self._port:
-            target = {"targets": [f"*:{self._port}"]}
+        if self._ports:
+            target = {"targets": [f"*:{port}" for port in self._ports]}
             jobs.append({"metrics_path": self._path, "static_configs": [target]})
         self._set(
             relation.data[charm.app],

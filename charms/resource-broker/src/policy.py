@@ -255,6 +255,7 @@ class _Declared:
         self.roles: dict[tuple[str, str, bool], shapes.Role] = {}
         self.accounts: set[str] = set()
         self.services: set[str] = set()
+        self.unselective: set[str] = set()  # Services whose endpoints the application writes
         self.secrets: set[str] = set()
         self.bindings: list[tuple[str, bool, shapes.Binding]] = []
         for manifest, shape, tenant in parsed:
@@ -269,6 +270,8 @@ class _Declared:
                     self.bindings.append((kind, tenant, shape))
                 case shapes.Service() if not tenant:
                     self.services.add(name)
+                    if shape.spec.unselective:
+                        self.unselective.add(name)
                 case shapes.Secret() if not tenant:
                     self.secrets.add(name)
                 case _ if kind == "ServiceAccount" and not tenant:
@@ -446,11 +449,14 @@ class _Checker:
             return True
         if verb in rights.TABLES[scope].get((group, resource), rights.NONE):
             return True
+        if scope != "model" or not names:
+            return False
+        if (group, resource) == ("", "endpoints"):
+            return verb in ("update", "patch") and set(names) <= self.declared.unselective
         return (
-            scope == "model"
-            and (group, resource) == ("", "secrets")
-            and verb in ("get", "update", "patch", "delete")
-            and bool(names)
+            (group, resource) == ("", "secrets")
+            # Kubernetes lets one list and watch by name only what a field selector names
+            and verb in ("get", "list", "watch", "update", "patch", "delete")
             and all(self._own_secret(name) for name in names)
         )
 
@@ -549,7 +555,8 @@ class _Checker:
         spec = service.spec
         if spec.type == "ExternalName" or spec.external_ips:
             yield Refusal("service", "ExternalName and externalIPs redirect traffic")
-        if not self.tenant and spec.selector.get(NAME_LABEL) != self.application:
+        own = spec.unselective or spec.selector.get(NAME_LABEL) == self.application
+        if not self.tenant and not own:
             yield Refusal("service", f"its selector needs {NAME_LABEL}: {self.application}")
 
     def _network_policy(self, policy: shapes.NetworkPolicy) -> Iterator[Refusal]:

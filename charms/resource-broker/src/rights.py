@@ -82,6 +82,8 @@ CLUSTER = _COMMON | _table(
 # secrets: only those that a rule names and that are the application's (policy.py)
 MODEL = _COMMON | _table(
     ("", "secrets", CREATE),
+    # of a Service with none, which has no selector; to change them: policy.py
+    ("", "endpoints", CREATE),
     # what the review of rights asks for and lives in no namespace: harmless in a Role
     ("authentication.k8s.io", "tokenreviews", CREATE),
     ("authorization.k8s.io", "subjectaccessreviews", CREATE),
@@ -90,7 +92,7 @@ MODEL = _COMMON | _table(
 )
 
 TENANTS = MODEL | _table(
-    ("", "secrets serviceaccounts", WRITE),
+    ("", "secrets serviceaccounts endpoints", WRITE),
     ("networking.k8s.io", "networkpolicies", WRITE),
 )
 
@@ -145,6 +147,8 @@ STACK = {
     "mlflow.kubeflow.org",
     "jobset.x-k8s.io", "serving.kserve.io", "sparkoperator.k8s.io", "dex.coreos.com",
     "inference.networking.x-k8s.io", "leaderworkerset.x-k8s.io", "serving.knative.dev",
+    "autoscaling.internal.knative.dev", "networking.internal.knative.dev",
+    "caching.internal.knative.dev",
     "scheduling.volcano.sh", "scheduling.x-k8s.io", "machinelearning.seldon.io", "app.k8s.io",
     "kueue.x-k8s.io", "ray.io",
 }  # fmt: skip

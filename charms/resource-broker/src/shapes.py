@@ -151,6 +151,12 @@ class ServiceSpec(_Shape):
     type: str = "ClusterIP"
     selector: Labels = {}
     external_ips: Texts = Field([], alias="externalIPs")
+    cluster_ip: str = Field("", alias="clusterIP")
+
+    @property
+    def unselective(self) -> bool:
+        """Whether it leads nowhere by itself, and nobody outside the cluster to anywhere."""
+        return not self.selector and self.type == "ClusterIP" and self.cluster_ip != "None"
 
 
 class Service(_Object):

@@ -70,6 +70,14 @@ class ServiceRequirer:
         self._charm = charm
         self._endpoint = endpoint
 
+    def application(self) -> str:
+        """The related application's name.
+
+        Raises:
+            Blocked: there is no relation.
+        """
+        return _common.one(self._charm, self._endpoint).app.name
+
     def get(self) -> Address:
         """Where the service answers.
 
