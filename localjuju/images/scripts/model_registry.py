@@ -160,7 +160,11 @@ def encryption(flags):
     verify = flags["embedmd-database-ssl-verify-server-cert"]
     if not verify and not any(files):
         return None
-    context = ssl.create_default_context()
+    # a CA that is named is the only one that counts; without one the system's do
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if not any(files):
+        context.load_default_certs()
     try:
         for file in filter(None, files):
             context.load_verify_locations(file)

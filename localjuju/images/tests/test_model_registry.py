@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from localjuju.images import training
+from localkube.controlplane.pki import Authority
 from localkube.tests.clusters import wait_until
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "model_registry.py"
@@ -46,10 +47,13 @@ class Cursor(sqlite3.Cursor):
 class Connection(sqlite3.Connection):
     def cursor(self): return super().cursor(Cursor)
 
-def connect(user, password, host, port, database, **_):
+def connect(user, password, host, port, database, ssl=None, **_):
     assert (user, password, host, port) == ("me", "pa:ss@word", "db", 3306)
     assert database == "model_registry"
-    return sqlite3.connect(os.environ["DATABASE"], timeout=20, factory=Connection)
+    connection = sqlite3.connect(os.environ["DATABASE"], timeout=20, factory=Connection)
+    with open(os.environ["DATABASE"] + ".tls", "w") as file:
+        file.write("plain" if ssl is None else f"{ssl.verify_mode.name} {ssl.check_hostname}")
+    return connection
 '''
 CLIENT = """
 import json, sys
@@ -118,17 +122,17 @@ def command(port: int, *flags: str) -> list[str]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[], Server]]:
-    """Starts servers over one database."""
+def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts servers over one database, with further flags."""
     servers: list[Server] = []
 
-    def starter() -> Server:
+    def starter(*flags: str) -> Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         with (tmp_path / "log").open("a") as log:
             process = subprocess.Popen(
-                command(port), env=environment(tmp_path), stdout=log, stderr=log, text=True
+                command(port, *flags), env=environment(tmp_path), stdout=log, stderr=log, text=True
             )
         server = Server(process, port)
         servers.append(server)
@@ -142,7 +146,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[], Server]]:
 
 
 @pytest.fixture
-def server(start: Callable[[], Server]) -> Server:
+def server(start: Callable[..., Server]) -> Server:
     return start()
 
 
@@ -261,7 +265,7 @@ print(json.dumps([up, down]))
 # where it is kept
 
 
-def test_units_agree_and_a_new_one_knows_what_was_registered(start: Callable[[], Server]):
+def test_units_agree_and_a_new_one_knows_what_was_registered(start: Callable[..., Server]):
     one, other = start(), start()
     model = one.made("registered_models", name="fraud")
     version = other.made("model_versions", name="1", registeredModelId=model["id"])
@@ -417,6 +421,25 @@ def test_what_upstream_refuses_is_refused_with_the_reason(
 
 
 # how it is started
+
+
+@pytest.mark.parametrize(
+    ("flags", "connection"),
+    [
+        ([], "plain"),
+        (["--embedmd-database-ssl-ca={ca}"], "CERT_NONE False"),
+        (
+            ["--embedmd-database-ssl-ca={ca}", "--embedmd-database-ssl-verify-server-cert"],
+            "CERT_REQUIRED True",
+        ),
+    ],
+)
+def test_it_encrypts_and_checks_as_its_flags_say(
+    start: Callable[..., Server], tmp_path: Path, flags: list[str], connection: str
+):
+    ca = Authority(tmp_path / "pki").pair.certificate
+    start(*(each.format(ca=ca) for each in flags))
+    assert (tmp_path / "db.tls").read_text() == connection
 
 
 @pytest.mark.parametrize(
