@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Literal
 
+import loopback
 import ops
 import pydantic
 import routes
@@ -24,6 +25,7 @@ from charmed_mlops import (
     Where,
     kubernetes,
 )
+from charmed_mlops.workload import File
 
 # Fixed in the program, as are the Service's and the pods' label: net-kourier v0.48.0,
 # pkg/reconciler/ingress/config/config.go and controller.go. PROBE is where the controller asks
@@ -33,6 +35,7 @@ SERVICE = "kourier-internal"
 POD_LABEL = {"app": "3scale-kourier-gateway"}
 STATS, ADMIN, API = 9000, 9901, 9902
 CONFIG, SCRIPT, ACCESS = "/tmp/envoy.yaml", "/tmp/gateway.sh", "/tmp/kubeconfig.yaml"
+CERTIFICATE, KEY = "/tmp/api/tls.crt", "/tmp/api/tls.key"
 KILL_SECONDS = 5
 """What Envoy gets to end, after it has drained."""
 
@@ -66,7 +69,8 @@ class Kourier(ServiceCharm):
 
     def reconcile(self) -> None:
         options = self.options(Options)
-        self._run_gateway(options)
+        pair = self.app_secret("api-certificate", loopback.certificate)
+        self._run_gateway(options, pair)
         self.cluster.apply(
             Reach(pods=(LOCAL, PROBE)),
             service=SERVICE,
@@ -77,32 +81,37 @@ class Kourier(ServiceCharm):
         self.set_ports(LOCAL, STATS)
         self.local_gateway.publish(Address(f"{SERVICE}.{self.model.name}.svc.cluster.local", 80))
         self.metrics.publish()
-        self._run_controller()
+        self._run_controller(pair["certificate"])
         self._say_what_it_waits_for()
 
-    def _run_gateway(self, options: Options) -> None:
+    def _run_gateway(self, options: Options, pair: dict[str, str]) -> None:
         """Envoy, which is ready once the controller has told it the routes."""
         if self.workload.is_to_start:
             self._label_pod()
         ports = {"local": LOCAL, "xds": XDS, "stats": STATS, "admin": ADMIN, "api": API}
-        script = self.render("gateway.sh.j2", admin=ADMIN, seconds=options.drain_seconds)
+        files = {
+            CONFIG: self.render("envoy.yaml.j2", certificate=CERTIFICATE, key=KEY, **ports),
+            SCRIPT: self.render("gateway.sh.j2", admin=ADMIN, seconds=options.drain_seconds),
+            CERTIFICATE: pair["certificate"],
+            KEY: File(pair["key"], mode=0o600),
+        }
         self.workload.run(
             command=(
                 f"/bin/bash {SCRIPT} -c {CONFIG} --log-level {options.log_level}"
                 " --disable-hot-restart"
             ),
-            files={CONFIG: self.render("envoy.yaml.j2", **ports), SCRIPT: script},
+            files=files,
             check=Http(STATS, "/ready"),
             kill_delay=options.drain_seconds + KILL_SECONDS,
             version="1.21.0",
         )
 
-    def _run_controller(self) -> None:
+    def _run_controller(self, ca: str) -> None:
         """The controller. It has no check: Envoy goes on with the routes that it knows."""
         try:
             self.controller.run(
                 command="/ko-app/kourier",
-                files={ACCESS: self.render("kubeconfig.yaml.j2", api=API)},
+                files={ACCESS: self.render("kubeconfig.yaml.j2", api=API, ca=ca)},
                 environment={
                     "KUBECONFIG": ACCESS,
                     "SYSTEM_NAMESPACE": self.model.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 
 import ops
@@ -98,7 +99,11 @@ def test_the_controller_is_told_that_there_are_no_secrets(charm):
     out = charm.settled()
     access = yaml.safe_load(charm.file(out, "/tmp/kubeconfig.yaml", "controller"))
     api = port(listeners(charm, out)["api"])
-    assert access["clusters"][0]["cluster"] == {"server": f"http://127.0.0.1:{api}"}
+    cluster = access["clusters"][0]["cluster"]
+    assert cluster["server"] == f"https://127.0.0.1:{api}"
+    # client-go sends its token over TLS only
+    own = charm.file(out, "/tmp/api/tls.crt").encode()
+    assert base64.b64decode(cluster["certificate-authority-data"]) == own
     watch, every, rest = served(charm, out, "api")
     assert watch["match"]["path"] == every["match"]["path"] == "/api/v1/secrets"
     body = yaml.safe_load(every["direct_response"]["body"]["inline_string"])
