@@ -159,7 +159,6 @@ STACK_KINDS = {
         "workfloweventbindings",
     },
     "networking.istio.io": {"virtualservices", "destinationrules"},
-    "networking.internal.knative.dev": {"ingresses"},
     "security.istio.io": {"authorizationpolicies"},
     "gateway.networking.k8s.io": {"httproutes"},
     "keda.sh": {"scaledobjects"},
