@@ -17,7 +17,7 @@ from installer import full_bundle
 from installer.pack import ROOT
 
 MODULE = Path("bundle/terraform/main.tf.json")
-OVERLAYS = ("training-v1", "spark", "model-registry")
+OVERLAYS = ("training-v1", "spark", "model-registry", "knative")
 """Each has a variable; the others change what there is, for which the module has variables."""
 _TYPES = {"config": "map(map(string))", "units": "map(number)", "without": "set(string)"}
 

@@ -13,7 +13,7 @@ from installer import images
 from installer.charm_python import ROOT
 from localjuju.images.catalogue import normalise
 
-FURTHER = ("training-v1", "spark", "model-registry")
+FURTHER = ("training-v1", "spark", "model-registry", "knative")
 OVERLAYS = [ROOT / f"bundle/overlays/{name}.yaml" for name in FURTHER]
 FOUND = images.uses(images.BUNDLE, OVERLAYS)
 HOSTS = r"(docker\.io|ghcr\.io|quay\.io|gcr\.io|registry\.k8s\.io|nvcr\.io|mcr\.microsoft\.com)/"
