@@ -294,6 +294,13 @@ class Charm:
         ]
         return found
 
+    def kubernetes_secret(self, out: testing.State, name: str) -> dict[str, str]:
+        """The content of a Secret that the charm asks for; it travels in a Juju secret alone."""
+        declared = self.manifest(out, "Secret", name)
+        assert not {"data", "stringData"} & set(declared)
+        (kept,) = [each for each in out.secrets if each.id == declared[resources.SECRET_FIELD]]
+        return json.loads((kept.latest_content or {})[resources.CONTENT_KEY])
+
     def _asked(self, out: testing.State, field: str) -> list[dict[str, Any]]:
         found = []
         for each in self._broker_relations(out):

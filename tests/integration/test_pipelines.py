@@ -134,8 +134,73 @@ def first(do: Do, team: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def begun(do: Do, team: str, first: dict[str, Any]) -> dict[str, str]:
-    """Runs that do not need one another, side by side: one waits for pods most of its time."""
+def notebook(stack: jubilant.Juju, reach: Reach, team: str) -> Do:
+    """Has the SDK do something in a pod that has what a notebook that runs pipelines has.
+
+    The steps of her pipelines get MLflow's settings by a PodDefault that Ann makes.
+    """
+    given = json.loads(reach.kubectl("-n", team, "get", "poddefault/mlflow", "-o", "json"))
+    steps = {
+        "apiVersion": given["apiVersion"],
+        "kind": "PodDefault",
+        "metadata": {"name": "mlflow-for-steps", "namespace": team},
+        "spec": {
+            **given["spec"],
+            "selector": STEPS,
+        },
+    }
+    code = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "notebook-code", "namespace": team},
+        "data": {"client.py": SCRIPT.read_text()},
+    }
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "notebook", "namespace": team, "labels": {"pipelines": "true"}},
+        "spec": {
+            "serviceAccountName": "default-editor",
+            "terminationGracePeriodSeconds": 0,
+            "containers": [
+                {
+                    "name": "notebook",
+                    "image": "docker.io/library/python:3.11",
+                    "command": ["python3", "-c", "import time; time.sleep(1e6)"],
+                    "volumeMounts": [{"name": "code", "mountPath": "/code"}],
+                }
+            ],
+            "volumes": [{"name": "code", "configMap": {"name": "notebook-code"}}],
+        },
+    }
+    who = f"--as=system:serviceaccount:{team}:default-editor"
+    for each in (steps, code, pod):
+        reach.kubectl("apply", who, "-f", "-", stdin=yaml.safe_dump(each))
+    reach.kubectl("-n", team, "wait", "pod/notebook", "--for=condition=Ready", "--timeout=120s")
+    here = ("-n", team, "exec", "notebook", "--")
+
+    def done(what: str, /, **arguments: Any) -> Any:
+        asked = {
+            "namespace": team, "do": what, "arguments": arguments, "package": "/tmp/package.yaml",
+        }  # fmt: skip
+        said = reach.kubectl(*here, "python3", "/code/client.py", json.dumps(asked))
+        return json.loads(said.splitlines()[-1])
+
+    return done
+
+
+@pytest.fixture(scope="module")
+def training(notebook: Do) -> str:
+    """A run that trains, evaluates and registers a model."""
+    return notebook("start", pipeline="wine", arguments={"least": 0.8, "name": "wine"})
+
+
+@pytest.fixture(scope="module")
+def begun(do: Do, team: str, first: dict[str, Any], training: str) -> dict[str, str]:
+    """Runs that do not need one another, side by side: one waits for pods most of its time.
+
+    Beside the longest of all, which a notebook has started.
+    """
     wanted: dict[str, tuple[str, dict[str, Any]]] = {
         "the same": ("sums", {"count": 10}),
         "small": ("sums", {"count": 3}),
@@ -333,65 +398,9 @@ def test_no_script_lists_or_writes_all_that_is_there(ann: httpx2.Client):
 
 
 @pytest.fixture(scope="module")
-def notebook(stack: jubilant.Juju, reach: Reach, team: str) -> Do:
-    """Has the SDK do something in a pod that has what a notebook that runs pipelines has.
-
-    The steps of her pipelines get MLflow's settings by a PodDefault that Ann makes.
-    """
-    given = json.loads(reach.kubectl("-n", team, "get", "poddefault/mlflow", "-o", "json"))
-    steps = {
-        "apiVersion": given["apiVersion"],
-        "kind": "PodDefault",
-        "metadata": {"name": "mlflow-for-steps", "namespace": team},
-        "spec": {
-            **given["spec"],
-            "selector": STEPS,
-        },
-    }
-    code = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "notebook-code", "namespace": team},
-        "data": {"client.py": SCRIPT.read_text()},
-    }
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "notebook", "namespace": team, "labels": {"pipelines": "true"}},
-        "spec": {
-            "serviceAccountName": "default-editor",
-            "terminationGracePeriodSeconds": 0,
-            "containers": [
-                {
-                    "name": "notebook",
-                    "image": "docker.io/library/python:3.11",
-                    "command": ["python3", "-c", "import time; time.sleep(1e6)"],
-                    "volumeMounts": [{"name": "code", "mountPath": "/code"}],
-                }
-            ],
-            "volumes": [{"name": "code", "configMap": {"name": "notebook-code"}}],
-        },
-    }
-    who = f"--as=system:serviceaccount:{team}:default-editor"
-    for each in (steps, code, pod):
-        reach.kubectl("apply", who, "-f", "-", stdin=yaml.safe_dump(each))
-    reach.kubectl("-n", team, "wait", "pod/notebook", "--for=condition=Ready", "--timeout=120s")
-    here = ("-n", team, "exec", "notebook", "--")
-
-    def done(what: str, /, **arguments: Any) -> Any:
-        asked = {
-            "namespace": team, "do": what, "arguments": arguments, "package": "/tmp/package.yaml",
-        }  # fmt: skip
-        said = reach.kubectl(*here, "python3", "/code/client.py", json.dumps(asked))
-        return json.loads(said.splitlines()[-1])
-
-    return done
-
-
-@pytest.fixture(scope="module")
-def trained(notebook: Do) -> dict[str, Any]:
-    """The run that trains, evaluates and registers a model, to its end."""
-    return notebook("run", pipeline="wine", arguments={"least": 0.8, "name": "wine"})
+def trained(notebook: Do, training: str) -> dict[str, Any]:
+    """That run, to its end."""
+    return notebook("ended", id=training)
 
 
 def artifact(client: httpx2.Client, team: str, uri: str) -> Any:

@@ -10,9 +10,7 @@ import services
 from settings import Options, config_maps
 
 from charmed_mlops import (
-    ActionFailed,
     Address,
-    Certificate,
     ClusterResources,
     Http,
     Metrics,
@@ -24,7 +22,6 @@ from charmed_mlops import (
     Waiting,
     WebhookCertificate,
     Where,
-    kubernetes,
 )
 
 VERSION = "1.21.1"
@@ -70,11 +67,16 @@ class KnativeServing(ServiceCharm):
             gateways=[self.local_gateway.application()],
             metrics=METRICS,
             secret=SECRET,
+            content={
+                "ca-cert.pem": certificate.ca,
+                "server-cert.pem": certificate.chain,
+                "server-key.pem": certificate.key,
+            },
         )
         # before the ingress layer has said its address: its controller and ours need the kinds
         self.serving.publish(Address(self.juju_address, AUTOSCALER))
         self._run_proxy()
-        self._run_webhook(certificate)
+        self._run_webhook()
         self._run_autoscaler()
         self._run_activator()
         self.set_ports(ACTIVATOR, ACTIVATOR_HTTP2, AUTOSCALER, WEBHOOK, *METRICS.values())
@@ -90,14 +92,14 @@ class KnativeServing(ServiceCharm):
             alive=Http(PROXY, "/proxy-healthz"),
         )
 
-    def _run_webhook(self, certificate: Certificate) -> None:
-        """The webhook, once the certificate is where it reads it, at each handshake.
+    def _run_webhook(self) -> None:
+        """The webhook, once the broker has put the certificate where it reads it.
+
+        It does at each handshake, so that nothing restarts for a new one.
 
         It would make one of its own and write it, and its rules, into the webhook configurations.
         It finds all as it would have it and changes nothing.
         """
-        if self.unit.is_leader():
-            self._keep(certificate)
         self.webhook.run(
             command=f"/ko-app/webhook --server=http://127.0.0.1:{PROXY}",
             environment={
@@ -109,27 +111,6 @@ class KnativeServing(ServiceCharm):
             check=Tcp(WEBHOOK),
             kill_delay=DRAIN,
         )
-
-    def _keep(self, certificate: Certificate) -> None:
-        """Write the certificate into the Secret that the broker has made.
-
-        Not by the broker: what is declared to it is in a relation's databag, for all to read.
-
-        Raises:
-            Waiting: the API server does not let it be written.
-        """
-        path = f"/api/v1/namespaces/{self.model.name}/secrets/{SECRET}"
-        content = {
-            "ca-cert.pem": certificate.ca,
-            "server-cert.pem": certificate.chain,
-            "server-key.pem": certificate.key,
-        }
-        try:
-            kubernetes.patch(path, {"stringData": content})
-        except kubernetes.NoCluster:
-            return
-        except ActionFailed as reason:
-            raise Waiting(f"waiting to write the certificate: {reason}") from None
 
     def _run_autoscaler(self) -> None:
         self.autoscaler.run(

@@ -10,17 +10,14 @@ import ops
 import pydantic
 
 from charmed_mlops import (
-    ActionFailed,
     Certificate,
     ClusterResources,
     Http,
     Metrics,
     Reach,
     ServiceCharm,
-    Waiting,
     WebhookCertificate,
     Where,
-    kubernetes,
 )
 
 # The two services share the pod's addresses.
@@ -59,6 +56,11 @@ class SparkOperator(ServiceCharm):
             ca=certificate.ca,
             port=WEBHOOK,
             secret=self.secret,
+            content={
+                "ca.crt": certificate.ca,
+                "tls.crt": certificate.chain,
+                "tls.key": certificate.key,
+            },
             podgroups=options.gang_scheduler == "volcano",
         )
         self._run_webhook(options, certificate)
@@ -67,13 +69,11 @@ class SparkOperator(ServiceCharm):
         self.metrics.publish()
 
     def _run_webhook(self, options: Options, certificate: Certificate) -> None:
-        """The webhook, once the certificate is where it looks for one.
+        """The webhook, once the broker has put the certificate where it looks for one.
 
         It takes no certificate from a file. Told that cert-manager makes it, it reads a Secret
         when it starts and leaves the webhook configurations alone.
         """
-        if self.unit.is_leader():
-            self._keep(certificate)
         self.webhook.run(
             command=(
                 f"{PROGRAM} webhook start --zap-log-level={options.log_level}"
@@ -88,27 +88,6 @@ class SparkOperator(ServiceCharm):
             alive=Http(HEALTH["webhook"], "/healthz"),
             restart_on=certificate.chain,
         )
-
-    def _keep(self, certificate: Certificate) -> None:
-        """Write the certificate into the Secret that the broker has made.
-
-        Not by the broker: what is declared to it is in a relation's databag, for all to read.
-
-        Raises:
-            Waiting: the API server does not let it be written.
-        """
-        path = f"/api/v1/namespaces/{self.model.name}/secrets/{self.secret}"
-        content = {
-            "ca.crt": certificate.ca,
-            "tls.crt": certificate.chain,
-            "tls.key": certificate.key,
-        }
-        try:
-            kubernetes.patch(path, {"stringData": content})
-        except kubernetes.NoCluster:
-            return
-        except ActionFailed as reason:
-            raise Waiting(f"waiting to write the certificate: {reason}") from None
 
     def _run_controller(self, options: Options) -> None:
         scheduler = options.gang_scheduler

@@ -8,7 +8,6 @@ import pytest
 
 from charmed_mlops.testing import address, broker, relation
 
-SECRETS = "/api/v1/namespaces/shop/secrets"
 SECRET = "webhook-certs"
 
 
@@ -18,13 +17,6 @@ def config_map(charm, out, name: str) -> dict[str, str]:
 
 def rules(charm, out, kind: str, name: str) -> list[dict]:
     return charm.manifest(out, kind, name)["rules"]
-
-
-@pytest.fixture
-def secret(api):
-    """The Secret as the broker has made it, which has nothing in it yet."""
-    api.add(SECRETS, {"metadata": {"namespace": "shop", "name": SECRET}})
-    return lambda: api.get(SECRETS, SECRET).get("stringData")
 
 
 # the pod
@@ -114,41 +106,21 @@ def test_metrics_of_all_programs_are_read(charm):
 # the webhook's certificate
 
 
-def test_the_webhook_reads_the_charm_s_certificate_from_the_secret(charm, secret):
-    charm.settled()
-    assert set(secret()) == {"ca-cert.pem", "server-cert.pem", "server-key.pem"}
+def test_the_webhook_reads_the_charm_s_certificate_from_the_secret(charm):
+    content = charm.kubernetes_secret(charm.settled(), SECRET)
+    assert set(content) == {"ca-cert.pem", "server-cert.pem", "server-key.pem"}
 
 
-def test_the_broker_is_not_told_the_key(charm, secret):
-    declared = charm.manifest(charm.settled(), "Secret")
-    assert declared["metadata"]["name"] == SECRET
-    assert not {"data", "stringData"} & set(declared)
-
-
-def test_a_renewed_certificate_is_written_and_nothing_restarts(charm, secret):
+def test_a_renewed_certificate_is_in_the_secret_and_nothing_restarts(charm):
     out = charm.settled()
-    before = dict(secret())
     context = charm.context()
-    after = context.run(context.on.action("renew-certificate"), out)
-    assert secret()["server-key.pem"] != before["server-key.pem"]
-    assert charm.service(after, "webhook") == charm.service(out, "webhook")
+    renewed = context.run(context.on.action("renew-certificate"), out)
+    before, after = (charm.kubernetes_secret(each, SECRET) for each in (out, renewed))
+    assert after["server-key.pem"] != before["server-key.pem"]
+    assert charm.service(charm.applied(renewed), "webhook") == charm.service(out, "webhook")
 
 
-def test_a_follower_leaves_the_secret_to_the_leader(charm, secret, api):
-    out = charm.settled()
-    api.calls.clear()
-    charm.again(out, leader=False)
-    assert api.calls == []
-
-
-def test_it_waits_while_it_may_not_write_the_certificate(charm, secret, api):
-    api.forbidden.add(f"{SECRETS}/{SECRET}")
-    out = charm.settled()
-    assert out.unit_status.name == "waiting"
-    assert out.unit_status.message.startswith("waiting to write the certificate: ")
-
-
-def test_webhooks_are_declared_whole_so_that_the_program_has_nothing_to_change(charm, secret):
+def test_webhooks_are_declared_whole_so_that_the_program_has_nothing_to_change(charm):
     out = charm.settled()
     mutating = charm.manifest(out, "MutatingWebhookConfiguration")
     validating = charm.manifest(
@@ -159,7 +131,7 @@ def test_webhooks_are_declared_whole_so_that_the_program_has_nothing_to_change(c
         # upstream's program looks for this name
         assert webhook["name"] == configuration["metadata"]["name"]
         ca = base64.b64decode(webhook["clientConfig"]["caBundle"]).decode()
-        assert ca == secret()["ca-cert.pem"]
+        assert ca == charm.kubernetes_secret(out, SECRET)["ca-cert.pem"]
         service = webhook["clientConfig"]["service"]
         assert (service["name"], service["port"]) == ("knative-serving", 8443)
     # of ConfigMaps, which are not Knative's alone, it sees none
@@ -172,7 +144,7 @@ def test_webhooks_are_declared_whole_so_that_the_program_has_nothing_to_change(c
 # rights
 
 
-def test_of_secrets_it_reads_and_changes_its_own_alone(charm):
+def test_of_secrets_it_reads_its_own_alone(charm):
     out = charm.settled()
     found = [
         rule
@@ -182,7 +154,7 @@ def test_of_secrets_it_reads_and_changes_its_own_alone(charm):
         if "secrets" in rule["resources"]
     ]
     assert [(rule["resourceNames"], rule["verbs"]) for rule in found] == [
-        ([SECRET], ["get", "list", "watch", "patch"])
+        ([SECRET], ["get", "list", "watch"])
     ]
 
 

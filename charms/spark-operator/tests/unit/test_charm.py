@@ -7,7 +7,6 @@ import shlex
 import pytest
 from ops import testing
 
-SECRETS = "/api/v1/namespaces/shop/secrets"
 SECRET = "spark-operator-webhook-certificate"
 
 
@@ -24,13 +23,6 @@ def rules(charm, out) -> dict[str, list[str]]:
     }
 
 
-@pytest.fixture
-def secret(api):
-    """The Secret as the broker has made it, which has nothing in it yet."""
-    api.add(SECRETS, {"metadata": {"namespace": "shop", "name": SECRET}})
-    return lambda: api.get(SECRETS, SECRET).get("stringData")
-
-
 def test_the_two_services_ask_at_ports_of_their_own(charm):
     plan = charm.settled().get_container("spark-operator").plan
     asked = {name: check.http["url"] for name, check in plan.checks.items() if check.http}
@@ -39,52 +31,34 @@ def test_the_two_services_ask_at_ports_of_their_own(charm):
     assert "--health-probe-bind-address=:8082" in plan.services["webhook"].command
 
 
-def test_the_webhook_reads_the_charm_s_certificate_from_the_secret(charm, secret):
+def test_the_webhook_reads_the_charm_s_certificate_from_the_secret(charm):
     out = charm.settled()
-    assert set(secret()) == {"ca.crt", "tls.crt", "tls.key"}
-    assert secret()["tls.key"].startswith("-----BEGIN RSA PRIVATE KEY-----")
+    content = charm.kubernetes_secret(out, SECRET)
+    assert set(content) == {"ca.crt", "tls.crt", "tls.key"}
+    assert content["tls.key"].startswith("-----BEGIN RSA PRIVATE KEY-----")
     given = flags(charm, out, "webhook")
     assert f"--webhook-secret-name={SECRET}" in given
     # so it makes none of its own, and needs no right to change webhook configurations
     assert "--enable-cert-manager=true" in given
 
 
-def test_the_broker_is_not_told_the_key(charm, secret):
-    declared = charm.manifest(charm.settled(), "Secret")
-    assert declared["metadata"]["name"] == SECRET
-    assert not {"data", "stringData"} & set(declared)
-
-
-def test_a_renewed_certificate_is_written_and_the_webhook_restarts(charm, secret):
+def test_a_renewed_certificate_is_in_the_secret_before_the_webhook_restarts(charm):
     out = charm.settled()
-    before = dict(secret())
     context = charm.context()
-    after = context.run(context.on.action("renew-certificate"), out)
-    assert secret()["tls.key"] != before["tls.key"]
-    # it reads the Secret when it starts
-    service = charm.service(after, name="webhook")
+    renewed = context.run(context.on.action("renew-certificate"), out)
+    before, after = (charm.kubernetes_secret(each, SECRET) for each in (out, renewed))
+    assert after["tls.key"] != before["tls.key"]
+    # it reads the Secret when it starts, so it waits for the broker
+    assert charm.service(renewed, name="webhook") == charm.service(out, name="webhook")
+    applied = charm.applied(renewed)
+    service = charm.service(applied, name="webhook")
     assert service.environment != charm.service(out, name="webhook").environment
-    assert charm.service(after) == charm.service(out)
+    assert charm.service(applied) == charm.service(out)
 
 
-def test_a_follower_leaves_the_secret_to_the_leader(charm, secret, api):
-    out = charm.settled()
-    api.calls.clear()
-    charm.again(out, leader=False)
-    assert api.calls == []
-
-
-def test_it_waits_while_it_may_not_write_the_certificate(charm, secret, api):
-    api.forbidden.add(f"{SECRETS}/{SECRET}")
-    out = charm.settled()
-    assert out.unit_status.name == "waiting"
-    assert out.unit_status.message.startswith("waiting to write the certificate: ")
-    assert "webhook" not in out.get_container("spark-operator").plan.services
-
-
-def test_it_reads_and_changes_its_own_secret_alone(charm):
+def test_it_reads_its_own_secret_alone(charm):
     (rule,) = charm.manifest(charm.settled(), "Role", "spark-operator-certificate")["rules"]
-    assert (rule["resourceNames"], rule["verbs"]) == ([SECRET], ["get", "patch"])
+    assert (rule["resourceNames"], rule["verbs"]) == ([SECRET], ["get"])
     assert "secrets" not in rules(charm, charm.settled())
 
 
