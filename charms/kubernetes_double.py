@@ -103,6 +103,10 @@ def served(api: Api, folder: Path) -> Iterator[tuple[int, Path]]:
                 status, found = 200, api.events(url.path, name)
             else:
                 status, answer = api.answer(self.command, url.path, json.loads(text or "{}"))
+                if "fieldSelector" in query and "items" in answer:
+                    field, _, wanted = query["fieldSelector"][0].partition("=")
+                    items = [each for each in answer["items"] if _at(each, field) == wanted]
+                    answer = {**answer, "items": items}
                 found = [answer]
             self.send_response(status)
             self.end_headers()
@@ -122,6 +126,13 @@ def served(api: Api, folder: Path) -> Iterator[tuple[int, Path]]:
         yield server.server_port, folder
         server.shutdown()
         thread.join()
+
+
+def _at(found: Object, path: str) -> Any:
+    """A field by its path, such as `status.podIP`."""
+    for name in path.split("."):
+        found = found.get(name) or {}
+    return found
 
 
 def _merge(found: Object, patch: Object) -> None:

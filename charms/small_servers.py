@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import http.server
 import socket
 import threading
@@ -22,7 +23,7 @@ def http_server(
         def _do(self) -> None:
             answer(self)
 
-        do_GET = do_POST = do_PUT = do_HEAD = _do  # noqa: N815
+        do_GET = do_POST = do_PUT = do_HEAD = do_PATCH = do_DELETE = do_OPTIONS = _do  # noqa: N815
 
         def log_message(self, format: str, *args: Any) -> None:
             """Says nothing."""
@@ -43,6 +44,15 @@ def reply(handler: Any, status: int, headers: dict[str, str], body: bytes = b"")
         handler.send_header(name, value)
     handler.end_headers()
     handler.wfile.write(body)
+
+
+def ask(port: int, path: str, headers: dict[str, str]) -> int:
+    """The status of a GET."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", path, headers=headers)
+    status = connection.getresponse().status
+    connection.close()
+    return status
 
 
 def ports(count: int) -> list[int]:

@@ -25,7 +25,7 @@ _TYPES = {"config": "map(map(string))", "units": "map(number)", "without": "set(
 def module(root: Path = ROOT) -> dict[str, Any]:
     """The module in Terraform's JSON syntax."""
     files = {"": full_bundle.document(root)}
-    files |= {name: _read(root / f"bundle/overlays/{name}.yaml") for name in OVERLAYS}
+    files |= {name: _overlay(root, name) for name in OVERLAYS}
     base = files[""]["default-base"].partition("/")[0]
     specs = {n: spec for file in files.values() for n, spec in file["applications"].items()}
     # the overlay that an application comes with, "" for the bundle itself
@@ -68,6 +68,14 @@ def module(root: Path = ROOT) -> dict[str, Any]:
 def text(root: Path = ROOT) -> str:
     """The text of the module's file."""
     return json.dumps(module(root), indent=2, ensure_ascii=False) + "\n"
+
+
+def _overlay(root: Path, name: str) -> dict[str, Any]:
+    """An overlay, with the one that relates it to the door, which the full bundle has."""
+    found, door = _read(root / f"bundle/overlays/{name}.yaml"), f"bundle/overlays/{name}-door.yaml"
+    if (root / door).exists():
+        found["relations"] = [*found["relations"], *_read(root / door)["relations"]]
+    return found
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ ANYONE = {"gateway": {8080, 8443}, **WEBHOOKS}
 USERS = {
     "katib-db-manager": {6789},
     "kfp-api": {8887},
-    "kourier": {8081, 8090},
+    "kourier": {8082},
     "mlflow": {5000},
     "mlmd": {8080},
 }

@@ -141,14 +141,23 @@ class Kubernetes:
 
     def annotations(self, path: str) -> dict[str, str]:
         """An object's, none if it is not there."""
+        found = self._found(path) or {"metadata": {}}
+        return dict(found["metadata"].get("annotations") or {})
+
+    def items(self, path: str) -> list[dict[str, Any]]:
+        """The objects of a list."""
+        return list((self._found(path) or {}).get("items") or ())
+
+    def _found(self, path: str) -> dict[str, Any] | None:
+        """What is at a path. Raises Refused."""
         try:
             status, text = self._ask("GET", path)
             if status == 404:
-                return {}
+                return None
             if status != 200:
                 raise ValueError(f"status {status}")
-            return dict(json.loads(text)["metadata"].get("annotations") or {})
-        except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+            return dict(json.loads(text))
+        except (OSError, http.client.HTTPException, ValueError, TypeError) as error:
             print(f"{path}: {error!r}", flush=True)
             raise Refused(503, "Kubernetes does not answer: try again") from None
 
@@ -218,11 +227,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """The proxy has the log of requests."""
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # a proxy opens many connections at once; it is 5 else
+
+
 def listening(handler: type[Handler], port: int) -> http.server.ThreadingHTTPServer:
     """The HTTP server, on loopback: only what is in the same pod reaches it."""
-    found = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
-    found.daemon_threads = True
-    return found
+    return _Server(("127.0.0.1", port), handler)
 
 
 def arguments(about: str | None) -> argparse.ArgumentParser:

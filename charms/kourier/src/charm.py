@@ -16,6 +16,7 @@ from charmed_mlops import (
     Address,
     Blocked,
     ClusterResources,
+    GatewayRoute,
     Http,
     Metrics,
     Reach,
@@ -23,17 +24,24 @@ from charmed_mlops import (
     ServiceProvider,
     Waiting,
     Where,
+    authorizers,
     kubernetes,
+    object_route,
 )
 from charmed_mlops.workload import File
 
 # Fixed in the program, as are the Service's and the pods' label: net-kourier v0.48.0,
 # pkg/reconciler/ingress/config/config.go and controller.go. PROBE is where the controller asks
-# each unit's Envoy whether it knows a route.
+# each unit's Envoy whether it knows a route; where the route is for the cluster alone, it asks at
+# LOCAL (lister.go). So those two are the units' own, and callers come to FENCE.
 LOCAL, PROBE, XDS = 8081, 8090, 18000
 SERVICE = "kourier-internal"
 POD_LABEL = {"app": "3scale-kourier-gateway"}
+FENCE, AUTHORIZER = 8082, 9001
 STATS, ADMIN, API = 9000, 9901, 9902
+PEER = "x-kourier-peer"
+KNOWN_SECONDS = 3
+"""How long it is kept whose pod an address is."""
 CONFIG, SCRIPT, ACCESS = "/tmp/envoy.yaml", "/tmp/gateway.sh", "/tmp/kubeconfig.yaml"
 CERTIFICATE, KEY = "/tmp/api/tls.crt", "/tmp/api/tls.key"
 KILL_SECONDS = 5
@@ -45,6 +53,7 @@ logger = logging.getLogger(__name__)
 class Options(pydantic.BaseModel):
     """The charm's options."""
 
+    open_to_pods: bool
     access_log: bool
     idle_timeout: int = pydantic.Field(ge=0, le=3600)
     drain_seconds: int = pydantic.Field(ge=1, le=20)
@@ -62,6 +71,8 @@ class Kourier(ServiceCharm):
     def __init__(self, framework: ops.Framework):
         super().__init__(framework, container="gateway")
         self.controller = self.add_workload("controller")
+        self.authorizer = self.add_workload("authorizer")
+        self.gateway = GatewayRoute(self)
         self.cluster = ClusterResources(self, "manifests")
         self.serving = self.serving_pods()
         self.local_gateway = ServiceProvider(self, "local-gateway")
@@ -71,15 +82,20 @@ class Kourier(ServiceCharm):
         options = self.options(Options)
         pair = self.app_secret("api-certificate", loopback.certificate)
         self._run_gateway(options, pair)
+        self._run_authorizer(options)
         self.cluster.apply(
-            Reach(pods=(LOCAL, PROBE)),
+            Reach(pods=(FENCE,)),
             service=SERVICE,
-            local=LOCAL,
+            fence=FENCE,
+            probed=[LOCAL, PROBE],
             selector=self.serving.selector,
             options=options,
         )
-        self.set_ports(LOCAL, STATS)
+        self.set_ports(FENCE, STATS)
         self.local_gateway.publish(Address(f"{SERVICE}.{self.model.name}.svc.cluster.local", 80))
+        self.gateway.publish(
+            object_route("knative", "serving.knative.dev", "services", rewrite="/", own_host=True)
+        )
         self.metrics.publish()
         self._run_controller(pair["certificate"])
         self._say_what_it_waits_for()
@@ -88,9 +104,11 @@ class Kourier(ServiceCharm):
         """Envoy, which is ready once the controller has told it the routes."""
         if self.workload.is_to_start:
             self._label_pod()
-        ports = {"local": LOCAL, "xds": XDS, "stats": STATS, "admin": ADMIN, "api": API}
+        ports = {"fence": FENCE, "authorizer": AUTHORIZER, "local": LOCAL, "xds": XDS,
+                 "stats": STATS, "admin": ADMIN, "api": API}  # fmt: skip
+        paths = {"certificate": CERTIFICATE, "key": KEY}
         files = {
-            CONFIG: self.render("envoy.yaml.j2", certificate=CERTIFICATE, key=KEY, **ports),
+            CONFIG: self.render("envoy.yaml.j2", **paths, peer=PEER, **ports),
             SCRIPT: self.render("gateway.sh.j2", admin=ADMIN, seconds=options.drain_seconds),
             CERTIFICATE: pair["certificate"],
             KEY: File(pair["key"], mode=0o600),
@@ -104,6 +122,20 @@ class Kourier(ServiceCharm):
             check=Http(STATS, "/ready"),
             kill_delay=options.drain_seconds + KILL_SECONDS,
             version="1.21.0",
+        )
+
+    def _run_authorizer(self, options: Options) -> None:
+        """What Envoy asks about each request; while it is away, nothing passes."""
+        authorizers.run(
+            self,
+            self.authorizer,
+            AUTHORIZER,
+            peer=PEER,
+            namespace=self.model.name,
+            gateways=",".join(sorted(self.gateway.applications)),
+            open=str(options.open_to_pods).lower(),
+            ttl=KNOWN_SECONDS,
+            leaving=options.drain_seconds + 1,  # Envoy asks while it drains
         )
 
     def _run_controller(self, ca: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import json
 
 import ops
 import pytest
@@ -137,7 +138,7 @@ def test_the_service_for_inside_leads_to_pods_that_serve(charm):
         "charmed-mlops.io/serving": "true",
     }
     (http,) = spec["ports"]
-    assert (http["port"], http["targetPort"]) == (80, 8081)
+    assert (http["port"], http["targetPort"]) == (80, 8082)
     assert spec.get("type", "ClusterIP") == "ClusterIP"
 
 
@@ -147,10 +148,75 @@ def test_clients_get_the_service_s_address(charm):
     assert (found["host"], found["port"]) == ("kourier-internal.shop.svc.cluster.local", "80")
 
 
-def test_the_listener_for_outside_is_closed(charm):
-    policy = charm.manifest(charm.settled(), "NetworkPolicy")
-    ports = {each["port"] for rule in policy["spec"]["ingress"] for each in rule["ports"]}
-    assert ports == {8081, 8090}
+def sources(charm, out, name: str) -> dict[int, list[dict]]:
+    """Who reaches which port by a NetworkPolicy."""
+    rules = charm.manifest(out, "NetworkPolicy", name)["spec"]["ingress"]
+    return {each["port"]: rule["from"] for rule in rules for each in rule.get("ports", [])}
+
+
+def test_users_pods_reach_just_the_listener_that_asks_who_they_are(charm):
+    out = charm.settled()
+    assert set(sources(charm, out, "kourier")) == {8082}
+    policies = [each for each in charm.manifests(out) if each["kind"] == "NetworkPolicy"]
+    assert len(policies) == 2
+    assert charm.manifest(out, "Service")["spec"]["ports"][0]["targetPort"] == 8082
+
+
+def test_what_asks_nobody_is_for_kouriers_own_units(charm):
+    own = [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "kourier"}}}]
+    found = sources(charm, charm.settled(), "kourier-probes")
+    assert found == {8081: own, 8090: own}
+
+
+def test_the_ports_are_the_listeners(charm):
+    out = charm.settled()
+    assert {each.port for each in out.opened_ports} == {8082, 9000}
+    assert port(listeners(charm, out)["fence"]) == 8082
+
+
+# who calls what; test_fence.py has the attacks
+
+
+def test_the_authorizer_runs_beside_envoy(charm):
+    out = charm.settled(config={"drain-seconds": 7})
+    assert charm.service(out, "authorizer").command == (
+        "/usr/local/bin/python3 /tmp/authorizer.py --port=9001 --peer=x-kourier-peer"
+        " --namespace=shop --gateways= --open=false --ttl=3 --leaving=8"
+    )
+    # as long as Envoy asks it, and less than Kubernetes gives a pod
+    assert charm.service(out, "authorizer").kill_delay == "12s"
+    checks = out.get_container("authorizer").plan.checks
+    assert checks["authorizer"].http == {"url": "http://localhost:9001/healthz"}
+
+
+def test_gateways_are_those_that_are_related(charm):
+    out = charm.settled(relation("gateway", "door"))
+    assert " --gateways=door " in charm.service(out, "authorizer").command
+
+
+def test_a_gateway_gets_a_route_to_users_services_by_their_own_names(charm):
+    out = charm.settled(relation("gateway", "door"))
+    (route,) = json.loads(charm.published(out, "gateway")["routes"])
+    assert (route["prefix"], route["rewrite"]) == ("/knative/{namespace}/{name}/", "/")
+    assert (route["host"], route["port"]) == ("{name}.{namespace}.svc.cluster.local", 80)
+    assert (route["own_host"], route["access"]) == (True, "namespace")
+    assert (route["group"], route["resource"]) == ("serving.knative.dev", "services")
+    rules = charm.manifest(out, "NetworkPolicy", "kourier")["spec"]["ingress"]
+    door = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "door"}}}
+    assert {"from": [door]} in rules
+
+
+def test_a_cluster_of_one_team_can_open_it(charm):
+    out = charm.settled(config={"open-to-pods": True})
+    assert " --open=true " in charm.service(out, "authorizer").command
+
+
+def test_without_an_answer_nothing_passes(charm):
+    (chain,) = listeners(charm, charm.settled())["fence"]["filter_chains"]
+    ask, route = chain["filters"][0]["typed_config"]["http_filters"]
+    assert route["name"] == "envoy.filters.http.router"
+    assert ask["typed_config"]["failure_mode_allow"] is False
+    assert "allowed_headers" not in ask["typed_config"]
 
 
 # options
