@@ -14,11 +14,12 @@ from collections.abc import Iterator
 import httpx2
 import jubilant
 import pytest
+import yaml
 from browsers import PORT, namespace_of
 from intruders import Pod, pod
 from pages import notebook_state, spawn, wait_for
 from people import Accounts
-from reach import Reach
+from reach import CommandError, Reach
 
 CLOSED = [
     ("mlflow", 5000), ("mariadb", 3306), ("jupyter-ui", 5000), ("volumes-ui", 5000),
@@ -92,6 +93,37 @@ def test_a_websocket_to_another_s_notebook_is_refused(
     path = f"/notebook/{team}/lab/api/kernels/x/channels"
     assert bob.get(path, headers=upgrade).status_code == 403
     assert ann.get(path, headers=upgrade).status_code == 404  # no such kernel, says JupyterLab
+
+
+def test_a_service_of_one_s_own_does_not_lead_the_gateway_to_another_s_notebook(
+    reach: Reach, bob: httpx2.Client, team: str, other: str, lab: str
+):
+    """It would: an administrator may make one, and then Bob reads what Ann's JupyterLab says."""
+    name = {"name": "evil-predictor", "namespace": other}
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": name,
+        "spec": {"type": "ExternalName", "externalName": lab, "ports": [{"port": 80}]},
+    }
+    make = ("-n", other, "apply", "-f", "-")
+    who = f"--as=system:serviceaccount:{other}:default-editor"
+    with pytest.raises(CommandError) as error:
+        reach.kubectl(*make, who, stdin=yaml.safe_dump(service))
+    assert "no ExternalName" in error.value.stderr
+    own = {**service, "spec": {"selector": {"app": "own"}, "ports": [{"port": 80}]}}
+    reach.kubectl(*make, who, stdin=yaml.safe_dump(own))
+    with pytest.raises(CommandError) as error:
+        reach.kubectl(*make, who, stdin=yaml.safe_dump(service))
+    assert "no ExternalName" in error.value.stderr
+    reach.kubectl("-n", other, "delete", "service/evil-predictor")
+    reach.kubectl(*make, stdin=yaml.safe_dump(service))
+    try:
+        wait_for(
+            lambda: '"version"' in bob.get(f"/serving/{other}/evil/notebook/{team}/lab/api").text
+        )
+    finally:
+        reach.kubectl("-n", other, "delete", "service/evil-predictor")
 
 
 @pytest.mark.parametrize(

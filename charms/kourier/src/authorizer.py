@@ -2,7 +2,9 @@
 
 A Knative Service is for pods of its own namespace, and for the gateway, which asks for rights.
 Envoy asks for each request, at the request's own path below /check, with its Host and, from
-itself, the address of who sends it; nothing else of the request comes along.
+itself, the address of who sends it. Of the request's other headers one comes along: in it a
+gateway says for which namespace it has asked for rights. A gateway may be led here by the name of
+another namespace's service, with whatever Host its client gave it: it calls services of that one.
 
 Whose address it is, Kubernetes knows. The namespace of a pod is its own and cannot be changed. The
 gateway's pods are those that Juju made: of the model's namespace, with the gateway's name in the
@@ -40,6 +42,9 @@ from charmed_mlops.reviews import (
 PREFIX = "/check"
 NAME_LABEL = "app.kubernetes.io/name"
 ENDED = ("Succeeded", "Failed")
+ASKED = "X-Gateway-Namespace"
+"""What a gateway gives a service that it asks for by the service's own name."""
+
 _LABEL = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 HOST = re.compile(rf"{_LABEL}\.(?P<namespace>{_LABEL})(?:\.svc(?:\.{_LABEL})*)?(?::[0-9]{{1,5}})?")
 
@@ -95,8 +100,12 @@ class Authorizer:
         address, host = self._only(headers, self._header), self._only(headers, "Host")
         wanted = namespace_of(host)
         peer: Peer = self._peers.get(address, lambda: self._peer(address))
-        if peer.namespace == wanted or peer.applications & self._gateways:
+        if peer.namespace == wanted:
             return {}
+        if peer.applications & self._gateways:
+            if headers.get_all(ASKED) == [wanted]:
+                return {}
+            raise Refused(403, f"the gateway has not asked for rights in {wanted}")
         raise Refused(403, f"pods of {peer.namespace} may not call services of {wanted}")
 
     def _only(self, headers: Message, name: str) -> str:

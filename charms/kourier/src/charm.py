@@ -39,7 +39,7 @@ SERVICE = "kourier-internal"
 POD_LABEL = {"app": "3scale-kourier-gateway"}
 FENCE, AUTHORIZER = 8082, 9001
 STATS, ADMIN, API = 9000, 9901, 9902
-PEER = "x-kourier-peer"
+PEER, ASKED = "x-kourier-peer", "x-gateway-namespace"
 KNOWN_SECONDS = 3
 """How long it is kept whose pod an address is."""
 CONFIG, SCRIPT, ACCESS = "/tmp/envoy.yaml", "/tmp/gateway.sh", "/tmp/kubeconfig.yaml"
@@ -108,7 +108,7 @@ class Kourier(ServiceCharm):
                  "stats": STATS, "admin": ADMIN, "api": API}  # fmt: skip
         paths = {"certificate": CERTIFICATE, "key": KEY}
         files = {
-            CONFIG: self.render("envoy.yaml.j2", **paths, peer=PEER, **ports),
+            CONFIG: self.render("envoy.yaml.j2", **paths, peer=PEER, asked=ASKED, **ports),
             SCRIPT: self.render("gateway.sh.j2", admin=ADMIN, seconds=options.drain_seconds),
             CERTIFICATE: pair["certificate"],
             KEY: File(pair["key"], mode=0o600),

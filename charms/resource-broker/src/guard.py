@@ -6,6 +6,10 @@ of them could run commands in the broker's pod, or start a pod as the broker, an
 administrator. The API server asks the guard for every write and every exec; what is read it
 cannot fence, so the policy gives nobody rights to read Secrets there.
 
+Tenants are checked in one thing: their Services lead to their own pods. The gateway lets a user
+open what a name in her namespace leads to; it would lead her to another tenant's pod, by the
+gateway's address, past that tenant's NetworkPolicy.
+
 Trusted are those who are cluster administrators already (Juju's controller is; the broker is),
 the cluster's own controllers, and nodes. Everybody else is checked.
 """
@@ -18,7 +22,7 @@ import json
 from inventory import APPLICATION, MANAGED_BY, MODEL, MODEL_UUID
 from kube import ApiError, Cluster, Object, Ref
 
-from charmed_mlops.interfaces.manifests import digest
+from charmed_mlops.interfaces.manifests import TENANT_LABEL, digest
 
 API = "admissionregistration.k8s.io/v1"
 POLICY, BINDING = "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"
@@ -58,10 +62,11 @@ def manifests(namespace: str, broker: str, uuid: str = "") -> list[Object]:
     """The admission policies of a model's broker, with their bindings."""
     made: list[Object] = []
     for name, spec, scope in (
-        (f"{namespace}.{broker}.model", _model(namespace, broker), namespace),
-        (f"{namespace}.{broker}.reach", _reach(namespace), None),
+        (f"{namespace}.{broker}.model", _model(namespace, broker), _within(namespace)),
+        (f"{namespace}.{broker}.reach", _reach(namespace), {}),
+        (f"{namespace}.{broker}.tenants", _tenants(), dict([TENANT_LABEL])),
     ):
-        selector = {"matchLabels": {"kubernetes.io/metadata.name": scope}} if scope else {}
+        selector = {"matchLabels": scope} if scope else {}
         binding = {
             "policyName": name,
             "validationActions": ["Deny"],
@@ -121,7 +126,7 @@ def _model(namespace: str, broker: str) -> Object:
     return {
         "failurePolicy": "Fail",
         "matchConstraints": {
-            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+            "namespaceSelector": {"matchLabels": _within(namespace)},
             "resourceRules": [
                 _rule("", ["pods", "pods/ephemeralcontainers", "pods/resize", "pods/binding"],
                       "CREATE", "UPDATE", "DELETE"),
@@ -282,6 +287,48 @@ def _reach(namespace: str) -> Object:
                   " && (has(object.spec.hostPath) || has(object.spec.local))"),
         ],
     }  # fmt: skip
+
+
+def _tenants() -> Object:
+    """Keeps what a name in a tenant's namespace leads to within that namespace.
+
+    Kubernetes took Endpoints from its role `edit` for the same reason (CVE-2021-25740). Who makes
+    Services in every namespace is a controller, such as Knative's; a tenant has no such right.
+    """
+    return {
+        "failurePolicy": "Fail",
+        "matchConstraints": {
+            "namespaceSelector": {"matchLabels": dict([TENANT_LABEL])},
+            "resourceRules": [
+                _rule("", ["services", "endpoints"], "CREATE", "UPDATE"),
+                _rule("discovery.k8s.io", ["endpointslices"], "CREATE", "UPDATE"),
+            ],
+        },
+        "matchConditions": [
+            {"name": "not-trusted", "expression": f"!({_TRUSTED})"},
+            {"name": "no-controller", "expression":
+             "!authorizer.group('').resource('services').check('create').allowed()"},
+        ],
+        "variables": [
+            {"name": "service", "expression":
+             "request.resource.resource == 'services'"
+             " && (oldObject == null || object.spec != oldObject.spec)"},
+        ],
+        "validations": [
+            _deny("a Service leads to pods of its own namespace: no ExternalName",
+                  "variables.service && object.spec.type == 'ExternalName'"),
+            _deny("a Service has the cluster's addresses: no externalIPs",
+                  "variables.service && has(object.spec.externalIPs)"
+                  " && size(object.spec.externalIPs) > 0"),
+            _deny("a Service leads to the pods that it selects: no Endpoints of one's own",
+                  "request.resource.resource != 'services'"),
+        ],
+    }  # fmt: skip
+
+
+def _within(namespace: str) -> dict[str, str]:
+    """The label that the API server gives a namespace."""
+    return {"kubernetes.io/metadata.name": namespace}
 
 
 def _rule(group: str, resources: list[str], *operations: str) -> Object:

@@ -53,7 +53,8 @@ class Route:
             of the object `{name}`, which say what its pod gets; empty where objects have none.
         scheme: empty for HTTP/1.1; `h2c` for HTTP/2 without TLS, which gRPC needs.
         own_host: whether the service is asked for by its `host`, not by the name that people
-            typed: one that serves many by their names needs it.
+            typed: one that serves many by their names needs it. With access `namespace` it is
+            told the namespace in `X-Gateway-Namespace`, which nobody else can give.
     """
 
     name: str

@@ -45,6 +45,9 @@ ROUTES = [
      "host": "127.0.0.{namespace}", "port": 1, "access": "namespace", "group": "kubeflow.org",
      "resource": "notebooks", "annotations": "notebooks.kubeflow.org"},
     {"name": "named", "prefix": "/named/", "host": "127.0.0.1", "port": 1, "own_host": True},
+    {"name": "served", "prefix": "/served/{namespace}/{name}/", "host": "127.0.0.{namespace}",
+     "port": 1, "access": "namespace", "group": "kubeflow.org", "resource": "notebooks",
+     "own_host": True},
     {"name": "calls", "prefix": "/shop.Prices/", "host": "127.0.0.1", "port": 1, "scheme": "h2c"},
 ]  # fmt: skip
 
@@ -241,7 +244,7 @@ def rendered(charm: Charm, app_port: int, grpc_port: int, auth_port: int, folder
 
 def wait(port: int, process: subprocess.Popen, log: Path) -> None:
     """Until Caddy answers; what it says if it does not."""
-    for _ in range(200):
+    for _ in range(1200):
         if process.poll() is not None:
             break
         with contextlib.suppress(OSError):

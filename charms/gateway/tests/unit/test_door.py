@@ -150,6 +150,22 @@ def test_a_service_is_asked_for_by_the_name_people_typed_or_by_its_own(door):
     assert headers["x-forwarded-host"] == typed
 
 
+@pytest.mark.parametrize(
+    "sent", [(), (("X-Gateway-Namespace", "2"),), (("Connection", "X-Gateway-Namespace"),)]
+)
+def test_a_service_of_many_is_told_the_namespace_that_rights_were_asked_for_in(door, sent):
+    headers = door.get("/served/1/lab/", *sent, user="ann").seen["headers"]
+    assert headers["x-gateway-namespace"] == "1"
+    assert headers["host"] == "127.0.0.1"
+
+
+def test_others_are_told_none(door):
+    sent = ("X-Gateway-Namespace", "2")
+    for path in ("/app/", "/open/", "/notebook/1/lab/"):
+        headers = door.get(path, sent, user="ann").seen["headers"]
+        assert "x-gateway-namespace" not in headers
+
+
 def test_the_longer_prefix_is_the_one_that_counts(door):
     assert door.get("/app/sub/x", user="ann").seen["path"] == "/app/sub/x"
 

@@ -174,7 +174,8 @@ def test_it_writes_the_endpoints_of_the_one_service_that_selects_nothing(charm):
 
 
 def test_pods_of_services_answer_activator_autoscaler_and_ingress_layer(charm):
-    (policy,) = charm.tenant_manifests(charm.settled())
+    found = charm.tenant_manifests(charm.settled())
+    (policy,) = [each for each in found if each["kind"] == "NetworkPolicy"]
     (expression,) = policy["spec"]["podSelector"]["matchExpressions"]
     assert expression["key"] == "serving.knative.dev/revision"
     (rule,) = policy["spec"]["ingress"]
@@ -183,6 +184,15 @@ def test_pods_of_services_answer_activator_autoscaler_and_ingress_layer(charm):
     assert [
         each["podSelector"]["matchLabels"]["app.kubernetes.io/name"] for each in applications
     ] == ["knative-serving", "local-gateway"]
+
+
+def test_the_webhook_may_try_pods_where_services_live_and_nowhere_else(charm):
+    out = charm.settled()
+    (role,) = [each for each in charm.tenant_manifests(out) if each["kind"] == "Role"]
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}]
+    for each in charm.manifests(out):
+        for rule in each.get("rules") or ():
+            assert not ("pods" in rule["resources"] and "create" in rule["verbs"])
 
 
 def test_the_ingress_layer_reaches_the_activator_and_units_each_other_s_autoscaler(charm):

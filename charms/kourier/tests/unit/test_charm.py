@@ -216,7 +216,8 @@ def test_without_an_answer_nothing_passes(charm):
     ask, route = chain["filters"][0]["typed_config"]["http_filters"]
     assert route["name"] == "envoy.filters.http.router"
     assert ask["typed_config"]["failure_mode_allow"] is False
-    assert "allowed_headers" not in ask["typed_config"]
+    allowed = ask["typed_config"]["allowed_headers"]["patterns"]
+    assert allowed == [{"exact": "x-gateway-namespace"}]
 
 
 # options

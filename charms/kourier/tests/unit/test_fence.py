@@ -44,6 +44,7 @@ FORGED = [
     "X-Envoy-Original-Path: /healthz",
     "User-Agent: kube-probe/1",
     "Authorization: Bearer anything",
+    "X-Gateway-Namespace: bob",
 ]  # fmt: skip
 METHODS = ["HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 # HTTP/1.1 as it is sent; those that name a host twice reach nobody on the listener itself, either
@@ -88,8 +89,8 @@ def test_a_pod_calls_the_services_of_its_own_namespace(fence: Fence, host: str):
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_the_gateway_calls_every_service(fence: Fence, host: str):
-    assert fence.get(host, DOOR).status == 200
+def test_the_gateway_calls_services_of_the_namespace_that_it_asked_for(fence: Fence, host: str):
+    assert fence.get(host, DOOR, "X-Gateway-Namespace: bob").status == 200
 
 
 def test_the_host_goes_on_as_it_came(fence: Fence):
@@ -128,6 +129,26 @@ def test_a_pod_calls_no_service_of_another_namespace(fence: Fence, host: str):
     is_refused(fence, answer)
     assert answer.content == b"pods of ann may not call services of bob"
     assert fence.get(host, off=True).service.endswith("m.bob")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (),
+        ("X-Gateway-Namespace: ann",),
+        ("X-Gateway-Namespace:",),
+        ("X-Gateway-Namespace: ann", "X-Gateway-Namespace: bob"),
+        ("X-Gateway-Namespace: ann,bob",),
+        ("X-Gateway-Namespace: bob.",),
+        ("X_Gateway_Namespace: bob",),
+    ],
+)
+def test_a_gateway_that_is_led_astray_calls_no_service(fence: Fence, headers: tuple[str, ...]):
+    """By the name of Ann's Knative Service, which leads here, with the Host of Bob's."""
+    answer = fence.get("m.bob", DOOR, *headers)
+    is_refused(fence, answer)
+    assert answer.content == b"the gateway has not asked for rights in bob"
+    assert fence.get("m.bob", DOOR, *headers, off=True).service == "m.bob"
 
 
 @pytest.mark.parametrize("header", FORGED)

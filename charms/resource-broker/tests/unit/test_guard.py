@@ -341,11 +341,11 @@ def test_a_changed_guard_is_put_right_and_a_good_one_is_left_alone(world, module
     guard, cluster = modules["guard"], world.cluster
     guard.ensure(cluster, "shop", BROKER)
     found = cluster.list(guard.API, guard.BINDING, "charmed-mlops.io/model=shop")
-    assert len(found) == 2
+    assert len(found) == 3
     versions = {item["metadata"]["resourceVersion"] for item in found}
     guard.ensure(cluster, "shop", BROKER)
     again = cluster.list(guard.API, guard.BINDING, "charmed-mlops.io/model=shop")
     assert {item["metadata"]["resourceVersion"] for item in again} == versions
     cluster.delete(modules["removal"].reference(found[0]))
     guard.ensure(cluster, "shop", BROKER)
-    assert len(cluster.list(guard.API, guard.BINDING, "charmed-mlops.io/model=shop")) == 2
+    assert len(cluster.list(guard.API, guard.BINDING, "charmed-mlops.io/model=shop")) == 3
