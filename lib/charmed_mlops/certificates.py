@@ -135,7 +135,11 @@ class WebhookCertificate:
 
         leaf = x509.load_pem_x509_certificate(content["server-cert"].encode())
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        return _old(leaf) or names.get_values_for_type(x509.DNSName) != self._names
+        return (
+            _old(leaf)
+            or names.get_values_for_type(x509.DNSName) != self._names
+            or not _complete(x509.load_pem_x509_certificate(content["ca-cert"].encode()))
+        )
 
     def _issue(self, content: dict[str, str]) -> dict[str, str]:
         """A new leaf, from the CA at hand while that outlives it, else from a new one."""
@@ -169,9 +173,17 @@ class WebhookCertificate:
                 .not_valid_after(now() + life)
             )
 
+        def usage(*, ca: bool) -> x509.KeyUsage:
+            return x509.KeyUsage(
+                digital_signature=True, key_cert_sign=ca, crl_sign=ca,
+                content_commitment=False, key_encipherment=not ca and self._rsa,
+                data_encipherment=False, key_agreement=False,
+                encipher_only=False, decipher_only=False,
+            )  # fmt: skip
+
         issuer = f"{self._charm.app.name} {self._purpose}"
         before = ""
-        if content and not _old(x509.load_pem_x509_certificate(content["ca-cert"].encode())):
+        if content and _lasts(x509.load_pem_x509_certificate(content["ca-cert"].encode())):
             ca_text, ca_key_text = content["ca-cert"], content["ca-key"]
             before = content.get("ca-before", "")
             ca_key = serialization.load_pem_private_key(ca_key_text.encode(), None)
@@ -183,6 +195,10 @@ class WebhookCertificate:
             ca = (
                 builder(issuer, issuer, ca_key, _CA_LIFE)
                 .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+                .add_extension(usage(ca=True), critical=True)
+                .add_extension(
+                    x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False
+                )
                 .sign(ca_key, hashes.SHA256())
             )
             ca_text = ca.public_bytes(serialization.Encoding.PEM).decode()
@@ -192,12 +208,15 @@ class WebhookCertificate:
             else ec.generate_private_key(ec.SECP256R1())
         )
         names = x509.SubjectAlternativeName([x509.DNSName(name) for name in self._names])
-        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+        purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
         leaf = (
             builder(self._names[0], issuer, key, _LEAF_LIFE)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(names, critical=False)
-            .add_extension(usage, critical=False)
+            .add_extension(usage(ca=False), critical=True)
+            .add_extension(purpose, critical=False)
+            .add_extension(signer, critical=False)
             .sign(ca_key, hashes.SHA256())
         )
         return {
@@ -328,6 +347,22 @@ class ServingCertificate(WebhookCertificate):
         others = [each for each in found.chain if each != found.certificate]
         chain = "\n".join(str(each) for each in (found.certificate, *others))
         return Certificate(str(found.ca), f"{chain}\n", f"{key}\n")
+
+
+def _complete(ca: x509.Certificate) -> bool:
+    """Whether it says all that strict clients ask of a CA, as those of Python 3.13 and newer do.
+
+    https://docs.python.org/3/library/ssl.html#ssl.create_default_context: VERIFY_X509_STRICT. One
+    that an earlier revision of the charm made does not.
+    """
+    from cryptography import x509
+
+    return any(isinstance(each.value, x509.KeyUsage) for each in ca.extensions)
+
+
+def _lasts(ca: x509.Certificate) -> bool:
+    """Whether it signs further certificates."""
+    return not _old(ca) and _complete(ca)
 
 
 def _old(certificate: x509.Certificate) -> bool:

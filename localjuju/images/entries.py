@@ -121,7 +121,7 @@ class DebianEntry(_Entry):
     kind: Literal["debian"]
     packages: tuple[str, ...]
     version: str
-    """What the version of the first package has to contain, such as `10.11`."""
+    """What the version of the first package has to contain, as `debian.unpack` has it."""
 
 
 class PypiFilesEntry(_Entry):

@@ -55,7 +55,8 @@ def unpack(
         packages: names in this system's archive.
         target: an existing folder; it becomes the root of their files, with a status file of its
             own where `installed` is given. `archives` beside it is made and removed.
-        version: what the version of the first package has to contain, such as `10.11`.
+        version: what the version of the first package has to contain, such as `10.11`, or one of
+            several, such as `10.11 or 11.8`.
         installed: dpkg's status file that says what is; this machine's own where it is None.
 
     Raises:
@@ -91,7 +92,7 @@ def unpack(
     )  # fmt: skip
     files = sorted(archives.glob("*.deb"))
     first = [file.name for file in files if file.name.startswith(f"{packages[0]}_")]
-    if not first or version not in first[0]:
+    if not first or not any(each in first[0] for each in version.split(" or ")):
         raise OtherVersionError(f"this system's {packages[0]} is {first}, not {version}")
     for number, file in enumerate(files):
         step.update(f"unpacking, {number} of {len(files)}")

@@ -14,6 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _YEARS = 10
+_SIGNS = x509.KeyUsage(
+    key_cert_sign=True, crl_sign=True, digital_signature=True,
+    content_commitment=False, key_encipherment=False, data_encipherment=False,
+    key_agreement=False, encipher_only=False, decipher_only=False,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,10 @@ class Authority:
         if not self.pair.key.exists():
             key = ec.generate_private_key(ec.SECP256R1())
             name = _name("localkube", None)
-            builder = _builder(name, name, key.public_key()).add_extension(
-                x509.BasicConstraints(ca=True, path_length=None), critical=True
+            builder = (
+                _builder(name, name, key.public_key(), key.public_key())
+                .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+                .add_extension(_SIGNS, critical=True)
             )
             # The key comes last: it tells that both are there.
             _write_certificate(self.pair.certificate, builder.sign(key, hashes.SHA256()))
@@ -61,7 +68,7 @@ class Authority:
         assert isinstance(signer, ec.EllipticCurvePrivateKey)
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(
-            _name(common_name, group), authority.subject, key.public_key()
+            _name(common_name, group), authority.subject, key.public_key(), signer.public_key()
         ).add_extension(
             x509.ExtendedKeyUsage(
                 [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
@@ -99,8 +106,12 @@ def _host(host: str) -> x509.GeneralName:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    signer: ec.EllipticCurvePublicKey,
 ) -> x509.CertificateBuilder:
+    """With the identifiers of both keys, which Python 3.13 and newer insist on."""
     now = datetime.datetime.now(datetime.timezone.utc)
     return (
         x509.CertificateBuilder()
@@ -110,6 +121,8 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=365 * _YEARS))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer), critical=False)
     )
 
 

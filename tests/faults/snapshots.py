@@ -25,6 +25,7 @@ _MASKS = (
     (re.compile(r"\b10\.\d+\.\d+\.\d+\b"), "ADDRESS"),
     (re.compile(r"\b[0-9a-v]{20}\b"), "ID"),
     (re.compile(r"[A-Za-z0-9+/_-]{60,}={0,2}"), "BYTES"),
+    (re.compile(r"(?<=app\.juju\.is/uuid: )\S+"), "HEX"),  # it may be letters alone
     (re.compile(r"\b(?=[a-z]*\d)[0-9a-f]{6,}\b"), "HEX"),
     (re.compile(r"kube-api-access-[a-z0-9]{5}\b"), "kube-api-access"),
 )

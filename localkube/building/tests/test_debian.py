@@ -90,6 +90,10 @@ def test_what_is_installed_below_is_left_out_and_counted_in(tmp_path: Path):
     ]
 
 
+def test_one_of_several_versions_is_taken(tmp_path: Path):
+    assert "one" in _names(_unpack(tmp_path, "", version="1.4 or 1.5"))
+
+
 def test_another_version_is_refused(tmp_path: Path):
     with pytest.raises(debian.OtherVersionError, match="this system's one is"):
-        _unpack(tmp_path, "", version="1.6")
+        _unpack(tmp_path, "", version="1.6 or 1.7")
