@@ -26,7 +26,9 @@ from test_models_page import SERVICE as MODEL
 APPS = ("kourier", "knative-controller", "knative-serving")
 REMOVAL_SECONDS = 300.0
 CODE = """
-import http.server, os
+import http.server, os, signal
+
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # the first process of a pod ignores it else
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
