@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from localjuju.images import Catalogue, layers
-from localjuju.images.entries import Entry, GoEntry
+from localjuju.images.entries import AgentEntry, Entry, GoEntry
 from localkube.tests.clusters import Cluster, wait_until
 
 pytestmark = [
@@ -45,6 +45,7 @@ _LACKS = (
     ": not found", "executable file not found", "No module named", "ImportError",
     "cannot open shared object", "format error", "Permission denied",
 )  # fmt: skip
+_WITHOUT_SHELL = (AgentEntry, GoEntry)
 _SERVES_SECONDS = 10  # after which a program that has not ended is one that serves
 
 
@@ -59,7 +60,7 @@ def test_an_image_starts_as_its_user_and_lacks_nothing(cluster: Cluster, referen
         assert not [text for text in _LACKS if text in said], said
         assert state.get("reason") != "StartError", state
         assert state.get("exitCode") not in (126, 127), (state, said)
-        if not isinstance(entry, GoEntry):
+        if not isinstance(entry, _WITHOUT_SHELL):
             assert cluster.kubectl("logs", "image", "-c", "user") == f"{entry.ids()[0]}\n"
     finally:
         cluster.kubectl("delete", "pod/image", "--timeout=60s")
@@ -74,7 +75,7 @@ def _pod(entry: Entry) -> dict[str, Any]:
     else:
         program["args"] = ["--help"]
     containers = [program]
-    if not isinstance(entry, GoEntry):
+    if not isinstance(entry, _WITHOUT_SHELL):
         command = ["/bin/sh", "-c", "id -u"]
         containers.append({"name": "user", "image": entry.reference, "command": command})
     elif entry.ids()[0]:  # there is no shell: kubelet looks at the image's user
