@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import ssl
 import subprocess
 import time
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from charms.small_servers import ports
 from localkube.controlplane.pki import Authority
 from localkube.host import paths
 
@@ -43,7 +43,7 @@ def started(state: Path) -> Iterator[Path]:
         if os.environ.get("CI"):
             pytest.fail(text)
         pytest.skip(text)
-    etcd, peer, port = free_ports(3)
+    etcd, peer, port = ports(3)
     authority = Authority(state / "pki")
     server = authority.issue("apiserver", "kube-apiserver", hosts=("localhost", "127.0.0.1"))
     admin = authority.issue("admin", "admin", "system:masters")
@@ -91,15 +91,6 @@ def started(state: Path) -> Iterator[Path]:
         for process in reversed(running):
             process.kill()
             process.wait()
-
-
-def free_ports(count: int) -> list[int]:
-    """TCP ports of the loopback that nobody listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def wait_ready(port: int, authority: Path, log: Path) -> None:
