@@ -15,11 +15,12 @@ import httpx2
 import jubilant
 import pytest
 import yaml
-from browsers import settle
+from audit import asked
+from browsers import namespace_of, settle
 from bundles import write_bundle
 from intruders import pod
 from pages import wait_for
-from reach import CommandError, Reach, cluster_objects
+from reach import CommandError, EngineReach, Reach, cluster_objects
 from serving import wait_ready
 from test_models_page import SERVICE as MODEL
 
@@ -194,6 +195,15 @@ def test_three_units_serve_and_one_again(
         wait_for(lambda: pods(reach, team, "hello") == [])
         answers = [ann.get(hello).status_code for _ in range(10)]
         assert answers == [200] * 10
+
+
+@pytest.mark.localjuju
+def test_they_are_refused_nothing_that_they_ask_of_kubernetes(
+    knative: jubilant.Juju, reach: EngineReach
+):
+    found = asked(reach.audit_log, namespace_of(knative))
+    assert [name for name in APPS if not found[name].allowed] == []
+    assert {name: found[name].refused for name in APPS if found[name].refused} == {}
 
 
 def test_when_it_is_removed_models_of_the_other_mode_stay(
