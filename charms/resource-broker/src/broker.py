@@ -198,8 +198,11 @@ class Broker:
             self._left(error, "the guard is left in the cluster")
 
     def _left(self, error: ApiError, what: str) -> None:
-        """Log what is left behind; raises the error where the API server is not there."""
-        if error.code == 0 or error.code >= 500 or not self._cluster.ready():
+        """Log what is left behind; raises the error where the API server is not there.
+
+        One that is up may refuse for ever: a webhook that has gone fails with 500.
+        """
+        if error.code == 0 or not self._cluster.ready():
             raise error
         logger.error("%s: %s", what, error)
 

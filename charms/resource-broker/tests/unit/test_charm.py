@@ -424,8 +424,11 @@ def api_server(modules, monkeypatch, answers: dict[str, int]) -> None:
     monkeypatch.setattr(modules["kube"].Cluster, "connect", staticmethod(lambda: cluster))
 
 
-def test_a_broker_without_rights_can_be_removed(context, modules, monkeypatch):
-    api_server(modules, monkeypatch, {"": 403, "/readyz": 200})
+@pytest.mark.parametrize(
+    "code", [pytest.param(403, id="no rights"), pytest.param(500, id="a webhook that has gone")]
+)
+def test_a_broker_that_is_refused_can_be_removed(context, modules, monkeypatch, code):
+    api_server(modules, monkeypatch, {"": code, "/readyz": 200})
     run(context, context.on.remove(), planned_units=0)
 
 
