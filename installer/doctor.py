@@ -177,7 +177,7 @@ def inside():
         return 1
     return 0
 try:
-    namespaces.enter(inside, "doctor")
+    namespaces.enter(inside, "doctor", int(sys.argv[2]))
 except (EngineError, OSError) as error:
     print(error, flush=True)
     os._exit(1)
@@ -189,7 +189,7 @@ def namespaces() -> Finding:
     try:
         with tempfile.TemporaryDirectory() as folder:
             result = subprocess.run(
-                [sys.executable, "-c", _PROBE, folder],
+                [sys.executable, "-c", _PROBE, folder, str(os.getpid())],
                 env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
                 capture_output=True,
                 text=True,

@@ -38,7 +38,7 @@ def main() -> int:
         help="upstream: those that --images has not come from where they are named for, or from "
         f"the mirrors that {VARIABLE} names",
     )
-    parser.add_argument("--inner", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--inner", type=int, metavar="PARENT", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -48,7 +48,7 @@ def main() -> int:
     upstream = arguments.images_from == "upstream"
     try:
         programs = ensure(Progress())
-        if not arguments.inner:
+        if arguments.inner is None:
             return outer.run(
                 state,
                 pkgutil.resolve_name(arguments.images),
@@ -62,6 +62,7 @@ def main() -> int:
                 programs, state, groups, find, way_out=arguments.egress, upstream=upstream
             ),
             hostname="localkube",
+            parent=arguments.inner,
         )
     except EngineError as error:
         print(f"ERROR {error}", file=sys.stderr)

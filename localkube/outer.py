@@ -74,7 +74,7 @@ def run(state: Path, find: Find, *, way_out: bool = False, upstream: bool = Fals
         images.start()
         inner = subprocess.Popen(
             [
-                sys.executable, "-m", "localkube", "--inner",
+                sys.executable, "-m", "localkube", f"--inner={os.getpid()}",
                 *(["--egress"] if way_out else []),
                 *(["--images-from=upstream"] if upstream else []), str(state),
             ],

@@ -44,4 +44,4 @@ async def _serve(programs: Path, state: Path) -> None:
 if __name__ == "__main__":
     if os.geteuid() != 0:
         sys.exit("needs root")
-    namespaces.enter(main, "test")
+    namespaces.enter(main, "test", os.getppid())

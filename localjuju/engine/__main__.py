@@ -31,6 +31,7 @@ def main() -> int:
     inner.add_argument("--egress", action="store_true")
     inner.add_argument("--upstream", action="store_true")
     inner.add_argument("--juju", action="store_true")
+    inner.add_argument("--parent", type=int, required=True, help="the process that starts it")
     inner.add_argument("state", type=Path)
     arguments = parser.parse_args()
     logging.basicConfig(
@@ -61,6 +62,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 juju=arguments.juju,
             ),
             hostname="localjuju",
+            parent=arguments.parent,
         )
     from localjuju.engine import lifecycle
 

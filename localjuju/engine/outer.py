@@ -106,7 +106,7 @@ async def _supervise(state: Path, lock: TextIO, owner: int | None, made: Choices
         inner = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "localjuju.engine", "inner",
             *(["--egress"] if made.egress else []), *(["--upstream"] if made.registries else []),
-            *(["--juju"] if made.juju else []), str(state),
+            *(["--juju"] if made.juju else []), f"--parent={os.getpid()}", str(state),
             env=environment.scrubbed(os.environ),
         )  # fmt: skip
         if way_out is not None:

@@ -27,8 +27,9 @@ def main() -> int:
         os.setpgid(0, 0)
     # Nothing can be done on SIGKILL: its parent's end comes as SIGTERM, and the group goes.
     signal.signal(signal.SIGTERM, lambda *_: system.kill_group(os.getpid()))
-    system.die_with_parent(signal.SIGTERM)
-    if os.getppid() != int(parent):
+    try:
+        system.die_with_parent(int(parent), signal.SIGTERM)
+    except ProcessLookupError:
         return 1
     system.share_processors(max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))
     system.prefer_to_kill(_OOM_SCORE)

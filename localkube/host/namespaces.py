@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 import signal
 import socket
 import struct
@@ -54,7 +55,7 @@ def _limits() -> str:
     return " ".join(f"user.{name}={_ENOUGH}" for name in low or [file.name for file in files])
 
 
-def enter(main: Callable[[], int], hostname: str) -> NoReturn:
+def enter(main: Callable[[], int], hostname: str, parent: int) -> NoReturn:
     """Runs `main` in new namespaces, as the child of an init process; never returns.
 
     The exit code of `main` becomes this process's. SIGTERM and SIGINT reach `main`'s process.
@@ -62,9 +63,11 @@ def enter(main: Callable[[], int], hostname: str) -> NoReturn:
     Args:
         main: called in the new namespaces, with /proc and the loopback interface in place.
         hostname: the host name inside.
+        parent: the process that started this one; all of it ends when that one does, and nothing
+            begins where it has ended already.
 
     Raises:
-        EngineError: the kernel or its settings refuse namespaces.
+        EngineError: the kernel or its settings refuse namespaces, or `parent` has ended.
     """
     flags = (
         system.CLONE_NEWNS
@@ -80,14 +83,24 @@ def enter(main: Callable[[], int], hostname: str) -> NoReturn:
         Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
         Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
     unshare(flags)
-    system.die_with_parent()
+    try:
+        system.die_with_parent(parent)
+    except ProcessLookupError as error:
+        raise EngineError(str(error)) from None
     # The kernel drops what the first process of a namespace has no handler for, unless it is
     # blocked: a signal that comes before `_relay` would be lost.
     signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
+    alive, end = os.pipe()  # which this process never closes: the end of it is its own end
     child = os.fork()
     if child == 0:
-        system.die_with_parent()
+        os.close(end)
+        # The parent of a process namespace's first process is 0, alive or not (getppid(2)).
+        system.die_with_parent(0)
+        if select.select([alive], [], [], 0)[0]:
+            os._exit(1)
+        os.close(alive)
         _first_process(main, hostname)
+    os.close(alive)
     os._exit(_relay(child))
 
 

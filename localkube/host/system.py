@@ -59,13 +59,22 @@ def unmount(target: str) -> None:
     _check(_libc.umount2(target.encode(), 0), f"umount of {target}")
 
 
-def die_with_parent(number: int = signal.SIGKILL) -> None:
+def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
     """Has the kernel signal this process when its parent ends, however that ends.
 
+    The kernel says nothing of a parent that has ended before: that is looked for here.
+
+    Args:
+        parent: the process that started this one, as it names itself.
+        number: the signal.
+
     Raises:
+        ProcessLookupError: it has ended already.
         OSError: the kernel refuses.
     """
     _check(_libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0), "prctl")
+    if os.getppid() != parent:
+        raise ProcessLookupError(f"process {parent}, which started this one, has ended")
 
 
 def kill_group(leader: int, number: int = signal.SIGKILL) -> None:

@@ -94,7 +94,7 @@ def test_of_groups_that_cannot_all_be_made_none_stays(tmp_path: Path):
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="the node runs as root only so far")
 _ENTERS = textwrap.dedent("""
-    import sys
+    import os, sys
     from pathlib import Path
     from localkube.host import namespaces
     from localkube.host.cgroups import Groups
@@ -108,7 +108,7 @@ _ENTERS = textwrap.dedent("""
             print("handed on", file.read_text())
         return 0
 
-    namespaces.enter(main, hostname="inside")
+    namespaces.enter(main, hostname="inside", parent=os.getppid())
 """)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,9 +17,9 @@ from localkube.host import namespaces
 from localkube.host.errors import EngineError
 
 _SLEEPER = textwrap.dedent("""
-    import os, socket, subprocess, sys, time
+    import os, signal, socket, subprocess, sys, time
     from pathlib import Path
-    from localkube.host import namespaces
+    from localkube.host import namespaces, system
 
     def slowly(name: str) -> None:
         Path(sys.argv[1], "ready").write_text("")
@@ -33,17 +34,30 @@ _SLEEPER = textwrap.dedent("""
         time.sleep(60)
         return 0
 
+    def die_with_parent(parent: int, *_: object) -> None:
+        if parent:
+            return
+        while Path("/proc", str(entered)).exists():
+            time.sleep(0.01)
+        Path(sys.argv[1], "handed over").write_text("")
+
+    if sys.argv[2] == "orphan":
+        entered = os.getpid()
+        system.die_with_parent = die_with_parent
+        namespaces._relay = lambda _: os.kill(entered, signal.SIGKILL)
     if sys.argv[2] == "slowly":
         socket.sethostname = slowly
-    namespaces.enter(main, hostname="inside")
+    namespaces.enter(main, hostname="inside", parent=int(sys.argv[3]))
 """)
 
 
-def _start(folder: Path, what: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-c", _SLEEPER, str(folder), what],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-    )
+def _start(folder: Path, what: str, parent: int | None = None) -> subprocess.Popen[bytes]:
+    with (folder / "errors").open("wb") as errors:
+        return subprocess.Popen(
+            [sys.executable, "-c", _SLEEPER, str(folder), what, str(parent or os.getpid())],
+            stderr=errors,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        )
 
 
 def _wait_for(path: Path) -> None:
@@ -54,14 +68,17 @@ def _wait_for(path: Path) -> None:
 
 
 def _sleepers() -> set[str]:
-    found = set()
+    return {
+        pid for pid, line in _commands().items() if line.startswith("sleep") and "98765" in line
+    }
+
+
+def _commands() -> dict[str, str]:
+    """The command lines of all processes, by their numbers."""
+    found = {}
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            arguments = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"98765" in arguments and b"sleep" in arguments[:10]:
-            found.add(folder.name)
+        with contextlib.suppress(OSError):  # it has just gone
+            found[folder.name] = (folder / "cmdline").read_text(errors="replace")
     return found
 
 
@@ -93,6 +110,29 @@ def test_a_signal_that_comes_while_the_namespaces_are_made_is_not_lost(tmp_path:
     _wait_for(tmp_path / "ready")
     process.terminate()
     assert process.wait(20) == 128 + signal.SIGTERM
+
+
+def test_nothing_begins_where_the_process_that_started_it_has_ended(tmp_path: Path):
+    parent = subprocess.Popen(["true"])
+    parent.wait()
+    process = _start(tmp_path, "stay", parent.pid)
+    assert process.wait(20) == 1
+    said = (tmp_path / "errors").read_text()
+    assert f"process {parent.pid}, which started this one, has ended" in said
+    assert not (tmp_path / "ready").exists()
+
+
+def test_a_process_that_ends_as_it_hands_over_takes_the_namespaces_along(tmp_path: Path):
+    before = _sleepers()
+    process = _start(tmp_path, "orphan")
+    assert process.wait(20) == -signal.SIGKILL
+    _wait_for(tmp_path / "handed over")
+    deadline = time.monotonic() + 10
+    while any(str(tmp_path) in line for line in _commands().values()):
+        assert time.monotonic() < deadline, "the first process of the namespace has stayed"
+        time.sleep(0.02)
+    assert not (tmp_path / "ready").exists()
+    assert _sleepers() == before
 
 
 def test_a_refused_namespace_is_one_line_that_names_the_setting():

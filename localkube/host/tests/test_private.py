@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 
 _INSIDE = textwrap.dedent("""
-    import sys
+    import os, sys
     from pathlib import Path
     from localkube.host import namespaces
     from localkube.host import private
@@ -25,7 +25,7 @@ _INSIDE = textwrap.dedent("""
         print(*sorted(str(path.relative_to(host)) for path in host.rglob("*")), flush=True)
         return 0
 
-    namespaces.enter(main, hostname="inside")
+    namespaces.enter(main, hostname="inside", parent=os.getppid())
 """)
 _SYSCTLS = [Path("/proc/sys", name) for name in ("vm/overcommit_memory", "kernel/panic")]
 
