@@ -9,6 +9,7 @@ import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from installer.down import remove_engine
@@ -132,7 +133,8 @@ def _run(command: list[str], stdin: str | None, *, hours: float = 1 / 6) -> str:
         text=True,
         check=False,
         timeout=hours * 3600,
-        preexec_fn=system.die_with_parent,  # a run that is killed leaves no builds behind
+        # a run that is killed leaves no builds behind
+        preexec_fn=partial(system.die_with_parent, os.getpid()),
     )
     if done.returncode != 0:
         raise CommandError(done.returncode, command, done.stdout, done.stderr)
