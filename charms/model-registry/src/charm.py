@@ -43,6 +43,7 @@ class ModelRegistry(ServiceCharm):
             description=str(self.config["description"]),
             selector=self.serving_pods().selector,
             port=server.PORT,
+            pages=self.address_provider.related,
         )
         self.workload.run(
             command=server.command(database),

@@ -50,6 +50,11 @@ class ServiceProvider:
         self._charm = charm
         self._endpoint = endpoint
 
+    @property
+    def related(self) -> bool:
+        """Whether there is an application to tell."""
+        return bool(_common.live(self._charm, self._endpoint))
+
     def publish(self, address: Address) -> None:
         """Write what differs; only the leader does."""
         if not self._charm.unit.is_leader():

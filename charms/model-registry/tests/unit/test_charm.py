@@ -80,6 +80,18 @@ def test_its_service_has_what_upstreams_page_looks_for(charm):
     assert (port["name"], port["port"], port["appProtocol"]) == ("http-api", 8080, "http")
 
 
+def test_a_related_page_finds_it_in_every_tenants_namespace_by_a_service_that_leads_nowhere(charm):
+    page = relation("model-registry", "model-registry-ui")
+    (service,) = charm.tenant_manifests(charm.settled(page, config={"display-name": "Models"}))
+    assert (service["kind"], service["metadata"]["name"]) == ("Service", "model-registry")
+    assert service["metadata"]["labels"] == {"component": "model-registry"}
+    assert service["metadata"]["annotations"]["displayName"] == "Models"
+    (port,) = service["spec"].pop("ports")
+    assert (port["name"], port["port"]) == ("http-api", 8080)
+    assert service["spec"] == {"clusterIP": "None"}
+    assert charm.tenant_manifests(charm.settled()) == []
+
+
 def test_its_service_leads_to_the_same_pods_as_the_one_that_clients_are_told(charm):
     out = charm.settled()
     mine, told = (
