@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from installer import juju_on_engine, opened, target
-from localkube.host import ownership, paths
+from localkube.host import mapped, ownership, paths
 from localkube.host.errors import EngineError
 from localkube.host.progress import Progress
 from localkube.host.trees import remove_tree
@@ -74,7 +74,7 @@ def remove_engine() -> list[str]:
             )
         return removed
     size = _size(state)
-    ownership.remove(state)
+    mapped.run(lambda: ownership.remove(state))
     if size:
         removed.append(f"{state} ({size / 1e6:.0f} MB: models, volumes, cluster objects)")
     return removed

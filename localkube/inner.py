@@ -56,6 +56,7 @@ def main(
         host_paths=limits.named(),
         way_out=way_out,
         upstream=upstream,
+        bounded=groups.version != 0,
     )
     try:
         asyncio.run(_run(state, control_plane, node))

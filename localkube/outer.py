@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from localkube.building import builds
-from localkube.host import environment, ownership, surroundings
-from localkube.host.cgroups import Groups
+from localkube.host import environment, mapped, ownership
+from localkube.host.cgroups import Groups, groups_or_none
 from localkube.host.errors import EngineError
 from localkube.host.progress import Progress
 from localkube.images import finder
@@ -32,7 +32,7 @@ def groups(state: Path) -> Groups:
     Raises:
         EngineError: this host has not the hierarchies that are needed.
     """
-    return Groups(f"localkube-{hashlib.sha256(os.fsencode(state)).hexdigest()[:12]}")
+    return groups_or_none(f"localkube-{hashlib.sha256(os.fsencode(state)).hexdigest()[:12]}")
 
 
 def run(state: Path, find: Find, *, way_out: bool = False, upstream: bool = False) -> int:
@@ -48,7 +48,8 @@ def run(state: Path, find: Find, *, way_out: bool = False, upstream: bool = Fals
         EngineError: one runs in this folder, the folder is another's, this machine is not as it
             has to be, or there is no way out.
     """
-    surroundings.require_root()
+    mapped.check()
+    mapped.enter()
     own = groups(state)
     own.check()
     ownership.claim(state, "STATE")

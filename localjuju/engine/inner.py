@@ -39,6 +39,7 @@ def main(
         juju: whether a real Juju is the cluster's; no model is run then.
     """
     made = programs.ensure(Progress())
+    groups = limits.groups(state)
     node = Node(
         made,
         state,
@@ -47,8 +48,9 @@ def main(
         host_paths=(*(() if juju else _of_agents(state)), *node_limits.named()),
         way_out=leads_out,
         upstream=upstream,
+        bounded=groups.version != 0,
     )
-    limits.groups(state).enter()
+    groups.enter()
     own = (Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2])
     private.hide(state, (paths.cache(), *own))
     namespaces.use_resolver(names.OWN, state)

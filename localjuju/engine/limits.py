@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from localkube.host import cgroups, machine, ownership, surroundings
+from localkube.host import cgroups, machine, mapped, ownership
 from localkube.host.errors import EngineError
 
 _PREFIX = "charmed-mlops-"
@@ -27,7 +27,7 @@ def groups(state: Path) -> cgroups.Groups:
         EngineError: this host has not the hierarchies that are needed.
     """
     name = f"{_PREFIX}{ownership.identity(state)}"
-    return cgroups.Groups(name, cgroups.Bounds(memory(), _PROCESSES))
+    return cgroups.groups_or_none(name, cgroups.Bounds(memory(), _PROCESSES))
 
 
 def check(state: Path) -> None:
@@ -36,7 +36,7 @@ def check(state: Path) -> None:
     Raises:
         EngineError: this machine or the state folder is not as the engine needs it.
     """
-    surroundings.require_root()
+    mapped.check()
     groups(state).check()
     refuse_earlier(state)
 

@@ -18,7 +18,7 @@ from localjuju.engine import choices, limits, rotation, running
 from localjuju.engine.choices import Choices
 from localjuju.images import layers
 from localkube.building import builds
-from localkube.host import environment, ownership, paths
+from localkube.host import environment, mapped, ownership, paths
 from localkube.host.progress import Progress
 from localkube.images import finder, upstream
 from localkube.images.finder import Finder
@@ -44,6 +44,7 @@ def run(owner: int | None = None, asked: Choices | None = None) -> int:
     """
     state = paths.state()
     limits.check(state)
+    mapped.enter()
     ownership.claim_state()
     state.chmod(0o700)
     _allow_open_files()

@@ -13,7 +13,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from localkube.host import system
+from localkube.host import mapped, system
 from localkube.host.errors import EngineError
 
 _ROOT = Path("/sys/fs/cgroup")
@@ -213,6 +213,35 @@ class Groups:
             place = _ROOT / one.folder.name
             place.mkdir()
             system.mount(one.kind, str(place), one.kind, flags, one.options)
+
+
+class NoGroups(Groups):
+    """Where none can be made, as for most plain users: pods then have no limits."""
+
+    def __init__(self) -> None:
+        """Reads nothing."""
+        self._name = ""
+        self._hierarchies = []
+        self.version = 0
+
+    def enter(self) -> None:
+        """Stays where this process is."""
+
+
+def groups_or_none(name: str, bounds: Bounds | None = None) -> Groups:
+    """Groups of that name; for who is not the host's root, NoGroups where none can be made.
+
+    Raises:
+        EngineError: this host has not the hierarchies that are needed.
+    """
+    if os.geteuid() == 0 and not mapped.is_inside():
+        return Groups(name, bounds)
+    try:
+        found = Groups(name, bounds)
+        found.check()
+    except EngineError:
+        return NoGroups()
+    return found
 
 
 def _refused(why: str) -> EngineError:

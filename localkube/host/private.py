@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from localkube.host import system
@@ -32,21 +32,34 @@ def hide(state: Path, kept: Iterable[Path]) -> None:
     Raises:
         OSError: the kernel refuses.
     """
-    below = [
-        (folder, os.open(folder, os.O_PATH | os.O_CLOEXEC))
-        for folder in dict.fromkeys([state, *kept])
-        if any(folder.resolve().is_relative_to(hidden) for hidden in HIDDEN)
-    ]
-    for hidden in HIDDEN:
-        system.mount("tmpfs", str(hidden), "tmpfs", system.MS_NOSUID | system.MS_NODEV)
-    for folder, handle in below:
-        folder.mkdir(parents=True, exist_ok=True)
-        system.bind(f"/proc/self/fd/{handle}", str(folder))
-        os.close(handle)
+    cover(HIDDEN, [state, *kept])
     _replace_sysctls(state / "sysctls")
     # Mounts that are made from here on are seen by containers that ask for it; it is a group of
     # peers of our own, so that the host sees none of them.
     system.mount("none", "/", None, system.MS_REC | MS_SHARED)
+
+
+def cover(folders: Sequence[Path], kept: Iterable[Path]) -> None:
+    """Has this mount namespace see empty folders in place of some of the host's.
+
+    Args:
+        folders: none is below another.
+        kept: folders that stay visible where they are, even below one of them.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    below = [
+        (folder, os.open(folder, os.O_PATH | os.O_CLOEXEC))
+        for folder in dict.fromkeys(kept)
+        if any(folder.resolve().is_relative_to(covered) for covered in folders)
+    ]
+    for covered in folders:
+        system.mount("tmpfs", str(covered), "tmpfs", system.MS_NOSUID | system.MS_NODEV)
+    for folder, handle in below:
+        folder.mkdir(parents=True, exist_ok=True)
+        system.bind(f"/proc/self/fd/{handle}", str(folder))
+        os.close(handle)
 
 
 def _replace_sysctls(folder: Path) -> None:

@@ -21,6 +21,7 @@ MS_NOEXEC = 8
 MS_BIND = 4096
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
+_MNT_DETACH = 2
 _PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -50,13 +51,17 @@ def bind(source: str, target: str) -> None:
     mount(source, target, None, MS_BIND | MS_REC)
 
 
-def unmount(target: str) -> None:
+def unmount(target: str, *, lazily: bool = False) -> None:
     """Takes a mount away.
+
+    Args:
+        target: where it is.
+        lazily: what still uses it keeps it.
 
     Raises:
         OSError: the kernel refuses.
     """
-    _check(_libc.umount2(target.encode(), 0), f"umount of {target}")
+    _check(_libc.umount2(target.encode(), _MNT_DETACH if lazily else 0), f"umount of {target}")
 
 
 def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from localkube.controlplane.plane import NODE_IP
+from localkube.host import mapped
 from localkube.node import names
 from localkube.node.network import PODS
 
@@ -19,7 +20,9 @@ _PRESSURES = (
 )  # fmt: skip
 
 
-def kubelet(state: Path, authority: Path, certificate: Path, key: Path) -> dict[str, object]:
+def kubelet(
+    state: Path, authority: Path, certificate: Path, key: Path, *, bounded: bool = True
+) -> dict[str, object]:
     """A KubeletConfiguration.
 
     Args:
@@ -27,7 +30,11 @@ def kubelet(state: Path, authority: Path, certificate: Path, key: Path) -> dict[
         authority: the certificate of who signs clients.
         certificate: kubelet's own, as a server.
         key: of that certificate.
+        bounded: whether pods are to have control groups.
     """
+    unbounded = {"cgroupsPerQOS": False, "enforceNodeAllocatable": []}
+    # What the kernel refuses to a namespace's root is then no reason to end.
+    plain = {"featureGates": {"KubeletInUserNamespace": True}}
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -56,6 +63,8 @@ def kubelet(state: Path, authority: Path, certificate: Path, key: Path) -> dict[
         "registryPullQPS": 0,  # no limit: the registry is this node's own
         "imageGCHighThresholdPercent": 100,  # never
         "oomScoreAdj": 0,  # a lower one needs CAP_SYS_RESOURCE
+        **({} if bounded else unbounded),
+        **(plain if mapped.is_inside() else {}),
     }  # fmt: skip
 
 
@@ -80,13 +89,16 @@ def network(state: Path) -> dict[str, object]:
     }
 
 
-def containerd(state: Path, plugins: Path, snapshotter: str = "overlayfs") -> str:
+def containerd(
+    state: Path, plugins: Path, snapshotter: str = "overlayfs", *, bounded: bool = True
+) -> str:
     """containerd's configuration, TOML of version 2.
 
     Args:
         state: the node's folder.
         plugins: the folder with the CNI plugins.
         snapshotter: how trees of images are kept; see `snapshots`.
+        bounded: whether containers are to have control groups.
     """
     # A basic string of TOML has the escapes of one of JSON.
     root, temp, opt, bin_dir, conf_dir, registries, image, socket = (
@@ -109,6 +121,7 @@ address = {socket}
 path = {opt}
 [plugins."io.containerd.grpc.v1.cri"]
 disable_apparmor = true
+disable_cgroup = {json.dumps(not bounded)}
 restrict_oom_score_adj = true
 sandbox_image = {image}
 [plugins."io.containerd.grpc.v1.cri".containerd]

@@ -49,6 +49,7 @@ class Node:
         host_paths: tuple[Path, ...] = (),
         way_out: bool = False,
         upstream: bool = False,
+        bounded: bool = True,
     ):
         """Prepares; starts nothing.
 
@@ -62,11 +63,13 @@ class Node:
             upstream: whether images that `find` has not come from where they are named for; the
                 node alone reaches out for that. For either the process on the host's side gives
                 a way out.
+            bounded: whether there are control groups, without which pods have no limits.
         """
         self._host_paths = host_paths
         self._programs = programs
         self._way_out = way_out
         self._upstream = upstream
+        self._bounded = bounded
         self._state = state
         self._kubeconfig = kubeconfig
         logs = state / "log"
@@ -140,7 +143,7 @@ class Node:
         authority = Authority(state / "pki")
         own = authority.issue("kubelet", f"system:node:{NODE}", "system:nodes", (NODE, NODE_IP))
         kubelet = configurations.kubelet(
-            state, authority.pair.certificate, own.certificate, own.key
+            state, authority.pair.certificate, own.certificate, own.key, bounded=self._bounded
         )
         # No name server: the cluster's own will answer for the cluster alone.
         (state / "pods-resolv.conf").write_text("")
@@ -148,7 +151,10 @@ class Node:
         (state / "cni" / f"{NODE}.conflist").write_text(json.dumps(configurations.network(state)))
         (state / "containerd.toml").write_text(
             configurations.containerd(
-                state, self._programs.plugins, snapshots.choose(state / "containerd")
+                state,
+                self._programs.plugins,
+                snapshots.choose(state / "containerd"),
+                bounded=self._bounded,
             )
         )
         return [

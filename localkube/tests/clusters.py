@@ -224,7 +224,7 @@ class Cluster:
 
     def end(self, number: int) -> int:
         """Signals the outer process; its exit code, once no process of the cluster is left."""
-        pids = [*children(self.process.pid), *processes(self.state)]
+        pids = [*descendants(self.process.pid), *processes(self.state)]
         assert len(pids) > 8
         self.process.send_signal(number)
         code = self.process.wait(60)
@@ -235,6 +235,13 @@ class Cluster:
 def children(pid: int) -> list[int]:
     """The processes that a process started."""
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """The processes that a process started, those that they started, and so on."""
+    for child in children(pid):
+        yield child
+        yield from descendants(child)
 
 
 def processes(state: Path) -> Iterator[int]:

@@ -13,13 +13,13 @@ import pytest
 
 from localkube import outer
 from localkube.building import debian, netfilter
-from localkube.host import surroundings
 from localkube.host.errors import EngineError
 from localkube.host.progress import Progress, Step
 from localkube.images import snapshots
 from localkube.images.image import Image
 from localkube.images.layers import Layer
 from localkube.node.programs import NodePrograms
+from localkube.tests import plain
 from localkube.tests.clusters import IMAGE, Cluster, find, host, pod, wait_until
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
@@ -68,14 +68,35 @@ def test_no_control_groups(tmp_path: Path):
 
 
 @ROOT
-def test_no_root():
-    user = os.geteuid()
-    os.seteuid(65534)
-    try:
-        with pytest.raises(EngineError, match="run as root, such as by sudo"):
-            surroundings.require_root()
-    finally:
-        os.seteuid(user)
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        (
+            "--no-ids",
+            "no 65536 subordinate ids for plain in /etc/subuid: run as root, or once as root: "
+            "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 plain",
+        ),
+        (
+            "--no-uidmap",
+            "newuidmap and newgidmap missing: run as root, or once as root: apt-get install "
+            "uidmap",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("programs")
+def test_a_user_who_is_not_root_and_lacks_what_the_system_has_to_give(
+    tmp_path: Path, told: str, line: str
+):
+    assert refused(tmp_path / "state", *plain.command(told)) == f"ERROR {line}"
+
+
+@ROOT
+@pytest.mark.usefixtures("programs")
+def test_a_user_namespace_that_has_one_id(tmp_path: Path):
+    line = refused(tmp_path / "state", "unshare", "--user", "--map-root-user")
+    assert line == (
+        "ERROR this user namespace has 1 of the 65536 ids that pods need: run outside of it"
+    )
 
 
 def test_no_debian(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
