@@ -1,6 +1,7 @@
 """The model registry on the whole bundle: registered by the unchanged client through the gateway.
 
-The server is a stand-in on the local engine; gateway, database and client are the real programs.
+Server and page are stand-ins on the local engine; gateway, database, client and the Envoy that
+leads the page to the server are the real programs.
 The tests of this file run in order on one model.
 """
 
@@ -16,15 +17,17 @@ from typing import Any
 import httpx2
 import jubilant
 import pytest
+import yaml
 from browsers import PORT, NewClient, namespace_of, settle
 from bundles import write_bundle
 from intruders import pod
-from pages import get, wait_for
+from pages import get, send, wait_for
 from reach import Reach
 
 SCRIPT = Path(__file__).with_name("model_registry_client.py")
 API = "/api/model_registry/v1alpha3"
-APP = "model-registry"
+APP, PAGE = "model-registry", "model-registry-ui"
+CALLS = "/model-registry/api/v1"
 REMOVAL_SECONDS = 300.0
 Do = Callable[..., Any]
 
@@ -44,9 +47,11 @@ def registry(
 
 
 def remove(stack: jubilant.Juju) -> None:
-    stack.remove_application(APP)
+    stack.remove_application(APP, PAGE)
     stack.wait(
-        lambda status: APP not in status.apps, error=jubilant.any_error, timeout=REMOVAL_SECONDS
+        lambda status: not {APP, PAGE} & set(status.apps),
+        error=jubilant.any_error,
+        timeout=REMOVAL_SECONDS,
     )
     settle(stack)
 
@@ -139,12 +144,68 @@ def test_who_has_logged_in_reads_them_and_nobody_else(
     assert "fraud" not in answer.text
 
 
+def shown(client: httpx2.Client, team: str, path: str = "") -> Any:
+    """What the page says of the registries of a namespace, or below one of them."""
+    return get(client, f"{CALLS}/model_registry{path}?namespace={team}")["data"]
+
+
+def test_a_tenants_page_shows_the_registry_with_the_models_and_their_versions(
+    registry: jubilant.Juju, ann: httpx2.Client, team: str, fraud: dict[str, Any]
+):
+    assert ann.get("/model-registry/").status_code == 200
+    (found,) = shown(ann, team)
+    assert (found["name"], found["displayName"]) == (APP, "Model Registry")
+    (model,) = shown(ann, team, f"/{APP}/registered_models")["items"]
+    assert (model["name"], model["owner"]) == ("fraud", "ann")
+    versions = shown(ann, team, f"/{APP}/registered_models/{model['id']}/versions")["items"]
+    assert [each["name"] for each in versions] == ["1", "2"]
+    registry.config(APP, {"display-name": "Ours"})
+    settle(registry)
+    assert wait_for(lambda: [each["displayName"] for each in shown(ann, team)] == ["Ours"])
+
+
+def test_who_has_no_rights_in_a_namespace_is_refused_there(
+    bob: httpx2.Client, team: str, other: str, fraud: dict[str, Any]
+):
+    (found,) = shown(bob, other)
+    models = f"{CALLS}/model_registry/{found['name']}/registered_models?namespace={team}"
+    for method, path, body in (
+        ("GET", f"{CALLS}/model_registry?namespace={team}", None),
+        ("GET", models, None),
+        ("POST", models, {"data": {"name": "theirs"}}),
+    ):
+        answer = send(bob, method, path, body)
+        assert answer.status_code == 403
+        assert answer.json()["error"]["message"] == "Access forbidden"
+
+
+def test_a_service_of_a_tenants_own_does_not_lead_the_page_elsewhere(
+    reach: Reach, ann: httpx2.Client, team: str, fraud: dict[str, Any]
+):
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "elsewhere", "labels": {"component": APP}},
+        "spec": {"selector": {"app": "elsewhere"}, "ports": [{"name": "http-api", "port": 80}]},
+    }
+    who = f"--as=system:serviceaccount:{team}:default-editor"
+    reach.kubectl("-n", team, "apply", "-f", "-", who, stdin=yaml.safe_dump(service))
+    try:
+        assert {each["name"] for each in shown(ann, team)} == {APP, "elsewhere"}
+        (model,) = shown(ann, team, "/elsewhere/registered_models")["items"]
+        assert model["name"] == "fraud"
+    finally:
+        reach.kubectl("-n", team, "delete", "service/elsewhere")
+
+
 def test_a_pod_of_a_user_reaches_it_only_where_it_is_opened_to_pods(
     registry: jubilant.Juju, reach: Reach, team: str, fraud: dict[str, Any]
 ):
-    host = f"{APP}-service.{namespace_of(registry)}.svc.cluster.local"
+    host, page = (
+        f"{name}.{namespace_of(registry)}.svc.cluster.local" for name in (f"{APP}-service", PAGE)
+    )
     with pod(reach, team) as intruder:
-        assert intruder.reachable((host, 8080)) == set()
+        assert intruder.reachable((host, 8080), (page, 8080), (page, 8081)) == set()
         registry.config(APP, {"open-to-pods": True})
         settle(registry)
         wait_for(lambda: intruder.reachable((host, 8080)))
@@ -176,10 +237,12 @@ def test_three_units_know_the_same(registry: jubilant.Juju, do: Do, fraud: dict[
 
 
 def test_it_leaves_nothing_in_the_cluster_when_it_is_removed(
-    registry: jubilant.Juju, reach: Reach, ann: httpx2.Client, fraud: dict[str, Any]
+    registry: jubilant.Juju, reach: Reach, ann: httpx2.Client, team: str, fraud: dict[str, Any]
 ):
     remove(registry)
     wait_for(lambda: ann.get(f"{API}/registered_models").status_code == 404)
+    assert ann.get(f"{CALLS}/user").status_code == 404
+    assert APP not in reach.kubectl("-n", team, "get", "services", "-o", "name")
     left = reach.kubectl(
         "-n", namespace_of(registry), "get", "services,networkpolicies,serviceaccounts",
         "-o", "name",
