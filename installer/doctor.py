@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -235,6 +236,9 @@ def _group_limit(base: Path = Path("/sys/fs/cgroup")) -> int | None:
 def memory_bound() -> Finding:
     """What keeps a stack that grows too large from taking the machine down."""
     size = limits.memory() / _GIB
+    with contextlib.suppress(EngineError):  # which `control_groups` tells
+        if not limits.groups(paths.state()).version:
+            return Finding("warning", "memory bound", "none: this user can make no control group")
     return Finding("ok", "memory bound", f"{size:.1f} GiB, by a control group of the engine's")
 
 

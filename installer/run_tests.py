@@ -26,7 +26,7 @@ Without -e: lint, unit, python312, localkube and integration.
 
 examples:
   ./mlops test -e unit -- -k gateway
-  ./mlops test -e integration -- tests/integration/test_first_light.py"""
+  ./mlops test -e integration -- -k first_light"""
 
 
 def main(arguments: list[str]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 from installer import __main__ as commands
 from installer import open_application
 from installer.pack import ROOT
+from installer.tests import limited
+from localkube.tests import plain
 
 UP = ("-m", "installer", "up", "--engine", "local")
 _root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -64,29 +67,25 @@ def test_no_disk(command: tuple[str, ...], full_disk: Path):
     assert "CHARMED_MLOPS_CACHE" in line
 
 
-def _limited(who: tuple[str, ...], *kinds: str) -> tuple[str, ...]:
-    """A user namespace of its own in which no further namespace of these kinds may be made."""
-    lower = "".join(f"echo 0 >/proc/sys/user/max_{kind}_namespaces && " for kind in kinds)
-    through = ("unshare", "--user", *who, "sh", "-c", f'{lower}exec "$0" "$@"')
-    tried = subprocess.run([*through, "true"], capture_output=True, text=True)
-    if tried.returncode != 0:
-        pytest.skip(f"this machine does not let the limit be lowered: {tried.stderr.strip()}")
-    return through
-
-
-@pytest.mark.parametrize(
-    ("who", "kind"),
-    [(("--map-root-user",), "mnt"), (("--map-user=1000", "--keep-caps"), "user")],
-    ids=["root", "user"],
-)
+@_root
 @pytest.mark.parametrize("command", ["inner", "up"])
-def test_refused_namespaces(who: tuple[str, ...], kind: str, command: str, state: Path):
-    inner = ("-m", "localjuju.engine", "inner", str(state))
-    through = _limited(who, kind)
-    code, line = _refusal(*(inner if command == "inner" else UP), through=through)
+def test_refused_namespaces(command: str, state: Path):
+    inner = ("-m", "localjuju.engine", "inner", "--parent", "PARENT", str(state))
+    code, line = _refusal(*(inner if command == "inner" else UP), through=limited.command("mnt"))
     assert code == 1
     assert "this kernel refuses namespaces" in line
-    assert f"sysctl -w user.max_{kind}_namespaces=" in line
+    assert "sysctl -w user.max_mnt_namespaces=" in line
+
+
+@_root
+def test_a_plain_user_whom_the_kernel_refuses_a_namespace():
+    with tempfile.TemporaryDirectory() as folder:
+        os.chown(folder, plain.ID, plain.ID)
+        through = (*limited.command("user"), *plain.command())
+        code, line = _refusal(*UP, through=through, CHARMED_MLOPS_STATE=f"{folder}/state")
+    assert code == 1
+    assert "this kernel refuses namespaces" in line
+    assert "sysctl -w user.max_user_namespaces=" in line
 
 
 def test_a_wrong_model_name_is_refused_before_anything_is_kept(state: Path):
