@@ -13,7 +13,7 @@ from localjuju.engine import limits
 from localkube.host import machine, ownership
 from localkube.host.cgroups import Groups
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the node runs as root only so far")
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from localkube.tests.clusters import Cluster, pod
 
 pytestmark = [
     pytest.mark.localkube,
-    pytest.mark.skipif(os.geteuid() != 0, reason="the node runs as root only so far"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
 ]
 
 _PYTHON = "docker.io/library/python:3.12.12-slim"

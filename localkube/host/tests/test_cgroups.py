@@ -92,7 +92,7 @@ def test_of_groups_that_cannot_all_be_made_none_stays(tmp_path: Path):
         groups.check()
 
 
-ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="the node runs as root only so far")
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 _ENTERS = textwrap.dedent("""
     import os, sys
     from pathlib import Path

@@ -22,7 +22,7 @@ from localkube.tests.clusters import (
 
 pytestmark = [
     pytest.mark.localkube,
-    pytest.mark.skipif(os.geteuid() != 0, reason="the node runs as root only so far"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
 ]
 
 

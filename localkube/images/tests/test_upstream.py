@@ -109,7 +109,7 @@ def leading_on(
 
 pytestmark_cluster = [
     pytest.mark.localkube,
-    pytest.mark.skipif(os.geteuid() != 0, reason="the node runs as root only so far"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
 ]
 
 

@@ -14,7 +14,7 @@ from localkube.tests.clusters import Cluster, pod, wait_until
 
 pytestmark = [
     pytest.mark.localkube,
-    pytest.mark.skipif(os.geteuid() != 0, reason="the node runs as root only so far"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
 ]
 
 _FETCH = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:18080').read().decode())"

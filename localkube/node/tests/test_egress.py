@@ -15,7 +15,7 @@ from localkube.tests.clusters import IMAGE, OUTSIDE, Cluster, find, other_networ
 
 pytestmark = [
     pytest.mark.localkube,
-    pytest.mark.skipif(os.geteuid() != 0, reason="the node runs as root only so far"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
 ]
 
 # A network that stands in for the host's: nothing of the real one is needed or reached.
