@@ -8,6 +8,7 @@ from typing import Any
 import pydantic
 
 from charmed_mlops import ActionFailed, Named, Where, kubernetes
+from charmed_mlops.conditions import last_true
 from charmed_mlops.results import listing, names
 
 _EXPERIMENTS = "experiments"
@@ -75,16 +76,11 @@ def _summary(experiment: dict[str, Any]) -> dict[str, Any]:
     return {
         "namespace": experiment["metadata"]["namespace"],
         "name": experiment["metadata"]["name"],
-        "state": _state(status),
+        "state": last_true(experiment) or "Unknown",
         "trials": status.get("trials", 0),
         "trials-succeeded": status.get("trialsSucceeded", 0),
         "best": metrics,
     }
-
-
-def _state(status: dict[str, Any]) -> str:
-    true = [each["type"] for each in status.get("conditions") or [] if each["status"] == "True"]
-    return true[-1] if true else "Unknown"
 
 
 def _ended_before(experiment: dict[str, Any], limit: datetime.datetime) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from charmed_mlops import Where, kubernetes
+from charmed_mlops.conditions import condition
 from charmed_mlops.results import listing
 
 _SERVING = "/apis/serving.knative.dev/v1"
@@ -52,13 +53,12 @@ def revisions(where: Where) -> dict[str, Any]:
 
 
 def _state(item: dict[str, Any]) -> dict[str, str]:
-    conditions = (item.get("status") or {}).get("conditions") or []
-    ready = next((each for each in conditions if each["type"] == "Ready"), {})
-    reason = " ".join(str(ready.get("message") or ready.get("reason") or "").split())
+    ready = condition(item, "Ready")
+    reason = " ".join((ready.message or ready.reason).split())
     return {
         "namespace": item["metadata"]["namespace"],
         "name": item["metadata"]["name"],
-        "ready": ready.get("status", "Unknown"),
+        "ready": ready.status,
         **({"reason": reason} if reason else {}),
     }
 

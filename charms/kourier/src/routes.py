@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from charmed_mlops import ActionFailed, Where, kubernetes
+from charmed_mlops.conditions import condition
 from charmed_mlops.results import listing
 
 GROUP = "/apis/networking.internal.knative.dev/v1alpha1"
@@ -28,21 +29,16 @@ def listed(where: Where) -> dict[str, Any]:
 
 def _summary(ingress: dict[str, Any]) -> dict[str, Any]:
     rules = (ingress.get("spec") or {}).get("rules") or []
-    ready = _condition(ingress, "Ready")
-    reason = " ".join(f"{ready.get('reason') or ''} {ready.get('message') or ''}".split())
+    ready = condition(ingress, "Ready")
+    reason = " ".join(f"{ready.reason} {ready.message}".split())
     return {
         "namespace": ingress["metadata"]["namespace"],
         "name": ingress["metadata"]["name"],
         "hosts": sorted({host for rule in rules for host in rule.get("hosts") or []}),
         "to": sorted({split for rule in rules for split in _splits(rule)}),
-        "ready": ready.get("status", "Unknown"),
-        **({"reason": reason} if reason and ready.get("status") != "True" else {}),
+        "ready": ready.status,
+        **({"reason": reason} if reason and ready.status != "True" else {}),
     }
-
-
-def _condition(ingress: dict[str, Any], kind: str) -> dict[str, Any]:
-    conditions = (ingress.get("status") or {}).get("conditions") or []
-    return next((each for each in conditions if each.get("type") == kind), {})
 
 
 def _splits(rule: dict[str, Any]) -> list[str]:

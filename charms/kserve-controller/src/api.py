@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from charmed_mlops import Where, kubernetes
+from charmed_mlops.conditions import condition
 
 _GROUP = "/apis/serving.kserve.io"
 
@@ -33,15 +34,14 @@ def outside(item: dict[str, Any]) -> str:
 def summary(item: dict[str, Any]) -> dict[str, str]:
     """One InferenceService in a few words."""
     status = item.get("status") or {}
-    conditions = {each["type"]: each for each in status.get("conditions") or []}
-    ready = conditions.get("Ready", {})
+    ready = condition(item, "Ready")
     return {
         "namespace": item["metadata"]["namespace"],
         "name": item["metadata"]["name"],
-        "ready": ready.get("status", "Unknown"),
+        "ready": ready.status,
         # status.url is made of the domain, which no ingress of ours answers for
         "url": (status.get("address") or {}).get("url", ""),
-        "reason": ready.get("message") or ready.get("reason", ""),
+        "reason": ready.message or ready.reason,
     }
 
 

@@ -14,6 +14,7 @@ import pydantic
 import yaml
 
 from charmed_mlops import ActionFailed, kubernetes
+from charmed_mlops.conditions import conditions
 from charmed_mlops.results import as_text, listing
 
 Role = Literal["admin", "edit", "view"]
@@ -239,9 +240,8 @@ def _user(found: dict[str, Any]) -> str:
 
 
 def _state(profile: dict[str, Any]) -> str:
-    conditions = (profile.get("status") or {}).get("conditions") or []
-    return " ".join((conditions[-1].get("type", ""), conditions[-1].get("message", ""))).strip() \
-        if conditions else "Unknown"  # fmt: skip
+    found = conditions(profile)
+    return f"{found[-1].type} {found[-1].message}".strip() if found else "Unknown"
 
 
 def _bindings(profile: str) -> dict[str, tuple[str, list[str]]]:

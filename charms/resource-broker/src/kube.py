@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx2 as httpx  # lightkube's own client
 
+from charmed_mlops.conditions import condition
+
 for _name in ("httpx2", "httpcore2"):  # else every request is a line of `juju debug-log`
     logging.getLogger(_name).setLevel(logging.WARNING)
 
@@ -195,8 +197,7 @@ def _established(event: Object) -> bool:
     """Whether a watch says that a kind is served, or that it cannot tell."""
     if event.get("type") == "ERROR":
         return True
-    conditions = (event["object"].get("status") or {}).get("conditions") or []
-    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
+    return condition(event["object"], "Established").status == "True"
 
 
 def _root(api: str) -> str:

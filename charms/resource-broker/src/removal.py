@@ -12,6 +12,8 @@ from inventory import APPLICATION, KEPT, MANAGED_BY, MODEL, MODEL_UUID, Book
 from kube import Cluster, Object, Ref
 from policy import CRD, WEBHOOKS
 
+from charmed_mlops.conditions import condition
+
 logger = logging.getLogger(__name__)
 JUJU_MODEL = "model.juju.is/id"
 _ROLES = "rbac.authorization.k8s.io/v1"
@@ -200,7 +202,6 @@ def _runs(cluster: Cluster, namespace: str, application: str) -> bool:
         metadata = pod["metadata"]
         if metadata["namespace"] != namespace or metadata.get("deletionTimestamp"):
             continue
-        conditions = (pod.get("status") or {}).get("conditions") or []
-        if any(each["type"] == "Ready" and each["status"] == "True" for each in conditions):
+        if condition(pod, "Ready").status == "True":
             return True
     return False

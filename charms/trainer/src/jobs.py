@@ -7,6 +7,7 @@ from typing import Any
 import pydantic
 
 from charmed_mlops import ActionFailed, Named, Where, kubernetes
+from charmed_mlops.conditions import last_true
 from charmed_mlops.results import listing
 
 _JOBS = "trainjobs"
@@ -43,12 +44,10 @@ def failed_log(job: Log) -> dict[str, str]:
 
 
 def _summary(job: dict[str, Any]) -> dict[str, Any]:
-    status = job.get("status") or {}
-    true = [each["type"] for each in status.get("conditions") or [] if each["status"] == "True"]
     return {
         "namespace": job["metadata"]["namespace"],
         "name": job["metadata"]["name"],
         "runtime": job["spec"]["runtimeRef"]["name"],
         "nodes": (job["spec"].get("trainer") or {}).get("numNodes", 1),
-        "state": true[-1] if true else "Running",
+        "state": last_true(job) or "Running",
     }

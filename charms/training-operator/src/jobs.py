@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import pydantic
 
 from charmed_mlops import ActionFailed, Named, Where, kubernetes
+from charmed_mlops.conditions import last_true
 from charmed_mlops.results import listing
 
 KINDS = ("PyTorchJob", "TFJob", "XGBoostJob", "MPIJob", "PaddleJob", "JAXJob")
@@ -80,13 +81,11 @@ def failed_log(job: Log) -> dict[str, str]:
 
 
 def _summary(kind: str, job: dict[str, Any]) -> dict[str, Any]:
-    status = job.get("status") or {}
-    true = [each["type"] for each in status.get("conditions") or [] if each["status"] == "True"]
     replicas = next(value for key, value in job["spec"].items() if key.endswith("ReplicaSpecs"))
     return {
         "kind": kind,
         "namespace": job["metadata"]["namespace"],
         "name": job["metadata"]["name"],
         "replicas": {role: spec.get("replicas", 1) for role, spec in replicas.items()},
-        "state": true[-1] if true else "Created",
+        "state": last_true(job) or "Created",
     }
