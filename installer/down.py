@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from installer import juju_on_engine, opened, target
 from localkube.host import mapped, ownership, paths
 from localkube.host.errors import EngineError
 from localkube.host.progress import Progress
-from localkube.host.trees import remove_tree
+from localkube.host.trees import OthersFileError, remove_tree
 
 
 def main(arguments: list[str]) -> int:
@@ -74,10 +75,31 @@ def remove_engine() -> list[str]:
             )
         return removed
     size = _size(state)
-    mapped.run(lambda: ownership.remove(state))
+    _remove(ownership.remove, state)
     if size:
         removed.append(f"{state} ({size / 1e6:.0f} MB: models, volumes, cluster objects)")
     return removed
+
+
+def _remove(how: Callable[[Path], None], folder: Path) -> None:
+    """Removes a folder; what pods of a plain user own, in a user namespace.
+
+    Only there, as a folder without such files is also of a user who has no further ids.
+
+    Raises:
+        EngineError: what `how` raises.
+    """
+    try:
+        how(folder)
+    except OthersFileError as refused:
+        # Then the folder above is another's: so it is in there.
+        if refused.path == Path(os.path.realpath(folder.parent)) / folder.name:
+            raise
+        try:
+            mapped.check()
+        except EngineError:
+            raise refused from None
+        mapped.run(lambda: how(folder))
 
 
 def _remove_cache() -> list[str]:
@@ -92,10 +114,7 @@ def _remove_cache() -> list[str]:
             print(f"kept: {entry}: it has no marker of ours, remove it yourself if it is")
             continue
         size = _size(entry)
-        if whole:
-            remove_tree(entry)
-        else:
-            ownership.remove(entry)
+        _remove(remove_tree if whole else ownership.remove, entry)
         lines.append(f"{entry} ({size / 1e6:.0f} MB)")
     if cache.exists() and {entry.name for entry in cache.iterdir()} <= {ownership.MARKER}:
         remove_tree(cache)

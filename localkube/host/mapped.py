@@ -11,6 +11,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -89,7 +90,9 @@ def _first(file: Path, name: str) -> int | None:
     for line in lines:
         whose, _, numbers = line.strip().partition(":")
         first, _, count = numbers.partition(":")
-        if whose not in (name, str(os.geteuid())) or not (first + count).isdigit():
+        if whose not in (name, str(os.geteuid())):
+            continue
+        if not (first.isdecimal() and count.isdecimal()):
             continue
         if int(count) >= _COUNT:
             return int(first)
@@ -148,7 +151,7 @@ def run(function: Callable[[], None]) -> None:
     Where this process is a plain user's, another one does it in a namespace.
 
     Raises:
-        EngineError: what the function raises, or what `enter` does.
+        EngineError: what the function raises, or what `enter` does; or that process was ended.
     """
     if os.geteuid() == 0:
         function()
@@ -157,16 +160,20 @@ def run(function: Callable[[], None]) -> None:
     child = os.fork()
     if child == 0:
         os.close(said)
+        code = 1
         try:
             enter()
             function()
+            code = 0
         except (EngineError, OSError) as error:
-            os.write(told, str(error).encode())
+            os.write(told, os.fsencode(str(error)))
+        except BaseException:
+            traceback.print_exc()
         finally:
-            os._exit(0)
+            os._exit(code)
     os.close(told)
     with os.fdopen(said, "rb") as answer:
-        why = answer.read().decode()
-    os.waitpid(child, 0)
-    if why:
-        raise EngineError(why)
+        why = os.fsdecode(answer.read())
+    _, status = os.waitpid(child, 0)
+    if code := os.waitstatus_to_exitcode(status):
+        raise EngineError(why or f"the process in a user namespace ended with {code}")

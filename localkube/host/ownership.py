@@ -96,7 +96,8 @@ def remove(folder: Path) -> None:
     """Removes a folder of ours; its marker last, so that it stays ours if that is interrupted.
 
     Raises:
-        EngineError: it is not ours, something is mounted below it, or a file is another user's.
+        EngineError: it is not ours, or something is mounted below it.
+        OthersFileError: a file is another user's.
     """
     if not is_ours(folder):
         raise EngineError(f"{folder} is not the engine's, so it is not removed")

@@ -14,6 +14,14 @@ from localkube.host.errors import EngineError
 _ALL = stat.S_IRWXU
 
 
+class OthersFileError(EngineError):
+    """`path` is another user's, or what it is in."""
+
+    def __init__(self, path: Path):
+        super().__init__(f"cannot remove {path}: run the command as its owner")
+        self.path = path
+
+
 def remove_tree(folder: Path) -> None:
     """Removes a folder and all below it; a link is removed, never followed.
 
@@ -24,7 +32,8 @@ def remove_tree(folder: Path) -> None:
         folder: may be missing, or a file or a link.
 
     Raises:
-        EngineError: something is mounted below it, or a file is another user's.
+        EngineError: something is mounted below it.
+        OthersFileError: a file is another user's.
     """
     place = Path(os.path.realpath(folder.parent)) / folder.name
     refuse_mounts(place)
@@ -51,8 +60,7 @@ def _remove(name: str, parent: Path, parent_fd: int | None) -> None:
     except NotADirectoryError:
         os.unlink(known, dir_fd=parent_fd)
     except PermissionError:
-        refused = parent / name
-        raise EngineError(f"cannot remove {refused}: run the command as its owner") from None
+        raise OthersFileError(parent / name) from None
 
 
 @contextlib.contextmanager

@@ -19,12 +19,14 @@ NAME = "plain"
 ID = 60123
 """Of the user, and of the group of its own."""
 
-_FIRST = 200000
+FIRST = 200000
+"""Of the ids that are set aside for the user; in the user's namespace it is 1."""
+
 _LINES = {
     "/etc/passwd": f"{NAME}:x:{ID}:{ID}::/nonexistent:/bin/sh\n",
     "/etc/group": f"{NAME}:x:{ID}:\n",
 }
-_RANGES: dict[str, str] = dict.fromkeys(("/etc/subuid", "/etc/subgid"), f"{NAME}:{_FIRST}:65536\n")
+_RANGES: dict[str, str] = dict.fromkeys(("/etc/subuid", "/etc/subgid"), f"{NAME}:{FIRST}:65536\n")
 
 
 def programs() -> Path:
