@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import httpx2
@@ -18,6 +19,8 @@ from people import Account, Accounts, add_accounts, profile
 from reach import ClusterReach, EngineReach, Reach, cluster_objects
 
 from installer import target
+from installer.images import uses
+from localjuju.images import Catalogue
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,11 +43,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leaves out the engine's own tests on a real Juju; those of the shared model come last.
 
     So the others do not have it beside their own, and those that kill the engine do not touch it.
+    Before them come those that need more images than the core has, which are made meanwhile.
     """
     items.sort(
         key=lambda item: (
             item.get_closest_marker("last") is not None,
             "shared_model" in getattr(item, "fixturenames", ()),
+            "all_images" in getattr(item, "fixturenames", ()),
         )
     )
     if config.getoption("--juju"):
@@ -84,10 +89,15 @@ def reach(
     os.environ.update(changed)
     engine = EngineReach()
     engine.erase()
-    engine.prepare()
+    engine.prepare(core_images())
     engine.start()
+    wanted = any(
+        "all_images" in getattr(item, "fixturenames", ()) for item in request.session.items
+    )
+    others = engine.preparing(tmp_path_factory.mktemp("images")) if wanted else nullcontext()
     try:
-        yield engine
+        with others:
+            yield engine
     finally:
         engine.stop()
         for name, value in before.items():
@@ -95,6 +105,16 @@ def reach(
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def core_images() -> set[str]:
+    """Those of core.yaml, and of what Juju adds to each pod, as far as there are any here."""
+    named = {use.reference for use in uses(ROOT / "bundle" / "core.yaml")}
+    return {
+        reference
+        for reference in Catalogue.load().references()
+        if reference in named or reference.startswith("docker.io/jujusolutions/")
+    }
 
 
 def juju_s_cluster(folders: pytest.TempPathFactory) -> Iterator[Reach]:
@@ -113,6 +133,12 @@ def juju_s_cluster(folders: pytest.TempPathFactory) -> Iterator[Reach]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", str(program.parent), prepend=os.pathsep)
         yield EngineReach()
+
+
+@pytest.fixture(scope="session")
+def all_images(reach: Reach) -> None:
+    """What the images beside the core's are for waits here until they are made."""
+    reach.prepared()
 
 
 @pytest.fixture(scope="session")
@@ -137,7 +163,7 @@ def whole_bundle(charms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="session")
-def stack(shared_model: jubilant.Juju, whole_bundle: Path) -> jubilant.Juju:
+def stack(all_images: None, shared_model: jubilant.Juju, whole_bundle: Path) -> jubilant.Juju:
     """The whole bundle, deployed once and settled.
 
     Who changes it changes it back.

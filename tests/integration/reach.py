@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +29,7 @@ _CLUSTER_KINDS = (
     "namespaces",
     "persistentvolumes",
 )
+_ENSURE = (sys.executable, "-m", "localjuju.images", "ensure")
 
 
 class Reach(ABC):
@@ -41,6 +42,10 @@ class Reach(ABC):
         Raises:
             subprocess.CalledProcessError: kubectl failed; stderr tells why.
         """
+
+    def prepared(self) -> None:
+        """Returns when every image is there that tests need; a real cluster pulls its own."""
+        return
 
     @abstractmethod
     def forward(
@@ -77,10 +82,38 @@ class EngineReach(Reach):
 
     def __init__(self) -> None:
         self.state = paths.state()
+        self._others: tuple[subprocess.Popen[bytes], Path] | None = None
 
-    def prepare(self) -> None:
-        """Makes every image that is not in the cache yet, so that no test has to wait for one."""
-        _run([sys.executable, "-m", "localjuju.images", "ensure", "--all"], None, hours=1.0)
+    def prepare(self, images: Iterable[str]) -> None:
+        """Makes images that are not in the cache yet, so that no test has to wait for one."""
+        _run([*_ENSURE, *sorted(images)], None, hours=1.0)
+
+    @contextlib.contextmanager
+    def preparing(self, folder: Path) -> Iterator[None]:
+        """Makes all other images while the context lasts; `prepared` waits for them.
+
+        They take what the tests leave of the processors: builds stay in the background.
+
+        Args:
+            folder: for what the command prints.
+        """
+        with (folder / "ensure.log").open("w+b") as said:
+            command = [*_ENSURE, "--all"]
+            end = partial(system.die_with_parent, os.getpid())
+            process = subprocess.Popen(command, stdout=said, stderr=said, preexec_fn=end)
+            self._others = process, folder / "ensure.log"
+            try:
+                yield
+            finally:
+                process.terminate()
+                process.wait()
+
+    def prepared(self) -> None:
+        if self._others is None:
+            return
+        process, log = self._others
+        code = process.wait(timeout=3600)
+        assert code == 0, log.read_text()
 
     def start(self) -> None:
         """Starts the engine and returns when its API answers; it ends with this process."""

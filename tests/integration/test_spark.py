@@ -32,7 +32,7 @@ context.stop()
 
 
 @pytest.fixture(scope="module")
-def juju(charms: Path) -> Iterator[jubilant.Juju]:
+def juju(charms: Path, all_images: None) -> Iterator[jubilant.Juju]:
     """A model with the Spark operator and its broker."""
     juju = jubilant.Juju()
     name = f"spark-{secrets.token_hex(3)}"
