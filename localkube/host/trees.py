@@ -53,12 +53,13 @@ def _remove(name: str, parent: Path, parent_fd: int | None) -> None:
     """Removes `name` in the folder `parent`, open as `parent_fd` where it is below the top."""
     known: str | Path = name if parent_fd is not None else parent / name
     try:
-        with _open_folder(known, parent_fd) as folder:
-            for entry in os.listdir(folder):  # noqa: PTH208 - of a descriptor
-                _remove(entry, parent / name, folder)
-        os.rmdir(known, dir_fd=parent_fd)
-    except NotADirectoryError:
-        os.unlink(known, dir_fd=parent_fd)
+        try:
+            with _open_folder(known, parent_fd) as folder:
+                for entry in os.listdir(folder):  # noqa: PTH208 - of a descriptor
+                    _remove(entry, parent / name, folder)
+            os.rmdir(known, dir_fd=parent_fd)
+        except NotADirectoryError:
+            os.unlink(known, dir_fd=parent_fd)
     except PermissionError:
         raise OthersFileError(parent / name) from None
 

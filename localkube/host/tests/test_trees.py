@@ -91,5 +91,15 @@ def test_another_user_s_file_is_named(nobodys: Path):
     (nobodys / "t/in").mkdir(parents=True)
     (nobodys / "t/in/file").touch()
     os.chown(nobodys / "t", 65534, 65534)
-    assert _as_nobody(nobodys / "t").startswith(f"cannot remove {nobodys}/t/in")
+    assert _as_nobody(nobodys / "t").startswith(f"cannot remove {nobodys}/t/in/file: ")
     assert (nobodys / "t/in/file").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_a_file_or_link_in_another_user_s_folder_is_named(nobodys: Path):
+    (nobodys / "t").mkdir()
+    (nobodys / "t/file").touch()
+    (nobodys / "t/link").symlink_to("/nowhere")
+    for name in ("file", "link"):
+        told = _as_nobody(nobodys / "t" / name)
+        assert told.startswith(f"cannot remove {nobodys}/t/{name}: run the command as its owner")
