@@ -144,6 +144,8 @@ def forget(layer: Layer, kept: Path) -> None:
 
 def _record(layer: Layer, kept: Path) -> Path:
     """Where the digest of a layer is."""
-    how = [layer.place, sorted(layer.owners.items()), sorted(layer.moved.items())]
+    how: list[object] = [layer.place, sorted(layer.owners.items()), sorted(layer.moved.items())]
+    if len(set(layer.parents().values())) > 1:  # else as it was before that was looked at
+        how.append(sorted(layer.parents().items()))
     key = hashlib.sha256(json.dumps(how).encode()).hexdigest()[:12]
     return kept / f"{layer.name}-{key}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 _CHUNK = 1 << 20
+_SHARED = {"tmp": 0o1777, "var/tmp": 0o1777}
 _ROOT = (0, 0)
 
 
@@ -32,6 +33,14 @@ class Layer:
     moved: Mapping[str, str] = field(default_factory=dict)
     """Folders at the tree's top that are elsewhere in the image, such as `bin` at `usr/bin`."""
 
+    def parents(self) -> dict[str, int]:
+        """The folders above its place, from the top, with their modes.
+
+        They become those of a layer below: what everybody may write to stays so.
+        """
+        above = reversed(PurePosixPath(self.place, "x").parents)
+        return {str(each): _SHARED.get(str(each), 0o755) for each in above if each.name}
+
     def read(self) -> Iterator[bytes]:
         """The tar, in chunks of a MiB or somewhat more; the last one has its end.
 
@@ -52,11 +61,10 @@ def _tar(layer: Layer) -> Iterator[bytes]:
 
     They are made without a TarFile, which asks for the name of each file's owner.
     """
-    for parent in reversed(PurePosixPath(layer.place, "x").parents):
-        if parent.name:
-            entry = tarfile.TarInfo(str(parent))
-            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
-            yield _header(entry)
+    for parent, mode in layer.parents().items():
+        entry = tarfile.TarInfo(parent)
+        entry.type, entry.mode = tarfile.DIRTYPE, mode
+        yield _header(entry)
     names: dict[tuple[int, int], str] = {}  # of a file that has several
     for path, name, owner in _below(layer):
         state = path.stat(follow_symlinks=False)

@@ -80,6 +80,19 @@ def test_a_layer_keeps_modes_and_links_and_says_whose_a_file_is(layer: Layer, tm
         assert (members[name].uid, members[name].gid) == (584788, 584789)
 
 
+def test_a_tree_below_a_folder_that_everybody_may_write_to_leaves_it_so(
+    layer: Layer, tmp_path: Path
+):
+    for place, modes in (
+        ("tmp/cache/tool", {"tmp": 0o1777, "tmp/cache": 0o755}),
+        ("var/tmp/tool", {"var": 0o755, "var/tmp": 0o1777}),
+        ("root/tmp/tool", {"root": 0o755, "root/tmp": 0o755}),
+    ):
+        _, (_, packed) = pack(Image([dataclasses.replace(layer, place=place)]), tmp_path / "kept")
+        found = _members(packed)
+        assert {name: found[name].mode for name in modes} == modes
+
+
 def test_a_layer_may_have_folders_elsewhere(layer: Layer, tmp_path: Path):
     (layer.folder / "lib").symlink_to("usr/lib")
     merged = {"bin": "usr/bin", "lib": "usr/lib"}
