@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import yaml
 
-from charms.small_servers import ports
 from localkube.controlplane.pki import Authority
 from localkube.host import paths
+from localkube.tests.ports import ports
 
 START_SECONDS = 60.0
 

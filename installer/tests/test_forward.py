@@ -13,6 +13,7 @@ import pytest
 from installer.forward import Forwarder, connect
 from localjuju.engine.door import Door
 from localkube.host.errors import EngineError
+from localkube.tests.ports import ports
 
 
 @pytest.fixture
@@ -80,8 +81,7 @@ def test_bytes_go_both_ways_and_an_end_is_passed_on(door: None, upper: int):
 
 
 def test_a_service_that_is_down_ends_the_connection(door: None):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    (port,) = ports(1)
     with pytest.raises(EngineError, match=f"cannot reach CONNECT 127.0.0.1:{port}"):
         connect(f"127.0.0.1:{port}")
     with (

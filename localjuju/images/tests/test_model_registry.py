@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -22,6 +21,7 @@ import pytest
 from localjuju.images import training
 from localkube.controlplane.pki import Authority
 from localkube.tests.clusters import wait_until
+from localkube.tests.ports import ports
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "model_registry.py"
 API = "/api/model_registry/v1alpha3"
@@ -127,9 +127,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     servers: list[Server] = []
 
     def starter(*flags: str) -> Server:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        (port,) = ports(1)
         with (tmp_path / "log").open("a") as log:
             process = subprocess.Popen(
                 command(port, *flags), env=environment(tmp_path), stdout=log, stderr=log, text=True
@@ -279,9 +277,7 @@ def test_units_agree_and_a_new_one_knows_what_was_registered(start: Callable[...
 
 def test_it_is_not_healthy_before_it_has_its_database(tmp_path: Path):
     settings = environment(tmp_path, DATABASE=str(tmp_path / "no" / "db"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = ports(1)
     process = subprocess.Popen(command(port), env=settings, stdout=subprocess.DEVNULL, text=True)
     server = Server(process, port)
     try:

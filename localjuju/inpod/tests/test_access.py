@@ -16,6 +16,7 @@ import pytest
 from ops import pebble
 
 from localjuju.inpod.tests.test_client import _until
+from localkube.tests.ports import ports
 
 # Made by `openssl passwd -6`.
 SECRET = (
@@ -143,9 +144,7 @@ def test_any_other_user_may_read_and_sees_no_notice_of_another(
 
 
 def test_at_the_port_nobody_is_known_but_by_a_password_for_metrics(run: Run, tmp_path: Path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = ports(1)
     run("--http", f"127.0.0.1:{port}")
     known = {
         name: pebble.Identity(access, basic=pebble.BasicIdentity(SECRET))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from localkube.tests.clusters import (
     pod,
     wait_until,
 )
+from localkube.tests.ports import ports
 
 ELSEWHERE = "registry.example.org/team/elsewhere:1"
 # A network that stands in for the host's, with a registry and another server.
@@ -62,8 +62,7 @@ def test_a_mirror_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, given: 
 
 def test_only_who_answers_as_a_registry_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     answers = registry.Registry(lambda _: None, tmp_path)
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        nobody = other.getsockname()[1]
+    (nobody,) = ports(1)
     monkeypatch.setenv(
         upstream.VARIABLE,
         f"a.example=http://127.0.0.1:{answers.start(0)} b.example=http://127.0.0.1:{nobody}",

@@ -29,7 +29,8 @@ from ops import testing
 from charmed_mlops.testing import Charm, relation
 from charms import grpc_double
 from charms.kubernetes_double import Api, served
-from charms.small_servers import http_server, ports, reply
+from charms.small_servers import http_server, reply
+from localkube.tests.ports import ports
 
 NB = "notebooks.kubeflow.org"
 EDITOR = "system:serviceaccount:1:default-editor"

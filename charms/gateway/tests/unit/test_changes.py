@@ -7,7 +7,8 @@ import re
 import threading
 import time
 
-from charms.small_servers import http_server, ports, reply
+from charms.small_servers import http_server, reply
+from localkube.tests.ports import ports
 
 LEAVING = 5
 """Seconds that a stopping Caddy takes new requests."""

@@ -29,8 +29,9 @@ from h2.connection import H2Connection
 from charmed_mlops.testing import loaded
 from charms import grpc_double
 from charms.kubernetes_double import Api, served
-from charms.small_servers import http_server, ports, reply
+from charms.small_servers import http_server, reply
 from localkube.host import paths
+from localkube.tests.ports import ports
 
 CHARM = Path(__file__).parents[2]
 START_SECONDS = 30

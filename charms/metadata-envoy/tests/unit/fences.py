@@ -33,8 +33,9 @@ from lineage import (  # pyright: ignore[reportMissingImports]
 
 from charmed_mlops.testing import loaded, relation
 from charms.kubernetes_double import Api, served
-from charms.small_servers import http_server, ports
+from charms.small_servers import http_server
 from localkube.host import paths
+from localkube.tests.ports import ports
 
 CHARM = Path(__file__).parents[2]
 SERVICE = "/ml_metadata.MetadataStoreService/"

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from localkube.tests.ports import ports
 
 CHARM = Path(__file__).parents[2]
 
@@ -148,8 +149,7 @@ def real(module, tmp_path) -> Iterator[object]:
     folders = {kind: tmp_path / kind for kind in ("buckets", "accounts", "versions")}
     for folder in folders.values():
         folder.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    (port,) = ports(1)
     environment = {
         "ROOT_ACCESS_KEY_ID": "root",
         "ROOT_SECRET_ACCESS_KEY": "of-root",
