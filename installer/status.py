@@ -15,6 +15,7 @@ from installer import opened, overview, target
 from localjuju.engine import choices
 from localkube.host import paths
 from localkube.host.errors import EngineError
+from localkube.host.processes import descendants
 
 
 def main(arguments: list[str]) -> int:
@@ -137,22 +138,6 @@ def _span(seconds: int) -> str:
     if minutes < 120:
         return f"{minutes} min"
     return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // (24 * 60)} days"
-
-
-def descendants(number: int, proc: Path = Path("/proc")) -> list[int]:
-    """A process and all that descend from it; those in its namespaces are seen from here too."""
-    parents: dict[int, int] = {}
-    for folder in proc.iterdir():
-        if folder.name.isdigit():
-            try:
-                text = (folder / "stat").read_text()
-            except OSError:  # ended meanwhile
-                continue
-            parents[int(folder.name)] = int(text.rpartition(")")[2].split()[1])
-    found = [number]
-    for process in found:  # grows while it is walked
-        found += [child for child, parent in parents.items() if parent == process]
-    return found
 
 
 def memory(number: int, proc: Path = Path("/proc")) -> int:

@@ -17,6 +17,7 @@ from localkube import outer
 from localkube.building import builds, debian, netfilter
 from localkube.host import paths
 from localkube.host.errors import EngineError
+from localkube.host.processes import descendants
 from localkube.host.progress import Progress
 from localkube.images.image import Image
 from localkube.images.layers import Layer
@@ -224,7 +225,7 @@ class Cluster:
 
     def end(self, number: int) -> int:
         """Signals the outer process; its exit code, once no process of the cluster is left."""
-        pids = [*descendants(self.process.pid), *processes(self.state)]
+        pids = {*descendants(self.process.pid), *processes(self.state)}
         assert len(pids) > 8
         self.process.send_signal(number)
         code = self.process.wait(60)
@@ -235,13 +236,6 @@ class Cluster:
 def children(pid: int) -> list[int]:
     """The processes that a process started."""
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def descendants(pid: int) -> Iterator[int]:
-    """The processes that a process started, those that they started, and so on."""
-    for child in children(pid):
-        yield child
-        yield from descendants(child)
 
 
 def processes(state: Path) -> Iterator[int]:

@@ -19,10 +19,10 @@ from rich.table import Table
 
 from installer import charm_python
 from installer.pack import ARCHITECTURES, ROOT, generated, zipped
-from installer.status import descendants
 from installer.up import unsettled
 from localjuju.client import Client
 from localkube.host.errors import EngineError
+from localkube.host.processes import descendants
 from localkube.host.progress import Progress
 from tests.bench import processes
 from tests.bench.processes import Sampler

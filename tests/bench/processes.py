@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from installer.status import descendants, memory
+from installer.status import memory
+from localkube.host.processes import descendants
 
 ENGINE, HOOKS, PEBBLE, AGENTS = "engine", "hooks", "Pebble (all)", "agents in pods (all)"
 OTHER_PODS = "other pods"  # notebooks, predictors: what the applications start
