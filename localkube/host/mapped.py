@@ -114,9 +114,11 @@ def enter() -> None:
     own = os.geteuid(), os.getegid()
     pid = os.getpid()
     apart, told = os.pipe()
+    heard, said = os.pipe()
     mapper = os.fork()
     if mapper == 0:
         os.close(told)
+        os.dup2(said, 2)
         code = 1
         try:
             if os.read(apart, 1):  # else the namespace could not be made
@@ -124,15 +126,18 @@ def enter() -> None:
         finally:
             os._exit(code)
     os.close(apart)
+    os.close(said)
     try:
         namespaces.unshare(system.CLONE_NEWUSER)
         os.write(told, b"1")
     finally:
         os.close(told)
+        with os.fdopen(heard, errors="replace") as words:
+            why = " ".join(words.read().split())
         _, status = os.waitpid(mapper, 0)
     if status != 0:
         raise EngineError(
-            "newuidmap or newgidmap refuses (see above): run as root, or once as root: apt-get "
+            f"{why or 'newuidmap or newgidmap refuses'}: run as root, or once as root: apt-get "
             "install --reinstall uidmap"
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from localkube.host import mapped
 from localkube.host.errors import EngineError
 from localkube.tests import plain
+
+_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="becomes a plain user")
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ def test_a_system_that_sets_no_ids_aside_names_the_fix(files: tuple[Path, Path])
         mapped.ranges(files)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes a plain user")
+@_ROOT
 @pytest.mark.parametrize(
     ("function", "said"),
     [
@@ -85,3 +88,25 @@ def test_what_is_called_in_a_namespace_has_not_failed_unheard(function: str, sai
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == said
+
+
+@_ROOT
+def test_what_newuidmap_says_is_told():
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("newuidmap", "newgidmap"):
+            program = Path(folder, name)
+            program.write_text(f"#!/bin/sh\necho {name}: not allowed >&2\nexit 1\n")
+            program.chmod(0o755)
+        Path(folder).chmod(0o755)
+        code = "from localkube.host import mapped; mapped.enter()"
+        done = subprocess.run(
+            [*plain.command("--no-uidmap"), sys.executable, "-c", code],
+            env={**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.stderr.splitlines()[-1] == (
+        "localkube.host.errors.EngineError: newuidmap: not allowed: run as root, or once as root: "
+        "apt-get install --reinstall uidmap"
+    )
