@@ -238,7 +238,7 @@ def memory_bound() -> Finding:
     size = limits.memory() / _GIB
     with contextlib.suppress(EngineError):  # which `control_groups` tells
         if not limits.groups(paths.state()).version:
-            return Finding("warning", "memory bound", "none: this user can make no control group")
+            return Finding("warning", "memory bound", "none: no control group can be made here")
     return Finding("ok", "memory bound", f"{size:.1f} GiB, by a control group of the engine's")
 
 
@@ -326,7 +326,7 @@ def control_groups() -> Finding:
     except EngineError as error:
         return Finding("error", "groups", str(error))
     if not found.version:
-        text = "none can be made by this user: limits of pods are not kept; run as root for them"
+        text = "none can be made here: limits of pods are not kept; root of the host makes them"
         return Finding("warning", "groups", text)
     return Finding("ok", "groups", f"of version {found.version}")
 
