@@ -15,7 +15,7 @@ import pytest
 from browsers import NewClient, browsers, login, settle
 from bundles import write_bundle
 from models import lasting_model
-from people import Account, Accounts, add_accounts, profile
+from people import Account, Accounts, add_accounts, gone, profile
 from reach import ClusterReach, EngineReach, Reach, cluster_objects
 
 from installer import target
@@ -205,15 +205,28 @@ def bob(new_client: NewClient, accounts: Accounts) -> httpx2.Client:
     return _logged_in(new_client, accounts.bob)
 
 
+@pytest.fixture(scope="session")
+def leaving(stack: jubilant.Juju, reach: Reach) -> Iterator[list[str]]:
+    """Namespaces of profiles that were deleted; in the end all have gone."""
+    del stack  # which removes them
+    names: list[str] = []
+    yield names
+    gone(reach, names)
+
+
 @pytest.fixture(scope="module")
-def team(stack: jubilant.Juju, reach: Reach, accounts: Accounts) -> Iterator[str]:
+def team(
+    stack: jubilant.Juju, reach: Reach, accounts: Accounts, leaving: list[str]
+) -> Iterator[str]:
     """Ann's namespace, one for each file."""
-    with profile(stack, reach, accounts.ann.email) as name:
+    with profile(stack, reach, accounts.ann.email, leaving) as name:
         yield name
 
 
 @pytest.fixture(scope="module")
-def other(stack: jubilant.Juju, reach: Reach, accounts: Accounts) -> Iterator[str]:
+def other(
+    stack: jubilant.Juju, reach: Reach, accounts: Accounts, leaving: list[str]
+) -> Iterator[str]:
     """Bob's namespace, one for each file."""
-    with profile(stack, reach, accounts.bob.email) as name:
+    with profile(stack, reach, accounts.bob.email, leaving) as name:
         yield name

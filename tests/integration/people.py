@@ -58,9 +58,20 @@ def new_profile(juju: jubilant.Juju, reach: Reach, owner: str) -> str:
 
 
 @contextmanager
-def profile(juju: jubilant.Juju, reach: Reach, owner: str) -> Iterator[str]:
-    """A new profile's namespace, until the context ends."""
+def profile(juju: jubilant.Juju, reach: Reach, owner: str, leaving: list[str]) -> Iterator[str]:
+    """A new profile's namespace, until the context ends.
+
+    Nobody waits then until the namespace has gone, which takes as long as its pods take to stop:
+    its name is put into `leaving`, for `gone`.
+    """
     name = new_profile(juju, reach, owner)
     yield name
     juju.run("profiles/0", "delete-profile", {"name": name, "confirm": True})
-    reach.kubectl("wait", f"namespace/{name}", "--for=delete", "--timeout=300s")
+    leaving.append(name)
+
+
+def gone(reach: Reach, leaving: list[str]) -> None:
+    """Returns when these namespaces have gone; the list is empty then."""
+    while leaving:
+        reach.kubectl("wait", f"namespace/{leaving[-1]}", "--for=delete", "--timeout=300s")
+        leaving.pop()

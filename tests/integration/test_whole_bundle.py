@@ -15,7 +15,7 @@ import jubilant
 import pytest
 import yaml
 from browsers import namespace_of, settle
-from people import Accounts, new_profile
+from people import Accounts, gone, new_profile
 from reach import Reach, cluster_objects
 
 pytestmark = pytest.mark.last
@@ -113,8 +113,11 @@ def uids(reach: Reach, namespace: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def tenant(stack: jubilant.Juju, reach: Reach, accounts: Accounts) -> Iterator[Tenant]:
-    """Ann's namespace; what is left of it is removed without any charm."""
+def tenant(
+    stack: jubilant.Juju, reach: Reach, accounts: Accounts, leaving: list[str]
+) -> Iterator[Tenant]:
+    """Ann's namespace, the only one; what is left of it is removed without any charm."""
+    gone(reach, leaving)
     name = new_profile(stack, reach, accounts.ann.email)
     reach.kubectl("-n", name, "create", "-f", "-", stdin=MADE)
     ready = "--for=jsonpath={.status.readyReplicas}=1"
