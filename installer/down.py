@@ -82,9 +82,9 @@ def remove_engine() -> list[str]:
 
 
 def _remove(how: Callable[[Path], None], folder: Path) -> None:
-    """Removes a folder; what pods of a plain user own, in a user namespace.
+    """Removes a folder; files of ids that a plain user's pods had, in a user namespace.
 
-    Only there, as a folder without such files is also of a user who has no further ids.
+    The namespace is made only where there are such files: not every user may make one.
 
     Raises:
         EngineError: what `how` raises.
@@ -92,7 +92,7 @@ def _remove(how: Callable[[Path], None], folder: Path) -> None:
     try:
         how(folder)
     except OthersFileError as refused:
-        # Then the folder above is another's: so it is in there.
+        # The folder itself is refused: the one above is another user's, in a namespace too.
         if refused.path == Path(os.path.realpath(folder.parent)) / folder.name:
             raise
         try:

@@ -86,7 +86,7 @@ def enter(main: Callable[[], int], hostname: str, parent: int) -> NoReturn:
     # The kernel drops what the first process of a namespace has no handler for, unless it is
     # blocked: a signal that comes before `_relay` would be lost.
     signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
-    alive, end = os.pipe()  # which this process never closes: the end of it is its own end
+    alive, end = os.pipe()  # the kernel closes `end` when this process ends, nobody before
     child = os.fork()
     if child == 0:
         os.close(end)

@@ -13,7 +13,7 @@ from typing import Any
 from localkube.building import builds
 from localkube.host.errors import EngineError
 from localkube.host.trees import remove_tree
-from localkube.images.layers import Layer
+from localkube.images.layers import USUAL_MODE, Layer
 
 _OCI = "application/vnd.oci.image"
 MANIFEST = f"{_OCI}.manifest.v1+json"
@@ -145,7 +145,7 @@ def forget(layer: Layer, kept: Path) -> None:
 def _record(layer: Layer, kept: Path) -> Path:
     """Where the digest of a layer is."""
     how: list[object] = [layer.place, sorted(layer.owners.items()), sorted(layer.moved.items())]
-    if len(set(layer.parents().values())) > 1:  # else as it was before that was looked at
-        how.append(sorted(layer.parents().items()))
+    # Modes have a part in it only where they are not the usual one: digests of before stay known.
+    how += [each for each in layer.parents().items() if each[1] != USUAL_MODE]
     key = hashlib.sha256(json.dumps(how).encode()).hexdigest()[:12]
     return kept / f"{layer.name}-{key}"

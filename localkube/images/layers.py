@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 _CHUNK = 1 << 20
+USUAL_MODE = 0o755
+"""Of a folder above a layer's place."""
+
 _SHARED = {"tmp": 0o1777, "var/tmp": 0o1777}
 _ROOT = (0, 0)
 
@@ -36,10 +39,10 @@ class Layer:
     def parents(self) -> dict[str, int]:
         """The folders above its place, from the top, with their modes.
 
-        They become those of a layer below: what everybody may write to stays so.
+        An entry of a layer replaces the folder's mode in the layers below it.
         """
         above = reversed(PurePosixPath(self.place, "x").parents)
-        return {str(each): _SHARED.get(str(each), 0o755) for each in above if each.name}
+        return {str(each): _SHARED.get(str(each), USUAL_MODE) for each in above if each.name}
 
     def read(self) -> Iterator[bytes]:
         """The tar, in chunks of a MiB or somewhat more; the last one has its end.

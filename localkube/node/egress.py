@@ -25,6 +25,7 @@ NAME_SERVER = "10.0.2.3"
 """Where slirp4netns answers names, by way of the host's own resolver: slirp4netns(1)."""
 
 _PACKAGE = "slirp4netns"
+_TUN = "/dev/net/tun"
 _MTU = 65520  # the largest that slirp4netns takes
 _READY_SECONDS = 30.0
 _POLL_SECONDS = 0.02
@@ -50,8 +51,14 @@ def ensure(progress: Progress) -> Path:
     """The root of slirp4netns' files, unpacked where that has not been done.
 
     Raises:
-        EngineError: a download failed; names the log.
+        EngineError: this user may not have a tap device; a download failed; names the log.
     """
+    if not os.access(_TUN, os.R_OK | os.W_OK):
+        raise EngineError(
+            f"no way out of the cluster's network, as this user may not open {_TUN}: chmod 666 "
+            f"{_TUN} as root, as most systems have it, or ./mlops up --images catalogue without "
+            "--egress"
+        )
     name = f"{_PACKAGE}-{debian.release()}"
 
     def make(target: Path) -> None:

@@ -7,6 +7,7 @@ own has over the system's. Of a folder that only root may enter, the program see
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -46,7 +47,7 @@ def command(*told: str) -> list[str]:
 
     Args:
         told: `--no-ids`, the system has set none aside; `--no-uidmap`, newuidmap and newgidmap
-            are not there.
+            are not there; `--no-tun`, the device is root's alone.
     """
     return [sys.executable, "-m", __name__, *told]
 
@@ -59,6 +60,7 @@ def main() -> None:
         os.environ["PATH"] = f"{programs()}{os.pathsep}{os.environ['PATH']}"
     system.unshare(system.CLONE_NEWNS)
     system.mount("none", "/", None, system.MS_REC | system.MS_PRIVATE)
+    _make_tun(0o600 if "--no-tun" in options else 0o666)
     _add_user({} if "--no-ids" in options else _RANGES)
     needed = [paths.cache(), Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2]]
     closed = dict.fromkeys(filter(None, map(_closed, needed)))
@@ -67,6 +69,13 @@ def main() -> None:
     os.setresgid(ID, ID, ID)
     os.setresuid(ID, ID, ID)
     os.execvp(program[0], program)
+
+
+def _make_tun(mode: int) -> None:
+    """The device that network stacks in user space open; udev gives it to everybody."""
+    system.mount("tmpfs", "/dev/net", "tmpfs", 0, "mode=755")
+    os.mknod("/dev/net/tun", stat.S_IFCHR, os.makedev(10, 200))
+    Path("/dev/net/tun").chmod(mode)
 
 
 def _add_user(ranges: dict[str, str]) -> None:

@@ -92,6 +92,17 @@ def test_a_user_who_is_not_root_and_lacks_what_the_system_has_to_give(
 
 @ROOT
 @pytest.mark.usefixtures("programs")
+def test_a_tap_device_that_is_root_s_alone():
+    lines = "from localkube.host.progress import Progress\nfrom localkube.node import egress\n"
+    done = subprocess.run(
+        [*plain.command("--no-tun"), sys.executable, "-c", f"{lines}egress.ensure(Progress())"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "this user may not open /dev/net/tun: chmod 666 /dev/net/tun as root" in done.stderr
+
+
+@ROOT
+@pytest.mark.usefixtures("programs")
 def test_a_user_namespace_that_has_one_id(tmp_path: Path):
     line = refused(tmp_path / "state", "unshare", "--user", "--map-root-user")
     assert line == (

@@ -48,8 +48,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(
         key=lambda item: (
             item.get_closest_marker("last") is not None,
-            "shared_model" in getattr(item, "fixturenames", ()),
-            "all_images" in getattr(item, "fixturenames", ()),
+            takes(item, "shared_model"),
+            takes(item, "all_images"),
         )
     )
     if config.getoption("--juju"):
@@ -57,6 +57,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if "localjuju" in item.keywords:
                 item.add_marker(skip)
+
+
+def takes(item: pytest.Item, fixture: str) -> bool:
+    """Whether a test takes a fixture, by way of others too."""
+    return fixture in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(scope="session")
@@ -91,9 +96,7 @@ def reach(
     engine.erase()
     engine.prepare(core_images())
     engine.start()
-    wanted = any(
-        "all_images" in getattr(item, "fixturenames", ()) for item in request.session.items
-    )
+    wanted = any(takes(item, "all_images") for item in request.session.items)
     others = engine.preparing(tmp_path_factory.mktemp("images")) if wanted else nullcontext()
     try:
         with others:
@@ -108,7 +111,7 @@ def reach(
 
 
 def core_images() -> set[str]:
-    """Those of core.yaml, and of what Juju adds to each pod, as far as there are any here."""
+    """The catalogue's images that core.yaml names or that Juju adds to each pod."""
     named = {use.reference for use in uses(ROOT / "bundle" / "core.yaml")}
     return {
         reference
@@ -137,7 +140,7 @@ def juju_s_cluster(folders: pytest.TempPathFactory) -> Iterator[Reach]:
 
 @pytest.fixture(scope="session")
 def all_images(reach: Reach) -> None:
-    """What the images beside the core's are for waits here until they are made."""
+    """Every image is made; who takes this waits for those that core.yaml does not name."""
     reach.prepared()
 
 

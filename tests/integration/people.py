@@ -61,8 +61,8 @@ def new_profile(juju: jubilant.Juju, reach: Reach, owner: str) -> str:
 def profile(juju: jubilant.Juju, reach: Reach, owner: str, leaving: list[str]) -> Iterator[str]:
     """A new profile's namespace, until the context ends.
 
-    Nobody waits then until the namespace has gone, which takes as long as its pods take to stop:
-    its name is put into `leaving`, for `gone`.
+    Its end does not wait until the namespace has gone, as its pods may take a minute to stop. The
+    name is added to `leaving`; `gone` waits.
     """
     name = new_profile(juju, reach, owner)
     yield name

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from localkube.node import egress
 from localkube.node.programs import NodePrograms
 from localkube.tests import plain
 from localkube.tests.clusters import Cluster, children, host, pod, wait_until
@@ -34,7 +35,7 @@ def folder() -> Iterator[Path]:
 def of_a_user(programs: NodePrograms, folder: Path) -> Iterator[Cluster]:
     """The user's cluster, which is killed and removed in the end."""
     before = host()
-    cluster = Cluster(programs, folder / "state", within=plain.command())
+    cluster = Cluster(programs, folder / "state", "--egress", within=plain.command())
     assert host() == before
     wait_until(lambda: "default" in cluster.kubectl("get", "serviceaccounts", "-oname"), 30)
     yield cluster
@@ -63,10 +64,20 @@ def remove(state: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def _is_inner(pid: int) -> bool:
+    return "--inner" in Path(f"/proc/{pid}/cmdline").read_text()
+
+
 def test_its_programs_have_no_right_outside(of_a_user: Cluster):
-    (inner,) = children(of_a_user.process.pid)
+    (inner,) = (each for each in children(of_a_user.process.pid) if _is_inner(each))
     status = Path(f"/proc/{inner}/status").read_text()
     assert f"Uid:\t{plain.ID}\t{plain.ID}" in status
+
+
+def test_its_pods_have_a_way_out_by_a_device_of_its_own_network(of_a_user: Cluster):
+    (inner,) = (each for each in children(of_a_user.process.pid) if _is_inner(each))
+    devices = Path(f"/proc/{inner}/net/dev").read_text()
+    assert f"{egress.DEVICE}:" in devices
 
 
 def test_a_pod_runs_as_the_user_that_it_asks_for_and_owns_its_volume(of_a_user: Cluster):
