@@ -6,6 +6,7 @@ own has over the system's. Of a folder that only root may enter, the program see
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 import sys
@@ -22,6 +23,9 @@ ID = 60123
 
 FIRST = 200000
 """Of the ids that are set aside for the user; in the user's namespace it is 1."""
+
+_TUN = {"--tun": 0o666, "--no-tun": 0o600}
+"""The words on the device, and its mode by each."""
 
 _LINES = {
     "/etc/passwd": f"{NAME}:x:{ID}:{ID}::/nonexistent:/bin/sh\n",
@@ -47,20 +51,22 @@ def command(*told: str) -> list[str]:
 
     Args:
         told: `--no-ids`, the system has set none aside; `--no-uidmap`, newuidmap and newgidmap
-            are not there; `--no-tun`, the device is root's alone.
+            are not there; `--tun`, the device is everybody's, `--no-tun`, root's alone. Without
+            either word the device is the system's, which a user namespace cannot change.
     """
     return [sys.executable, "-m", __name__, *told]
 
 
 def main() -> None:
     """Becomes the program."""
-    options = {word for word in sys.argv[1:] if word.startswith("--no-")}
+    options = set(itertools.takewhile(lambda word: word.startswith("--"), sys.argv[1:]))
     program = sys.argv[1 + len(options) :]
     if "--no-uidmap" not in options:
         os.environ["PATH"] = f"{programs()}{os.pathsep}{os.environ['PATH']}"
     system.unshare(system.CLONE_NEWNS)
     system.mount("none", "/", None, system.MS_REC | system.MS_PRIVATE)
-    _make_tun(0o600 if "--no-tun" in options else 0o666)
+    if options & _TUN.keys():
+        _make_tun(_TUN[(options & _TUN.keys()).pop()])
     _add_user({} if "--no-ids" in options else _RANGES)
     needed = [paths.cache(), Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2]]
     closed = dict.fromkeys(filter(None, map(_closed, needed)))

@@ -35,7 +35,7 @@ def folder() -> Iterator[Path]:
 def of_a_user(programs: NodePrograms, folder: Path) -> Iterator[Cluster]:
     """The user's cluster, which is killed and removed in the end."""
     before = host()
-    cluster = Cluster(programs, folder / "state", "--egress", within=plain.command())
+    cluster = Cluster(programs, folder / "state", "--egress", within=plain.command("--tun"))
     assert host() == before
     wait_until(lambda: "default" in cluster.kubectl("get", "serviceaccounts", "-oname"), 30)
     yield cluster
