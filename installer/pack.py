@@ -9,13 +9,16 @@ that all charms use; with `--full` the packages themselves, for a real Juju.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import io
+import os
 import platform
 import re
 import shutil
 import sys
 import zipfile
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +93,20 @@ def pack(
     if machine is None:
         raise EngineError(f"charms are for amd64 and arm64, this machine is {platform.machine()}")
     venv = _packed_venv(machine, progress) if full else _shared_venv(progress)
-    return [_pack_one(root, name, machine, venv) for name in wanted]
+    with _alone(root / "build"):
+        return [_pack_one(root, name, machine, venv) for name in wanted]
+
+
+@contextlib.contextmanager
+def _alone(build: Path) -> Iterator[None]:
+    """One packer at a time on a folder: the next waits, and then finds nothing to do."""
+    build.mkdir(exist_ok=True)
+    folder = os.open(build, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _shared_venv(progress: Progress) -> dict[str, bytes]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,20 @@ def test_a_change_is_packed_and_what_is_gone_leaves_the_staged_folder(project: P
     pack(root=project)
     assert not (project / "build/demo/src/manifests").exists()
     assert "src/manifests/crd.yaml.j2" not in zipfile.ZipFile(charm).namelist()
+
+
+def test_one_packer_at_a_time_is_at_work_on_a_folder(project: Path):
+    build = project / "build"
+    build.mkdir()
+    other = os.open(build, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with ThreadPoolExecutor(1) as pool:
+        packed = pool.submit(pack, root=project)
+        _, waiting = wait([packed], timeout=0.5)
+        assert waiting
+        assert not list(build.iterdir())
+        os.close(other)
+        assert [charm.name for charm in packed.result(timeout=30)] == ["demo.charm"]
 
 
 @pytest.mark.parametrize("full", [False, True])

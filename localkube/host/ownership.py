@@ -21,8 +21,8 @@ MARKER = ".charmed-mlops"
 IN_CACHE = frozenset(
     {
         MARKER, "bench-engine", "bootstrap.lock", "bootstrap.log", "builds", "charm-packages",
-        "charm-venvs", "engine", "images", "integration-engine", "test-engine", "timings.json",
-        "uv",
+        "charm-venvs", "engine", "faults-engine", "images", "integration-engine",
+        "integration-engine-gw0", "integration-engine-gw1", "test-engine", "timings.json", "uv",
     }
 )  # fmt: skip
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jubilant
+from browsers import namespace_of
 from reach import Reach
 
 _ACCOUNT = "system:serviceaccount:"
@@ -26,6 +28,16 @@ class Right(NamedTuple):
     def covers(self, other: Right) -> bool:
         """Whether it allows the other one; `*` is any."""
         return all(own in ("*", asked) for own, asked in zip(self, other, strict=True))
+
+
+_DONE_WITHOUT = {
+    # Argo signals a step's containers when a run is terminated; their pod ends all the same.
+    # With this right it could run anything in any tenant's pod.
+    "argo-controller": Right("", "pods/exec", "create"),
+    # Katib looks up what owns each tenant's pod, up to a trial; what it may not see is none.
+    "katib-controller": Right("*", "*", "get"),
+}
+"""What a program asks for and works without."""
 
 
 class Asked(NamedTuple):
@@ -61,6 +73,23 @@ def asked(log: Path, namespace: str) -> dict[str, Asked]:
         one = found[name.removeprefix(account)]
         (one.refused if refused else one.allowed).add(right)
     return found
+
+
+def refused(log: Path, model: jubilant.Juju) -> set[tuple[str, Right]]:
+    """What the applications of a model asked for, need and were not given, with their names.
+
+    Of those that are there: one that is removed may ask on while its roles have gone.
+    """
+    here = set(model.status().apps)
+    found = asked(log, namespace_of(model))
+    assert found["katib-controller"].allowed, "the audit log has nothing of the bundle"
+    nothing = Right("", "", "")
+    return {
+        (name, right)
+        for name, one in found.items()
+        for right in one.refused
+        if name in here and not _DONE_WITHOUT.get(name, nothing).covers(right)
+    }
 
 
 def _events(log: Path) -> Iterator[dict[str, Any]]:

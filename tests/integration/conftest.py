@@ -23,6 +23,13 @@ from installer.images import uses
 from localjuju.images import Catalogue
 
 ROOT = Path(__file__).parents[2]
+_SECOND_HALF = (
+    "models_page", "pipelines", "roles", "scale_to_zero", "tuning", "under_load",
+)  # fmt: skip
+"""The files of one of two workers, of about the same length; the rights that the first of them
+use are what `roles` looks at."""
+_ROOM = 12 << 30
+"""Bytes of memory that two engines with the whole bundle, and builds beside them, have room in."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,6 +38,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--juju", action="store_true", help="use the juju on PATH and its current controller"
     )
     parser.addoption("--packed", action="store_true", help="use the charms in build/ as they are")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """By `-n auto`: two, each with an engine and a bundle of its own, as tests wait half the time.
+
+    None where there is one cluster for all, or where one engine has enough to do.
+    """
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    alone = config.getoption("--juju") or memory < _ROOM or (os.cpu_count() or 1) < 2
+    return 0 if alone else 2
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,6 +69,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             takes(item, "all_images"),
         )
     )
+    for item in items:
+        half = item.path.stem.removeprefix("test_") in _SECOND_HALF
+        item.add_marker(pytest.mark.xdist_group("second half" if half else "first half"))
     if config.getoption("--juju"):
         skip = pytest.mark.skip(reason="needs the local engine")
         for item in items:
@@ -77,13 +97,17 @@ def charms(request: pytest.FixtureRequest) -> Path:
 def reach(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Reach]:
-    """How tests reach the cluster; starts the local engine with a state folder of its own."""
+    """How tests reach the cluster; starts the local engine with a state folder of its own.
+
+    Each of two workers has one.
+    """
     if request.config.getoption("--juju"):
         yield from juju_s_cluster(tmp_path_factory)
         return
     from localkube.host import paths
 
-    state = paths.cache() / "integration-engine"
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    state = paths.cache() / ("integration-engine" + (f"-{worker}" if worker else ""))
     changed = {
         "CHARMED_MLOPS_STATE": str(state),
         "LOCALJUJU_AUDIT": "1",

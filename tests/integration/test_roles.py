@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import jubilant
 import pytest
-from audit import Right, asked, declared
+from audit import Right, asked, declared, refused
 from browsers import namespace_of
 from reach import EngineReach
 
 pytestmark = [pytest.mark.last, pytest.mark.localjuju]
-# What a program asks for and works without.
-DONE_WITHOUT = {
-    # Argo signals a step's containers when a run is terminated; their pod ends all the same.
-    # With this right it could run anything in any tenant's pod.
-    "argo-controller": Right("", "pods/exec", "create"),
-    # Katib looks up what owns each tenant's pod, up to a trial; what it may not see is none.
-    "katib-controller": Right("*", "*", "get"),
-}
-
 # Kinds that nothing in these tests needs, and what they are for.
 UNUSED = {
     "argo-controller": {
@@ -58,18 +49,7 @@ UNUSED = {
 def test_no_application_is_refused_what_it_needs_of_kubernetes(
     stack: jubilant.Juju, reach: EngineReach
 ):
-    """Of those that are there: one that is removed may ask on while its roles have gone."""
-    here = set(stack.status().apps)
-    found = asked(reach.audit_log, namespace_of(stack))
-    assert found["katib-controller"].allowed
-    nothing = Right("", "", "")
-    refused = {
-        (name, right)
-        for name, one in found.items()
-        for right in one.refused
-        if name in here and not DONE_WITHOUT.get(name, nothing).covers(right)
-    }
-    assert refused == set()
+    assert refused(reach.audit_log, stack) == set()
 
 
 @pytest.mark.parametrize("name", UNUSED)

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import jubilant
 import pytest
 import yaml
+from audit import refused
 from browsers import namespace_of, settle
 from people import Accounts, gone, new_profile
-from reach import Reach, cluster_objects
+from reach import EngineReach, Reach, cluster_objects
 
 pytestmark = pytest.mark.last
 ROOT = Path(__file__).parents[2]
@@ -155,6 +156,14 @@ def charm_pods(stack: jubilant.Juju, reach: Reach) -> dict[str, str]:
     return {
         each["metadata"]["name"]: each["metadata"]["uid"] for each in json.loads(found)["items"]
     }
+
+
+@pytest.mark.localjuju
+def test_no_application_has_been_refused_what_it_needs_of_kubernetes(
+    stack: jubilant.Juju, reach: EngineReach
+):
+    """By the tests of the same engine; `test_roles.py` asks the same of the others."""
+    assert refused(reach.audit_log, stack) == set()
 
 
 def test_a_refresh_of_every_application_keeps_what_users_made(
