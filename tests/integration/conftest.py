@@ -17,6 +17,8 @@ from bundles import write_bundle
 from models import lasting_model
 from people import Account, Accounts, add_accounts, gone, profile
 from reach import ClusterReach, EngineReach, Reach, cluster_objects
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from installer import target
 from installer.images import uses
@@ -50,6 +52,19 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 0 if alone else 2
 
 
+class _Halves(LoadScopeScheduling):
+    """Gives a worker all files of a half, in the order in which one process has them."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        name = Path(nodeid.partition("::")[0]).stem.removeprefix("test_")
+        return "second" if name in _SECOND_HALF else "first"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Halves:
+    """Of two workers, whatever `--dist` says."""
+    return _Halves(config, log)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the markers of tests that only the local engine can run, and of the last ones."""
     config.addinivalue_line("markers", "localjuju: needs the local engine (kills it, or looks in)")
@@ -69,9 +84,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             takes(item, "all_images"),
         )
     )
-    for item in items:
-        half = item.path.stem.removeprefix("test_") in _SECOND_HALF
-        item.add_marker(pytest.mark.xdist_group("second half" if half else "first half"))
     if config.getoption("--juju"):
         skip = pytest.mark.skip(reason="needs the local engine")
         for item in items:
