@@ -26,7 +26,7 @@ from localjuju.images import Catalogue
 
 ROOT = Path(__file__).parents[2]
 _SECOND_HALF = (
-    "models_page", "pipelines", "roles", "scale_to_zero", "tuning", "under_load",
+    "models_page", "pipelines", "roles", "scale_to_zero", "tuning", "under_load", "web_apps",
 )  # fmt: skip
 """The files of one of two workers, of about the same length; the rights that the first of them
 use are what `roles` looks at."""
