@@ -95,7 +95,7 @@ def unpack(
     if not first or not any(each in first[0] for each in version.split(" or ")):
         raise OtherVersionError(f"this system's {packages[0]} is {first}, not {version}")
     for number, file in enumerate(files):
-        step.update(f"unpacking, {number} of {len(files)}")
+        step.count("unpacking", number, len(files))
         builds.run(["dpkg", "-x", file, target], "dpkg", tries=1)
     if installed is not None:
         step.update("describing")

@@ -24,6 +24,7 @@ class Step:
         self._progress = progress
         self._name = name
         self._shown = ""
+        self._next = 0.0
 
     def update(self, text: str) -> None:
         """Says how far the step is, such as `3 of 7`; the same text twice is shown once."""
@@ -31,14 +32,30 @@ class Step:
             self._shown = text
             self._progress.show(f"{self._name}: {text}")
 
+    def count(self, what: str, number: int, total: int) -> None:
+        """Says how many of a quick row are done, such as `unpacking, 3 of 50`.
+
+        Where lines stay, what comes too soon after the count before is left out.
+        """
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + self._progress.pace
+            self.update(f"{what}, {number} of {total}")
+
 
 class Progress:
     """Shows steps on a stream: a line that changes on a terminal, plain lines elsewhere."""
 
-    def __init__(self, stream: TextIO | None = None):
-        """Shows on `stream`; standard error where it is None."""
+    def __init__(self, stream: TextIO | None = None, pace: float = 5.0):
+        """Shows on a stream.
+
+        Args:
+            stream: standard error where it is None.
+            pace: seconds between two counts of a step, where lines stay.
+        """
         self._console = Console(file=stream or sys.stderr, highlight=False, soft_wrap=True)
         self._status = self._console.status("") if self._console.is_terminal else None
+        self.pace = pace if self._status is None else 0.0
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[Step]:

@@ -84,6 +84,20 @@ def test_progress_remembers_how_long_a_step_took(tmp_path: Path, monkeypatch: py
     assert re.fullmatch(r"Digging \(last time \d+ s\)", lines[3])
 
 
+@pytest.mark.parametrize(("pace", "counts"), [(0, ["1", "2", "3"]), (3600, ["1"])])
+def test_where_lines_stay_a_quick_count_does_not_fill_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pace: float, counts: list[str]
+):
+    monkeypatch.setenv("CHARMED_MLOPS_CACHE", str(tmp_path))
+    shown = io.StringIO()
+    with Progress(shown, pace).step("Digging") as step:
+        for number in (1, 2, 3):
+            step.count("holes", number, 3)
+    _, *updates, done = shown.getvalue().splitlines()
+    assert updates == [f"Digging: holes, {count} of 3" for count in counts]
+    assert done.startswith("Digging: done in")
+
+
 def test_a_step_that_fails_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CHARMED_MLOPS_CACHE", str(tmp_path))
     shown = io.StringIO()
