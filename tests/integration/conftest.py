@@ -111,7 +111,7 @@ def reach(
 ) -> Iterator[Reach]:
     """How tests reach the cluster; starts the local engine with a state folder of its own.
 
-    Each of two workers has one.
+    Each of two workers has one. What a run leaves takes some 8 GB: it stays where a test failed.
     """
     if request.config.getoption("--juju"):
         yield from juju_s_cluster(tmp_path_factory)
@@ -120,6 +120,10 @@ def reach(
 
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     state = paths.cache() / ("integration-engine" + (f"-{worker}" if worker else ""))
+    if worker == "gw0":
+        with pytest.MonkeyPatch.context() as patch:  # what a run on one engine has left
+            patch.setenv("CHARMED_MLOPS_STATE", str(paths.cache() / "integration-engine"))
+            EngineReach().erase()
     changed = {
         "CHARMED_MLOPS_STATE": str(state),
         "LOCALJUJU_AUDIT": "1",
@@ -139,6 +143,8 @@ def reach(
             yield engine
     finally:
         engine.stop()
+        if not request.session.testsfailed:
+            engine.erase()
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
