@@ -22,7 +22,7 @@ IN_CACHE = frozenset(
     {
         MARKER, "bench-engine", "bootstrap.lock", "bootstrap.log", "builds", "charm-packages",
         "charm-venvs", "engine", "faults-engine", "images", "integration-engine",
-        "integration-engine-gw0", "integration-engine-gw1", "test-engine", "timings.json", "uv",
+        "integration-engine-gw1", "test-engine", "timings.json", "uv",
     }
 )  # fmt: skip
 

@@ -65,8 +65,8 @@ def main() -> None:
         os.environ["PATH"] = f"{programs()}{os.pathsep}{os.environ['PATH']}"
     system.unshare(system.CLONE_NEWNS)
     system.mount("none", "/", None, system.MS_REC | system.MS_PRIVATE)
-    if options & _TUN.keys():
-        _make_tun(_TUN[(options & _TUN.keys()).pop()])
+    for word in options & _TUN.keys():
+        _make_tun(_TUN[word])
     _add_user({} if "--no-ids" in options else _RANGES)
     needed = [paths.cache(), Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2]]
     closed = dict.fromkeys(filter(None, map(_closed, needed)))

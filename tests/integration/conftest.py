@@ -28,8 +28,8 @@ ROOT = Path(__file__).parents[2]
 _SECOND_HALF = (
     "models_page", "pipelines", "roles", "scale_to_zero", "tuning", "under_load", "web_apps",
 )  # fmt: skip
-"""The files of one of two workers, of about the same length; the rights that the first of them
-use are what `roles` looks at."""
+"""The files of the second of two workers; the first has the others, which take about as long.
+`roles` looks at the rights that `pipelines`, `tuning` and `models_page` use: all are here."""
 _ROOM = 12 << 30
 """Bytes of memory that two engines with the whole bundle, and builds beside them, have room in."""
 
@@ -45,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """By `-n auto`: two, each with an engine and a bundle of its own, as tests wait half the time.
 
-    None where there is one cluster for all, or where one engine has enough to do.
+    This process runs all where there is one cluster for all, or where one engine has enough to do.
     """
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     alone = config.getoption("--juju") or memory < _ROOM or (os.cpu_count() or 1) < 2
@@ -61,7 +61,7 @@ class _Halves(LoadScopeScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Halves:
-    """Of two workers, whatever `--dist` says."""
+    """Which worker runs which test, whatever `--dist` says."""
     return _Halves(config, log)
 
 
@@ -118,12 +118,8 @@ def reach(
         return
     from localkube.host import paths
 
-    worker = os.environ.get("PYTEST_XDIST_WORKER")
-    state = paths.cache() / ("integration-engine" + (f"-{worker}" if worker else ""))
-    if worker == "gw0":
-        with pytest.MonkeyPatch.context() as patch:  # what a run on one engine has left
-            patch.setenv("CHARMED_MLOPS_STATE", str(paths.cache() / "integration-engine"))
-            EngineReach().erase()
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    state = paths.cache() / ("integration-engine" + ("" if worker == "gw0" else f"-{worker}"))
     changed = {
         "CHARMED_MLOPS_STATE": str(state),
         "LOCALJUJU_AUDIT": "1",

@@ -1,8 +1,8 @@
 """Scaling under load, by hand: all that answers through the gateway goes to three units and back.
 
-    PAUSE=0 pytest -s tests/integration/load_scaling.py
+    pytest -s tests/integration/load_scaling.py
 
-It takes too long to be among the tests. REQUESTS and PAUSE are those of `test_under_load`.
+It takes too long to be among the tests. REQUESTS in the environment is another number of requests.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Requests and admissions go on while applications scale, and none fails.
 
-REQUESTS in the environment is another number of requests, PAUSE another time between two of a
-connection, in seconds. They go on until the scaling is done.
+REQUESTS in the environment is another number of requests. They go on until the scaling is done.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from reach import Reach
 ASKING = """
 import collections, http.client, itertools, json, pathlib, socket, ssl, sys, threading, time
 
-stop, enough, pause, host, address, paths, token, ca = sys.argv[1:]
+stop, enough, host, address, paths, token, ca = sys.argv[1:]
 context = ssl.create_default_context(cadata=ca)
 headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
 count, times, again = collections.Counter(), [], []
@@ -63,7 +62,6 @@ def work():
             break
         count[f"{path} {said}"] += 1
         times.append(time.monotonic() - begin)
-        time.sleep(float(pause))
 
 workers = [threading.Thread(target=work) for _ in range(4)]
 [each.start() for each in workers]
@@ -121,7 +119,6 @@ while not (said := pathlib.Path(f"{sys.argv[1]}.out").read_text()).endswith("\\n
 print(said)
 """
 REQUESTS = int(os.environ.get("REQUESTS", "2000"))
-PAUSE = os.environ.get("PAUSE", "0.02")  # else asking takes the processors from what is scaled
 ADMISSIONS = 500
 GREETING = {"greet": "true"}
 
@@ -193,8 +190,7 @@ def load(
 
     def asked(enough: int, *paths: str) -> contextlib.AbstractContextManager[dict[str, Any]]:
         machine = token("--audience=charmed-mlops")
-        rest = (PAUSE, host, entrance, json.dumps(paths), machine, ca)
-        return asking(client, ASKING, enough, *rest)
+        return asking(client, ASKING, enough, host, entrance, json.dumps(paths), machine, ca)
 
     return asked
 
