@@ -26,10 +26,12 @@ from localjuju.images import Catalogue
 
 ROOT = Path(__file__).parents[2]
 _SECOND_HALF = (
-    "models_page", "pipelines", "roles", "scale_to_zero", "tuning", "under_load", "web_apps",
+    "isolation", "model_registry", "models_page", "pipelines", "roles", "scale_to_zero", "tuning",
+    "web_apps", "workspaces",
 )  # fmt: skip
 """The files of the second of two workers; the first has the others, which take about as long.
-`roles` looks at the rights that `pipelines`, `tuning` and `models_page` use: all are here."""
+`roles` looks at the rights that `pipelines`, `tuning` and `models_page` use: all are here.
+`under_load` and `whole_bundle` take all processors: both are the first's, one after the other."""
 _ROOM = 12 << 30
 """Bytes of memory that two engines with the whole bundle, and builds beside them, have room in."""
 
