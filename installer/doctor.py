@@ -126,7 +126,7 @@ def local() -> list[Finding]:
     checks: tuple[Callable[[], Finding], ...] = (
         architecture, python, namespaces, memory, memory_bound, processors, disk,
         *inotify_checks(), open_files, loopback, debian_packages,
-        control_groups, earlier_state,
+        control_groups, state_folder,
     )  # fmt: skip
     return [check() for check in checks]
 
@@ -331,9 +331,10 @@ def control_groups() -> Finding:
     return Finding("ok", "groups", f"of version {found.version}")
 
 
-def earlier_state() -> Finding:
-    """A state folder of an earlier version cannot be taken over."""
+def state_folder() -> Finding:
+    """A long path leaves sockets no room; one of an earlier version is not taken over."""
     try:
+        paths.refuse_long(paths.state(), "CHARMED_MLOPS_STATE")
         limits.refuse_earlier(paths.state())
     except EngineError as error:
         return Finding("error", "state", str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,12 @@ from localkube.tests.clusters import Cluster, with_a_pod
 def programs() -> NodePrograms:
     """The node's programs, made where they are not there yet."""
     return ensure(Progress())
+
+
+@pytest.fixture
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a cluster's state folder may come to be: its path is short, which a cluster needs."""
+    return tmp_path_factory.mktemp("cluster") / "state"
 
 
 @pytest.fixture(scope="session")

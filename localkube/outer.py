@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from localkube.building import builds
-from localkube.host import environment, mapped, ownership
+from localkube.host import environment, mapped, ownership, paths
 from localkube.host.cgroups import Groups, groups_or_none
 from localkube.host.errors import EngineError
 from localkube.host.progress import Progress
@@ -45,9 +45,10 @@ def run(state: Path, find: Find, *, way_out: bool = False, upstream: bool = Fals
         upstream: whether images that `find` has not come from where they are named for.
 
     Raises:
-        EngineError: one runs in this folder, the folder is another's, this machine is not as it
-            has to be, or there is no way out.
+        EngineError: one runs in this folder, the folder is another's, its path is too long for
+            the node's sockets, this machine is not as it has to be, or there is no way out.
     """
+    paths.refuse_long(state, "STATE")
     mapped.check()
     mapped.enter()
     own = groups(state)

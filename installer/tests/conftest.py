@@ -66,10 +66,9 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for an engine's state, of this test's own and empty; no engine runs there."""
-    folder = tmp_path / "state"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("state")  # a short path, which an engine needs
     monkeypatch.setenv("CHARMED_MLOPS_STATE", str(folder))
     return folder
 

@@ -194,14 +194,24 @@ def test_the_node_needs_debians_programs_until_it_is_made(
     assert doctor.debian_packages().level == "warning"
 
 
-def test_a_state_folder_of_an_earlier_version_is_named(
+def test_a_state_folder_whose_path_leaves_sockets_no_room_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setenv("CHARMED_MLOPS_STATE", str(tmp_path / "long" / ("a" * 60)))
+    found = doctor.state_folder()
+    assert found.level == "error"
+    assert "whose path is shorter with CHARMED_MLOPS_STATE" in found.text
+
+
+def test_a_state_folder_of_an_earlier_version_is_named(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+):
+    tmp_path = tmp_path_factory.mktemp("state")
     monkeypatch.setenv("CHARMED_MLOPS_STATE", str(tmp_path))
-    assert doctor.earlier_state().level == "ok"
+    assert doctor.state_folder().level == "ok"
     (tmp_path / "pods").mkdir()
-    assert doctor.earlier_state().level == "error"
-    assert "./mlops down" in doctor.earlier_state().text
+    assert doctor.state_folder().level == "error"
+    assert "./mlops down" in doctor.state_folder().text
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give rights up")

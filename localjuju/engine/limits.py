@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from localkube.host import cgroups, machine, mapped, ownership
+from localkube.host import cgroups, machine, mapped, ownership, paths
 from localkube.host.errors import EngineError
 
 _PREFIX = "charmed-mlops-"
@@ -36,6 +36,7 @@ def check(state: Path) -> None:
     Raises:
         EngineError: this machine or the state folder is not as the engine needs it.
     """
+    paths.refuse_long(state, "CHARMED_MLOPS_STATE")
     mapped.check()
     groups(state).check()
     refuse_earlier(state)

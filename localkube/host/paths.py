@@ -5,6 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from localkube.host.errors import EngineError
+
+_STATE_BYTES = 74
+"""A Unix socket's path has 107 bytes at most (unix(7)); kubelet makes one 33 bytes below the state
+folder: `/kubelet/pod-resources/` and a number of up to ten digits."""
+
 
 def cache() -> Path:
     """The folder of everything that can be made again: programs, images, timings.
@@ -32,3 +38,21 @@ def state() -> Path:
     """
     chosen = os.environ.get("CHARMED_MLOPS_STATE")
     return Path(chosen).absolute() if chosen else cache() / "engine"
+
+
+def refuse_long(state: Path, variable: str) -> None:
+    """Refuses a state folder whose path leaves the node's sockets no room.
+
+    Args:
+        state: everything that a cluster keeps.
+        variable: what the user changes to name another folder.
+
+    Raises:
+        EngineError: it is too long.
+    """
+    length = len(os.fsencode(state))
+    if length > _STATE_BYTES:
+        raise EngineError(
+            f"{state}: this path has {length} bytes, and kubelet's sockets below it leave "
+            f"{_STATE_BYTES}: name a folder whose path is shorter with {variable}"
+        )

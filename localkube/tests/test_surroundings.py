@@ -47,22 +47,32 @@ def in_mounts(script: str) -> list[str]:
 
 
 @ROOT
+def test_a_state_folder_whose_path_leaves_sockets_no_room(state: Path):
+    long = state.parent / ("a" * 60)
+    line = refused(long)
+    assert line == (
+        f"ERROR {long}: this path has {len(str(long))} bytes, and kubelet's sockets below it "
+        "leave 74: name a folder whose path is shorter with STATE"
+    )
+
+
+@ROOT
 @pytest.mark.usefixtures("programs")
-def test_control_groups_that_are_read_only(tmp_path: Path):
+def test_control_groups_that_are_read_only(state: Path):
     script = """
         grep -o ' /sys/fs/cgroup[^ ]*' /proc/self/mountinfo | sort -r | while read -r place; do
             mount -o remount,bind,ro "$place"
         done
     """
-    line = refused(tmp_path / "state", *in_mounts(script))
+    line = refused(state, *in_mounts(script))
     assert line.startswith("ERROR no control group can be made (")
     assert line.endswith("is not writable): run as root, with /sys/fs/cgroup mounted writable")
 
 
 @ROOT
 @pytest.mark.usefixtures("programs")
-def test_no_control_groups(tmp_path: Path):
-    line = refused(tmp_path / "state", *in_mounts("umount -l /sys/fs/cgroup"))
+def test_no_control_groups(state: Path):
+    line = refused(state, *in_mounts("umount -l /sys/fs/cgroup"))
     assert line.startswith("ERROR no control groups for cpu, cpuacct, cpuset, memory: none are")
     assert "mount -t cgroup2" in line
 
@@ -85,9 +95,9 @@ def test_no_control_groups(tmp_path: Path):
 )
 @pytest.mark.usefixtures("programs")
 def test_a_user_who_is_not_root_and_lacks_what_the_system_has_to_give(
-    tmp_path: Path, told: str, line: str
+    state: Path, told: str, line: str
 ):
-    assert refused(tmp_path / "state", *plain.command(told)) == f"ERROR {line}"
+    assert refused(state, *plain.command(told)) == f"ERROR {line}"
 
 
 @ROOT
@@ -103,8 +113,8 @@ def test_a_tap_device_that_is_root_s_alone():
 
 @ROOT
 @pytest.mark.usefixtures("programs")
-def test_a_user_namespace_that_has_one_id(tmp_path: Path):
-    line = refused(tmp_path / "state", "unshare", "--user", "--map-root-user")
+def test_a_user_namespace_that_has_one_id(state: Path):
+    line = refused(state, "unshare", "--user", "--map-root-user")
     assert line == (
         "ERROR this user namespace has 1 of the 65536 ids that pods need: run outside of it"
     )
@@ -160,17 +170,17 @@ def test_trees_of_images_are_copies_on_an_overlay(tmp_path: Path):
 
 @pytest.mark.localkube
 @ROOT
-def test_a_cluster_runs_with_its_state_on_an_overlay(programs: NodePrograms, tmp_path: Path):
-    (tmp_path / "mounts").mkdir()
-    within = in_mounts(OVERLAY.format(tmp_path / "mounts"))
+def test_a_cluster_runs_with_its_state_on_an_overlay(programs: NodePrograms, state: Path):
+    (state.parent / "mounts").mkdir()
+    within = in_mounts(OVERLAY.format(state.parent / "mounts"))
     # What a test reads of it is beside the mounts that only the cluster sees.
-    bound = f'mkdir -p {tmp_path}/m/containerd "{tmp_path}/state/containerd"\n'
-    bound += f'mkdir "{tmp_path}/mounts/m/containerd"\n'
-    bound += f'mount --bind "{tmp_path}/mounts/m/containerd" "{tmp_path}/state/containerd"\n'
+    bound = f'mkdir -p {state.parent}/m/containerd "{state}/containerd"\n'
+    bound += f'mkdir "{state.parent}/mounts/m/containerd"\n'
+    bound += f'mount --bind "{state.parent}/mounts/m/containerd" "{state}/containerd"\n'
     within[4] = within[4].replace('exec "$@"', f'{bound}exec "$@"')
-    (tmp_path / "state").mkdir()
-    outer.ownership.claim(tmp_path / "state", "STATE")
-    cluster = Cluster(programs, tmp_path / "state", within=within)
+    state.mkdir()
+    outer.ownership.claim(state, "STATE")
+    cluster = Cluster(programs, state, within=within)
     try:
         wait_until(lambda: "default" in cluster.kubectl("get", "serviceaccounts", "-oname"), 30)
         cluster.run(pod("copied"))
@@ -191,9 +201,9 @@ def find_large(reference: str) -> Image | None:
 @pytest.mark.localkube
 @ROOT
 def test_a_disk_that_gets_full_while_an_image_is_pulled(
-    programs: NodePrograms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    programs: NodePrograms, state: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    folder, state = tmp_path / "large", tmp_path / "state"
+    folder = state.parent / "large"
     folder.mkdir()
     (folder / "file").write_bytes(os.urandom(48 << 20))
     outer.ownership.claim(state, "STATE")

@@ -43,16 +43,16 @@ def test_of_an_image_s_layers_nothing_but_the_unpacked_files_stays(cluster: Clus
 
 
 def test_an_image_runs_after_a_restart_and_another_shares_its_layer(
-    programs: NodePrograms, tmp_path: Path
+    programs: NodePrograms, state: Path
 ):
-    cluster = with_a_pod(programs, tmp_path)
+    cluster = with_a_pod(programs, state)
     assert cluster.end(signal.SIGTERM) == 0
-    again = Cluster(programs, tmp_path)
+    again = Cluster(programs, state)
     try:
         again.kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=60s")
         again.run(pod("same"), pod("other", container={"image": TWO_LAYERS[0]}))
-        assert len(_unpacked(tmp_path, "bin/busybox")) == 1
-        assert len(_unpacked(tmp_path, "words/hello")) == 1
+        assert len(_unpacked(state, "bin/busybox")) == 1
+        assert len(_unpacked(state, "words/hello")) == 1
     finally:
         assert again.end(signal.SIGTERM) == 0
 

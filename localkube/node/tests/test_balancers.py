@@ -47,9 +47,9 @@ def _answer(cluster: Cluster, address: str) -> str:
 
 
 def test_each_has_an_address_of_its_own_that_answers_and_is_kept_over_a_restart(
-    programs: NodePrograms, tmp_path: Path
+    programs: NodePrograms, state: Path
 ):
-    cluster = with_a_pod(programs, tmp_path)
+    cluster = with_a_pod(programs, state)
     serving = "mkdir /www; echo web >/www/index.html; exec httpd -f -p 8080 -h /www"
     cluster.run(pod("balanced", serving, _WEB))
     cluster.create(
@@ -64,7 +64,7 @@ def test_each_has_an_address_of_its_own_that_answers_and_is_kept_over_a_restart(
     assert _address(cluster, "foreign") == ""
     cluster.kubectl("delete", "service/first", "--timeout=60s")
     assert cluster.end(signal.SIGTERM) == 0
-    again = Cluster(programs, tmp_path)
+    again = Cluster(programs, state)
     try:
         again.create(_service("third"))
         wait_until(lambda: _address(again, "third") not in ("", second), 30)

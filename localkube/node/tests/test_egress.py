@@ -65,10 +65,8 @@ def test_without_a_way_out_there_is_none(cluster: Cluster):
     assert cluster.shell("one", asked).strip() == "refused"
 
 
-def test_the_way_out_ends_with_the_cluster(
-    programs: NodePrograms, host: list[str], tmp_path: Path
-):
-    found = Cluster(programs, tmp_path, "--egress", within=host)
+def test_the_way_out_ends_with_the_cluster(programs: NodePrograms, host: list[str], state: Path):
+    found = Cluster(programs, state, "--egress", within=host)
     way_out = found.child("slirp4netns")
     found.end(signal.SIGKILL)
     wait_until(lambda: not Path(f"/proc/{way_out}").exists(), 10)

@@ -86,42 +86,42 @@ def test_a_deleted_pod_goes(cluster: Cluster):
     wait_until(lambda: not group.exists(), 30)
 
 
-def test_a_stopped_cluster_leaves_nothing(programs: NodePrograms, tmp_path: Path):
+def test_a_stopped_cluster_leaves_nothing(programs: NodePrograms, state: Path):
     before = host()
-    cluster = with_a_pod(programs, tmp_path)
+    cluster = with_a_pod(programs, state)
     assert host() == before
     assert cluster.end(signal.SIGTERM) == 0
     assert host() == before
-    assert [folder for folder in outer.groups(tmp_path).folders() if folder.exists()] == []
+    assert [folder for folder in outer.groups(state).folders() if folder.exists()] == []
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.5, 2.0, 4.0])
-def test_a_cluster_that_is_stopped_while_it_starts_leaves_nothing(tmp_path: Path, seconds: float):
+def test_a_cluster_that_is_stopped_while_it_starts_leaves_nothing(state: Path, seconds: float):
     before = host()
-    process = subprocess.Popen([sys.executable, "-m", "localkube", str(tmp_path)])
-    wait_until(lambda: any(folder.exists() for folder in outer.groups(tmp_path).folders()), 60)
+    process = subprocess.Popen([sys.executable, "-m", "localkube", str(state)])
+    wait_until(lambda: any(folder.exists() for folder in outer.groups(state).folders()), 60)
     time.sleep(seconds)
     process.terminate()
     assert process.wait(60) == 0
     assert host() == before
-    assert [folder for folder in outer.groups(tmp_path).folders() if folder.exists()] == []
+    assert [folder for folder in outer.groups(state).folders() if folder.exists()] == []
 
 
 def test_a_killed_cluster_leaves_no_process_and_its_pod_is_back_after_the_next_start(
-    programs: NodePrograms, tmp_path: Path
+    programs: NodePrograms, state: Path
 ):
     before = host()
-    cluster = with_a_pod(programs, tmp_path)
+    cluster = with_a_pod(programs, state)
     cluster.end(signal.SIGKILL)
-    assert list(processes(tmp_path)) == []
+    assert list(processes(state)) == []
     assert host() == before
-    again = Cluster(programs, tmp_path)
+    again = Cluster(programs, state)
     try:
         again.kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=60s")
         wait_until(lambda: _restarts(again) == 1, 60)
     finally:
         assert again.end(signal.SIGTERM) == 0
-    assert [folder for folder in outer.groups(tmp_path).folders() if folder.exists()] == []
+    assert [folder for folder in outer.groups(state).folders() if folder.exists()] == []
 
 
 def _restarts(cluster: Cluster) -> int:

@@ -53,9 +53,9 @@ def _ready(cluster: Cluster) -> None:
 
 
 def test_a_stateful_set_keeps_its_data_until_its_claim_is_deleted(
-    programs: NodePrograms, tmp_path: Path
+    programs: NodePrograms, state: Path
 ):
-    cluster = with_a_pod(programs, tmp_path)
+    cluster = with_a_pod(programs, state)
     try:
         cluster.create(_stateful_set())
         _ready(cluster)
@@ -70,11 +70,11 @@ def test_a_stateful_set_keeps_its_data_until_its_claim_is_deleted(
     finally:
         assert cluster.end(signal.SIGTERM) == 0
 
-    cluster = Cluster(programs, tmp_path)
+    cluster = Cluster(programs, state)
     try:
         _ready(cluster)
         assert cluster.shell("set-0", "cat /data/file") == "kept\n"
-        (folder,) = (tmp_path / "volumes").iterdir()
+        (folder,) = (state / "volumes").iterdir()
         assert (folder / "file").read_text() == "kept\n"
 
         cluster.kubectl("delete", "statefulset/set", "--timeout=60s")
