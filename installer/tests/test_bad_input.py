@@ -48,10 +48,9 @@ def test_up_with_a_wrong_path(option: str, state: Path):
 
 
 @pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Path]:
+def full_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder on a file system of 4 MiB."""
-    folder = tmp_path / "cache"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("cache")  # a short path, which an engine needs
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=True)
     yield folder
     subprocess.run(["umount", folder], check=True)

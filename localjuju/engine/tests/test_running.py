@@ -30,11 +30,12 @@ sys.exit(outer.run(int(sys.argv[2]) if len(sys.argv) > 2 else None))
 
 
 @pytest.fixture
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A state folder of ours."""
-    monkeypatch.setenv("CHARMED_MLOPS_STATE", str(tmp_path / "state"))
+def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state folder of ours; its path is short, which an engine needs."""
+    folder = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("CHARMED_MLOPS_STATE", str(folder))
     ownership.claim_state()
-    return tmp_path / "state"
+    return folder
 
 
 @pytest.fixture
