@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import http.client
 import json
+import time
 
 import pytest
 from cryptography import x509
@@ -204,14 +204,15 @@ def test_a_changed_file_is_loaded_while_clients_go_on(door):
         """A GET as browsers do it: one that meets a closed connection is sent again, once."""
         try:
             return door.get(path, user="ann").status
-        except http.client.RemoteDisconnected:  # seen once in some thousand, on a busy machine
+        except ConnectionError:  # seen once in some thousand, on a busy machine
             return door.get(path, user="ann").status
 
     text = door.config.read_text()
     new = door.folder / "new"
     new.write_text(text.replace('"there is nothing here" 404', '"gone" 410'))
     new.rename(door.config)  # at once, as Pebble writes a file
-    for _ in range(500):
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
         status = get("/nothing/")
         assert status in (404, 410)
         assert get("/app/") == 200
