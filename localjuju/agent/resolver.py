@@ -21,11 +21,6 @@ class Adopt:
 
 
 @dataclass(frozen=True)
-class Replace:
-    """The pod is of an older revision of the application: ask for another."""
-
-
-@dataclass(frozen=True)
 class Bury:
     """Everything the unit had to run has run: remove it."""
 
@@ -45,7 +40,7 @@ class Wait:
     idle: bool = False
 
 
-Step = Hook | Adopt | Replace | Bury | Skip | Wait
+Step = Hook | Adopt | Bury | Skip | Wait
 
 
 def choose(view: View) -> Step:
@@ -60,7 +55,7 @@ def choose(view: View) -> Step:
             return Hook("stop")
         return Wait()
     if pod.modified != view.application["modified"] and not view.dying:
-        return _replace(view)
+        return _wait(view)  # the StatefulSet replaces it, when the pods above it are ready
     if pod.uid != state.pod:
         return Adopt()
     if state.error:
@@ -70,16 +65,6 @@ def choose(view: View) -> Step:
     if state.upgrade:
         return Hook("upgrade-charm")
     return next(_due(view), None) or _wait(view)
-
-
-def _replace(view: View) -> Step:
-    state = view.state
-    assert view.pod is not None
-    if not view.turn:
-        return _wait(view)
-    if view.pod.uid == state.pod and state.started and not state.stopped and not state.error:
-        return Hook("stop")
-    return Replace()
 
 
 def _pending(view: View, hook: Hook) -> Step:

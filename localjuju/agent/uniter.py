@@ -10,9 +10,9 @@ from localjuju.agent.hookrunner import HookRunner, save
 from localjuju.agent.hooks import Hook
 from localjuju.agent.hub import Tree
 from localjuju.agent.pebble import PebbleWatch
-from localjuju.agent.resolver import Adopt, Bury, Replace, Skip, Step, Wait, choose
+from localjuju.agent.resolver import Adopt, Bury, Skip, Step, Wait, choose
 from localjuju.agent.services import Services, agent_folder
-from localjuju.agent.view import View, load, pod_name
+from localjuju.agent.view import View, load
 from localjuju.model import applications, clock, relations, statuses, tasks
 from localjuju.model.changes import Changes
 
@@ -80,10 +80,6 @@ class Uniter:
             self._events = [e for e in self._events if e.notice_time > told.get(e.container, "")]
         elif isinstance(step, Adopt):
             await self._adopt(view)
-        elif isinstance(step, Replace):
-            assert view.pod is not None
-            await self._services.cluster.replace_pod(self.model, pod_name(self.unit), view.pod.uid)
-            await self._changes.after(seen, _LAST_SECONDS)
         elif isinstance(step, Bury):
             with self._services.db.transaction():
                 applications.bury_unit(self._services.db, self.model, self.unit)

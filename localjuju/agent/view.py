@@ -39,7 +39,6 @@ class View:
     state: AgentState
     pod: Pod | None
     leader: bool
-    turn: bool
     config_hash: str
     relations: list[RelationView]
     storage: list[Row]
@@ -77,7 +76,6 @@ def load(
     hooks, next_secret = _secrets(db, model, name, application, leader)
     return View(
         unit=unit, application=application, charm=charm, state=state, pod=pod, leader=leader,
-        turn=_turn(db, cluster, model, application, unit["number"]),
         config_hash=config_hash(charm, application, pod.ip if pod else ""),
         relations=_relations(db, model, name, application["name"]),
         storage=storage.of_unit(db, model, name),
@@ -104,22 +102,6 @@ def config_hash(charm: Charm, application: Row, ip: str) -> str:
     values = config.effective(charm, application["config"])
     text = json.dumps([values, application["trust"], ip], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _turn(db: Database, cluster: Cluster, model: str, application: Row, number: int) -> bool:
-    """Pods are replaced one after the other, the highest number first, as StatefulSets do."""
-    above = db.all(
-        "SELECT name, agent FROM units WHERE model = ? AND application = ? AND number > ? "
-        "AND life = 'alive'",
-        model, application["name"], number,
-    )  # fmt: skip
-    for row in above:
-        pod = cluster.pod(model, pod_name(row["name"]))
-        state = AgentState.from_json(row["agent"])
-        current = pod is not None and pod.modified == application["modified"]
-        if not current or (state.installed and (state.upgrade or not state.started)):
-            return False
-    return True
 
 
 def _relations(db: Database, model: str, unit: str, application: str) -> list[RelationView]:

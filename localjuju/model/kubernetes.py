@@ -211,13 +211,6 @@ class KubernetesCluster:
             self._config, model, pod, container, argv, incoming, tell, terminal=terminal
         )
 
-    async def replace_pod(self, model: str, name: str, uid: str) -> None:
-        """Only that very pod: a new one of the same name is left alone."""
-        pod = self.pod(model, name)
-        if pod is None or pod.uid != uid or pod.terminating:
-            return
-        await self._delete(core_v1.Pod, name, model)
-
 
 def _name(item: Any) -> str:
     return item.metadata.name

@@ -181,9 +181,7 @@ def _stateful_set(spec: ApplicationSpec, agent_folder: str) -> Manifest:
             "replicas": spec.scale,
             "serviceName": f"{spec.name}-endpoints",
             "podManagementPolicy": "Parallel",
-            # Juju's is RollingUpdate; here the agents replace pods themselves, one by one, after
-            # `stop` has run in each.
-            "updateStrategy": {"type": "OnDelete"},
+            "updateStrategy": {"type": "RollingUpdate"},
             "selector": {"matchLabels": {_NAME: spec.name}},
             "persistentVolumeClaimRetentionPolicy": {
                 "whenDeleted": "Retain", "whenScaled": "Retain",

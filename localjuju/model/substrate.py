@@ -102,8 +102,6 @@ class Cluster(Protocol):
         """The model's volume claims by their names."""
         ...
 
-    async def replace_pod(self, model: str, name: str, uid: str) -> None: ...
-
     async def pod_of(self, token: str) -> str:
         """The uid of the pod that a ServiceAccount's token is bound to.
 

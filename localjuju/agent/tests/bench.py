@@ -72,6 +72,7 @@ class LocalNode:
         self._listeners: list[Callable[[str, str], None]] = []
         self.specs: dict[tuple[str, str], ApplicationSpec] = {}
         self._broken: dict[str, asyncio.Task[None]] = {}
+        self._rolling: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._agents: dict[tuple[str, str], tuple[subprocess.Popen[bytes], int]] = {}
 
     # Cluster ---------------------------------------------------------------------------------
@@ -91,7 +92,7 @@ class LocalNode:
 
     async def end(self) -> None:
         """Pods outlive the engine, not the bench."""
-        await end(self._broken.values())
+        await end([*self._broken.values(), *self._rolling.values()])
         for model, name in list(self._pebbles):
             self._stop_pebbles(model, name)
             self.stop_agent(name, model)
@@ -111,6 +112,10 @@ class LocalNode:
             if (spec.model, name) not in self._pods:
                 self._add(spec, name)
         self._tell(spec.model, spec.name)
+        if self._outdated(spec) and (spec.model, spec.name) not in self._rolling:
+            rolling = asyncio.create_task(self._roll(spec.model, spec.name))
+            self._rolling[spec.model, spec.name] = rolling
+            rolling.add_done_callback(lambda _: self._rolling.pop((spec.model, spec.name), None))
 
     async def remove(self, model: str, application: str, destroy_storage: bool) -> None:
         for where, name in self._of(model, application):
@@ -136,9 +141,23 @@ class LocalNode:
             if where == model and name.rpartition("-")[0] == application
         ]
 
-    async def replace_pod(self, model: str, name: str, uid: str) -> None:
-        if self._pods[model, name].uid == uid:
-            self.churn(name, model)
+    async def _roll(self, model: str, application: str) -> None:
+        """RollingUpdate: pods of older revisions go one by one, the highest number first.
+
+        Each is told to go, and goes when its agent says so; the next, when the new one is there.
+        """
+        while outdated := self._outdated(self.specs.get((model, application))):
+            self.terminate(outdated, model)
+            await self.ask("container-agent", self._pods[model, outdated].uid)
+            self.churn(outdated, model)
+
+    def _outdated(self, spec: ApplicationSpec | None) -> str:
+        """The pod that is replaced next; "" for none."""
+        if spec is None:
+            return ""
+        names = [f"{spec.name}-{number}" for number in reversed(range(spec.scale))]
+        pods = {name: self._pods[spec.model, name] for name in names}
+        return next((name for name in names if pods[name].modified != spec.modified), "")
 
     def churn(self, name: str, model: str = MODEL) -> None:
         """The pod goes and comes again, its folder empty."""
@@ -147,11 +166,11 @@ class LocalNode:
         self._add(spec, name)
         self._tell(model, spec.name)
 
-    def terminate(self, name: str) -> None:
+    def terminate(self, name: str, model: str = MODEL) -> None:
         """The pod is told to go, and still runs."""
-        pod = self._pods[MODEL, name]
-        self._pods[MODEL, name] = dataclasses.replace(pod, terminating=True)
-        self._tell(MODEL, name.rpartition("-")[0])
+        pod = self._pods[model, name]
+        self._pods[model, name] = dataclasses.replace(pod, terminating=True)
+        self._tell(model, name.rpartition("-")[0])
 
     def _add(self, spec: ApplicationSpec, name: str) -> None:
         uid = str(uuid.uuid4())
@@ -268,6 +287,15 @@ class LocalNode:
         reader, writer = await asyncio.open_unix_connection(self._socket)
         writer.write(json.dumps({"agent": {"pod": pod, "token": given}}).encode() + b"\n")
         return reader, writer
+
+    async def ask(self, *argv: str) -> dict[str, Any]:
+        """What the engine answers to somebody who is in no hook."""
+        reader, writer = await asyncio.open_unix_connection(self._socket)
+        writer.write(json.dumps({"context": "guess", "argv": argv}).encode() + b"\n")
+        answer = json.loads(await reader.readline())
+        writer.close()
+        await writer.wait_closed()
+        return answer
 
     @property
     def _socket(self) -> Path:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import shutil
-from typing import Any
 
 import pytest
 
@@ -189,8 +186,8 @@ async def test_refresh(bench: Bench):
     renewed = ["stop", "upgrade-charm", "config-changed", "start"]
     assert bench.hooks("plain/0") == renewed
     assert bench.hooks("plain/1") == renewed
-    # One after the other, the highest number first.
-    assert bench.hooks().index("plain/1 start") < bench.hooks().index("plain/0 stop")
+    # One pod after the other, the highest number first.
+    assert bench.hooks().index("plain/1 stop") < bench.hooks().index("plain/0 stop")
     assert bench.api.status(MODEL)["applications"]["plain"]["charm-rev"] == 1
 
 
@@ -256,22 +253,12 @@ async def test_a_pod_that_is_told_to_go_waits_for_stop(bench: Bench):
     await bench.idle()
     uid = bench.unit("plain/0")["agent"]["pod"]
     bench.node.terminate("plain-0")
-    answer = await _ask(bench, ["container-agent", uid])
+    answer = await bench.node.ask("container-agent", uid)
     assert answer == {"stdout": "", "stderr": "", "code": 0, "file": ""}
     assert done.read_text() == "stopped\n"
-    assert await _ask(bench, ["container-agent", "no-such-pod"]) == answer
-    intruder = await _ask(bench, ["is-leader"])
+    assert await bench.node.ask("container-agent", "no-such-pod") == answer
+    intruder = await bench.node.ask("is-leader")
     assert intruder["stderr"] == "ERROR context id does not belong to a running hook\n"
-
-
-async def _ask(bench: Bench, argv: list[str]) -> dict[str, Any]:
-    path = bench.state / "agent/agent.sock"
-    reader, writer = await asyncio.open_unix_connection(path)
-    writer.write(json.dumps({"context": "guess", "argv": argv}).encode() + b"\n")
-    answer = json.loads(await reader.readline())
-    writer.close()
-    await writer.wait_closed()
-    return answer
 
 
 @pytest.mark.parametrize("force", [False, True])

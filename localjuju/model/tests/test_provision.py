@@ -83,6 +83,10 @@ def test_the_charm_containers_work_in_juju_s_folder_and_know_the_workloads_and_t
     assert {"/var/log/juju", "/var/lib/juju", "/charm/containers"} <= set(mounts_of(charm))
 
 
+def test_the_cluster_replaces_pods_one_by_one_as_juju_s():
+    assert _objects()["StatefulSet/app"]["spec"]["updateStrategy"] == {"type": "RollingUpdate"}
+
+
 def test_every_object_can_be_found_by_its_labels():
     for item in _objects().values():
         assert item["metadata"]["labels"] == {
