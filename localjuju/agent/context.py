@@ -10,7 +10,7 @@ from typing import Any
 from localjuju.agent.hooks import Hook
 from localjuju.agent.state import AgentState
 from localjuju.agent.view import pod_name
-from localjuju.model import applications, models, ports, relations
+from localjuju.model import applications, charms, models, ports, relations
 from localjuju.model.charm import Charm
 from localjuju.model.db import Database, Row
 from localjuju.model.logs import ModelLog, enabled
@@ -88,7 +88,8 @@ class Context:
 
     @property
     def charm(self) -> Charm:
-        return applications.charm_of(self.db, self.application_row)
+        """The one in the unit's pod; after a refresh the application's may be another."""
+        return charms.get(self.db, self.state.charm)
 
     @property
     def leader(self) -> bool:

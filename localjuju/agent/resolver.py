@@ -54,10 +54,10 @@ def choose(view: View) -> Step:
         if ours and state.started and not state.stopped and not state.error:
             return Hook("stop")
         return Wait()
-    if pod.modified != view.application["modified"] and not view.dying:
-        return _wait(view)  # the StatefulSet replaces it, when the pods above it are ready
     if pod.uid != state.pod:
-        return Adopt()
+        # One of before a refresh that comes anew waits for the StatefulSet to replace it.
+        outdated = pod.modified != view.application["modified"] and not view.dying
+        return _wait(view) if outdated else Adopt()
     if state.error:
         return _in_error(view)
     if state.pending:

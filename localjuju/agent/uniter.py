@@ -139,25 +139,26 @@ class Uniter:
         """Puts the charm into a new pod. What the unit kept in the old one is lost, as on Juju."""
         assert view.pod is not None
         state, application = view.state, view.application
-        charm = self._services.charms.tree(application["charm"])
+        digest, modified = application["charm"], application["modified"]
+        if view.pod.uid == state.pod:
+            digest, modified = state.charm, state.modified
+        charm = self._services.charms.tree(digest)
         try:
             await self._services.hub.install(
-                view.pod.uid, Tree({".": charm}, self._charm_folder(), application["charm"])
+                view.pod.uid, Tree({".": charm}, self._charm_folder(), digest)
             )
         except OSError:
             if self._services.hub.connected(view.pod.uid):
                 raise
             return  # it is waited for
-        changed = (application["charm"], application["modified"]) != (state.charm, state.modified)
+        changed = (digest, modified) != (state.charm, state.modified)
         state.upgrade = state.installed and (state.upgrade or changed)
         if changed:  # the hook that failed was another charm's
             state.error = state.pending = None
         state.again = None
         if state.error:  # it may have failed for want of the old pod
             state.error |= {"tries": 0, "retry_at": clock.text()}
-        state.pod, state.charm, state.modified = (
-            view.pod.uid, application["charm"], application["modified"],
-        )  # fmt: skip
+        state.pod, state.charm, state.modified = view.pod.uid, digest, modified
         state.started = state.stopped = False
         state.queued, state.config_hash = [], ""
         state.boots, state.notices = {}, {}

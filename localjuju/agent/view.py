@@ -10,7 +10,16 @@ from dataclasses import dataclass, field
 
 from localjuju.agent.hooks import Hook
 from localjuju.agent.state import AgentState
-from localjuju.model import applications, clock, config, models, relations, secrets, storage
+from localjuju.model import (
+    applications,
+    charms,
+    clock,
+    config,
+    models,
+    relations,
+    secrets,
+    storage,
+)
 from localjuju.model.charm import Charm
 from localjuju.model.db import Database, Row
 from localjuju.model.substrate import Cluster, Pod
@@ -69,15 +78,17 @@ def load(
     if unit is None:
         return None
     application = applications.get(db, model, unit["application"])
-    charm = applications.charm_of(db, application)
     state = AgentState.from_json(unit["agent"])
     pod = cluster.pod(model, pod_name(name))
+    # Until its pod is replaced, a unit goes on with the charm of before a refresh.
+    adopted = pod is not None and pod.uid == state.pod
+    charm = charms.get(db, state.charm if adopted else application["charm"])
     leader = application["leader"] == name
     hooks, next_secret = _secrets(db, model, name, application, leader)
     return View(
         unit=unit, application=application, charm=charm, state=state, pod=pod, leader=leader,
         config_hash=config_hash(charm, application, pod.ip if pod else ""),
-        relations=_relations(db, model, name, application["name"]),
+        relations=_relations(db, model, name, application["name"], charm),
         storage=storage.of_unit(db, model, name),
         tasks=db.all("SELECT * FROM tasks WHERE model = ? AND unit = ? AND status = 'pending' "
                      "ORDER BY id", model, name),
@@ -104,9 +115,13 @@ def config_hash(charm: Charm, application: Row, ip: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _relations(db: Database, model: str, unit: str, application: str) -> list[RelationView]:
+def _relations(
+    db: Database, model: str, unit: str, application: str, charm: Charm
+) -> list[RelationView]:
     found = []
     for row in relations.of(db, model, application):
+        if relations.endpoint(row, application) not in charm.endpoints:
+            continue  # of the charm that the unit gets with its next pod
         remote = relations.other(row, application)
         members = relations.members(db, model, row["id"], remote)
         members.pop(unit, None)

@@ -73,6 +73,8 @@ class LocalNode:
         self.specs: dict[tuple[str, str], ApplicationSpec] = {}
         self._broken: dict[str, asyncio.Task[None]] = {}
         self._rolling: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self.ready = asyncio.Event()  # whether pods that come in place of others are ready
+        self.ready.set()
         self._agents: dict[tuple[str, str], tuple[subprocess.Popen[bytes], int]] = {}
 
     # Cluster ---------------------------------------------------------------------------------
@@ -144,12 +146,13 @@ class LocalNode:
     async def _roll(self, model: str, application: str) -> None:
         """RollingUpdate: pods of older revisions go one by one, the highest number first.
 
-        Each is told to go, and goes when its agent says so; the next, when the new one is there.
+        Each is told to go, and goes when its agent says so; the next, when the new one is ready.
         """
         while outdated := self._outdated(self.specs.get((model, application))):
             self.terminate(outdated, model)
             await self.ask("container-agent", self._pods[model, outdated].uid)
             self.churn(outdated, model)
+            await self.ready.wait()
 
     def _outdated(self, spec: ApplicationSpec | None) -> str:
         """The pod that is replaced next; "" for none."""
