@@ -227,7 +227,8 @@ class Schema:
             self.settled()
         elif found["known"]:
             raise Blocked(
-                f"database fits MLflow {version}: back it up, then run action upgrade-database"
+                f"database fits MLflow {version}: back it up, then: "
+                f"juju run {self._charm.unit.name} upgrade-database"
             )
         else:
             raise Blocked(

@@ -226,7 +226,7 @@ def revisions(current: str, head: str, *, known: bool) -> testing.Container:
         (
             "3.10.0",
             revisions("a", "b", known=True),
-            "database fits MLflow 3.10.0: back it up, then run action upgrade-database",
+            "database fits MLflow 3.10.0: back it up, then: juju run mlflow/0 upgrade-database",
         ),
         (
             "3.18.0",
@@ -267,8 +267,14 @@ def test_upgrade_database(context):
     (call,) = context.exec_history["mlflow"]
     assert call.environment["MLFLOW_BACKEND_STORE_URI"].startswith("mysql+pymysql://")
     assert "p%40" not in " ".join(call.command) + str(call.stdin)
-    with pytest.raises(testing.ActionFailed, match="run this on the leader"):
-        context.run(context.on.action("upgrade-database"), state(leader=False))
+
+
+def test_a_unit_that_was_replaced_before_the_leader_upgrades_the_database(context):
+    old = state(leader=False, peer={"schema": "3.10.0"}, container=revisions("b", "b", known=True))
+    out = context.run(context.on.action("upgrade-database"), old)
+    assert context.action_results == {"schema": "3.17.2"}
+    assert out.unit_status == testing.ActiveStatus()
+    assert out.get_relation(9).local_app_data == {"schema": "3.10.0"}  # the leader's to write
 
 
 def test_upgrade_that_fails_keeps_the_unit_blocked(context):
