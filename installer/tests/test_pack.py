@@ -231,6 +231,11 @@ def test_a_relation_s_joined_is_left_to_the_changed_that_follows(dispatch: Calla
     assert dispatch("database-relation-changed")
 
 
+def test_what_ends_with_its_pod_needs_no_stop(dispatch: Callable[..., str]):
+    assert not dispatch("stop")
+    assert dispatch("remove")
+
+
 def test_values_of_units_are_looked_at_only_where_there_are_some(dispatch: Callable[..., str]):
     assert not dispatch("database-relation-changed", "mariadb/0")
     assert dispatch("logging-relation-changed", "loki/0")
