@@ -26,8 +26,8 @@ from localjuju.images import Catalogue
 
 ROOT = Path(__file__).parents[2]
 _SECOND_HALF = (
-    "isolation", "model_registry", "models_page", "pipelines", "roles", "scale_to_zero", "tuning",
-    "web_apps", "workspaces",
+    "culling", "isolation", "model_registry", "models_page", "pipelines", "roles", "scale_to_zero",
+    "tuning", "web_apps", "workspaces",
 )  # fmt: skip
 """The files of the second of two workers; the first has the others, which take about as long.
 `roles` looks at the rights that `pipelines`, `tuning` and `models_page` use: all are here.
