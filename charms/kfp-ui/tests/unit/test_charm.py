@@ -157,6 +157,8 @@ def test_a_notebook_gets_the_tenant_s_own_key_of_the_store_and_her_folder(charm)
     assert variables(spec)["S3_FOLDER"] == "s3://b/private-artifacts/$(tenant)"
     assert variables(spec)["AWS_ENDPOINT_URL"] == "http://object-store:7070"
     assert variables(spec)["S3_USE_HTTPS"] == "0"
+    assert variables(spec)["AWS_RETRY_MODE"] == "standard"
+    assert variables(spec)["AWS_MAX_ATTEMPTS"] == "10"
     assert KEYS["secret-key"] not in str(spec)
 
 
