@@ -203,9 +203,9 @@ async def test_a_unit_goes_on_with_its_charm_until_its_pod_is_replaced(bench: Be
     await bench.api.refresh(MODEL, "plain", str(new))
     await bench.until(lambda: "start" in bench.hooks("plain/1"))
     bench.api.set_config(MODEL, "plain", {"word": "b"})
-    await bench.until(lambda: bench.hooks("plain/0") == ["config-changed"])
-    assert _said(bench, "plain-0")[-1] == "old b"
-    assert _said(bench, "plain-1")[-1].startswith("new ")
+    await bench.until(lambda: _said(bench, "plain-0")[-1] == "old b")
+    await bench.until(lambda: _said(bench, "plain-1")[-1] == "new b")
+    assert bench.hooks("plain/0") == ["config-changed"]
     bench.node.ready.set()
     await bench.until(lambda: "start" in bench.hooks("plain/0"))
     await bench.idle()
