@@ -147,6 +147,7 @@ async def test_a_secret_is_granted_to_another_model(bench: Bench):
     assert await _sh(bench, OTHER, "taker/0", get) == (0, '{"abc":"1"}\n', "")
     assert (await _sh(bench, MODEL, "giver/0", f"secret-set {secret} abc=2"))[0] == 0
     await bench.until(lambda: "secret-changed" in bench.hooks("taker/0"))
+    await bench.idle()
     uuid = next(m["model-uuid"] for m in bench.api.models() if m["short-name"] == MODEL)
     told = (bench.state / "secrets").read_text().split()
     assert told == [f"secret://{uuid}/{bare}", "mine"]
