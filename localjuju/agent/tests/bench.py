@@ -92,9 +92,13 @@ class LocalNode:
 
     async def stop(self) -> None: ...
 
+    async def stop_rolling(self) -> None:
+        """Pods of before a refresh stay: the engine is about to go, whom they ask first."""
+        await end(self._rolling.values())
+
     async def end(self) -> None:
         """Pods outlive the engine, not the bench."""
-        await end([*self._broken.values(), *self._rolling.values()])
+        await end(self._broken.values())
         for model, name in list(self._pebbles):
             self._stop_pebbles(model, name)
             self.stop_agent(name, model)
@@ -294,11 +298,11 @@ class LocalNode:
     async def ask(self, *argv: str) -> dict[str, Any]:
         """What the engine answers to somebody who is in no hook."""
         reader, writer = await asyncio.open_unix_connection(self._socket)
-        writer.write(json.dumps({"context": "guess", "argv": argv}).encode() + b"\n")
-        answer = json.loads(await reader.readline())
-        writer.close()
-        await writer.wait_closed()
-        return answer
+        try:
+            writer.write(json.dumps({"context": "guess", "argv": argv}).encode() + b"\n")
+            return json.loads(await reader.readline())
+        finally:  # also where a test ends before a pod that is told to go has gone
+            writer.close()
 
     @property
     def _socket(self) -> Path:
@@ -417,6 +421,7 @@ class Bench:
         await self.controller.start()
 
     async def stop(self) -> None:
+        await self.node.stop_rolling()
         await self.controller.stop()
         await self.node.end()
 
