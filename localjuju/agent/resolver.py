@@ -55,7 +55,7 @@ def choose(view: View) -> Step:
             return Hook("stop")
         return Wait()
     if pod.uid != state.pod:
-        # One of before a refresh that comes anew waits for the StatefulSet to replace it.
+        # A new pod that is not of the latest refresh waits: the StatefulSet replaces it.
         outdated = pod.modified != view.application["modified"] and not view.dying
         return _wait(view) if outdated else Adopt()
     if state.error:

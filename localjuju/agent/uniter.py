@@ -139,9 +139,8 @@ class Uniter:
         """Puts the charm into a new pod. What the unit kept in the old one is lost, as on Juju."""
         assert view.pod is not None
         state, application = view.state, view.application
-        digest, modified = application["charm"], application["modified"]
-        if view.pod.uid == state.pod:
-            digest, modified = state.charm, state.modified
+        digest = view.charm.sha256
+        modified = state.modified if view.pod.uid == state.pod else application["modified"]
         charm = self._services.charms.tree(digest)
         try:
             await self._services.hub.install(

@@ -80,7 +80,7 @@ def load(
     application = applications.get(db, model, unit["application"])
     state = AgentState.from_json(unit["agent"])
     pod = cluster.pod(model, pod_name(name))
-    # Until its pod is replaced, a unit goes on with the charm of before a refresh.
+    # A unit keeps the charm in its pod until a refresh has replaced the pod.
     adopted = pod is not None and pod.uid == state.pod
     charm = charms.get(db, state.charm if adopted else application["charm"])
     leader = application["leader"] == name

@@ -106,7 +106,7 @@ class MLflow(ServiceCharm):
         return listing("deleted", server.collect(self.workload, self._environment(), age))
 
     def action_upgrade_database(self, _: dict) -> dict[str, str]:
-        # Any unit: Kubernetes replaces the highest first, and the leader's not before that serves.
+        self.schema.require_upgrader()
         server.upgrade_database(self.workload, self._environment())
         self.schema.settled()
         self.converge()

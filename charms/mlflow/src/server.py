@@ -228,12 +228,25 @@ class Schema:
         elif found["known"]:
             raise Blocked(
                 f"database fits MLflow {version}: back it up, then: "
-                f"juju run {self._charm.unit.name} upgrade-database"
+                f"juju run {self._upgrader} upgrade-database"
             )
         else:
             raise Blocked(
                 f"database is newer than MLflow {VERSION}: refresh to {version} or later"
             )
+
+    @property
+    def _upgrader(self) -> str:
+        """The one unit that upgrades the tables: the highest, whose pod a refresh replaces first.
+
+        The leader's pod may wait for it. Two units at one time would spoil the tables.
+        """
+        return f"{self._charm.app.name}/{self._charm.app.planned_units() - 1}"
+
+    def require_upgrader(self) -> None:
+        """Raises ActionFailed unless this unit is the one that upgrades the tables."""
+        if self._charm.unit.name != self._upgrader:
+            raise ActionFailed(f"run this on {self._upgrader}, which a refresh replaces first")
 
     def settled(self) -> None:
         """The database fits this version now."""

@@ -204,7 +204,7 @@ def test_a_changed_file_is_loaded_while_clients_go_on(door):
         """A GET as browsers do it: one that meets a closed connection is sent again, once."""
         try:
             return door.get(path, user="ann").status
-        except ConnectionError:  # seen once in some thousand, on a busy machine
+        except ConnectionResetError:  # seen once in some thousand, on a busy machine
             return door.get(path, user="ann").status
 
     text = door.config.read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import sys
@@ -275,6 +276,15 @@ def test_a_unit_that_was_replaced_before_the_leader_upgrades_the_database(contex
     assert context.action_results == {"schema": "3.17.2"}
     assert out.unit_status == testing.ActiveStatus()
     assert out.get_relation(9).local_app_data == {"schema": "3.10.0"}  # the leader's to write
+
+
+def test_one_unit_alone_upgrades_the_database(context):
+    old = state(peer={"schema": "3.10.0"}, container=revisions("a", "b", known=True))
+    old = dataclasses.replace(old, planned_units=3)
+    with pytest.raises(testing.ActionFailed, match="run this on mlflow/2"):
+        context.run(context.on.action("upgrade-database"), old)
+    out = context.run(context.on.config_changed(), old)
+    assert out.unit_status.message.endswith("juju run mlflow/2 upgrade-database")
 
 
 def test_upgrade_that_fails_keeps_the_unit_blocked(context):
