@@ -47,6 +47,7 @@ def in_mounts(script: str) -> list[str]:
 
 
 @ROOT
+@pytest.mark.usefixtures("programs")
 def test_a_state_folder_whose_path_leaves_sockets_no_room(state: Path):
     long = state.parent / ("a" * 60)
     line = refused(long)

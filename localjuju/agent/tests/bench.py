@@ -31,6 +31,7 @@ from localjuju.model.changes import end
 from localjuju.model.controller import ModelController
 from localjuju.model.substrate import ApplicationSpec, Claim, Incoming, Pod, Tell
 from localjuju.streams import BLOCK, STDERR, STDOUT
+from localkube.host.system import kill_group
 
 MODEL = "bench"
 _REPOSITORY = Path(__file__).resolve().parents[3]
@@ -196,7 +197,9 @@ class LocalNode:
         environment = {"PATH": os.environ["PATH"], "POD_UID": self._pods[model, name].uid}
         # Whatever runs in the pod inherits it: its end is the end of them all.
         living, inherited = os.pipe()
-        agent = subprocess.Popen(command, env=environment, pass_fds=[inherited])
+        agent = subprocess.Popen(
+            command, env=environment, pass_fds=[inherited], start_new_session=True
+        )
         os.close(inherited)
         self._agents[model, name] = agent, living
 
@@ -216,8 +219,7 @@ class LocalNode:
         if (model, name) not in self._agents:
             return
         agent, living = self._agents.pop((model, name))
-        agent.kill()
-        agent.wait()
+        _kill(agent)
         os.read(living, 1)
         os.close(living)
 
@@ -231,7 +233,7 @@ class LocalNode:
         return subprocess.Popen(
             [*_OWN_PROCESSES, "--mount-proc", self._tools / "pebble", "run", "--create-dirs",
              "--hold"],
-            env=environment, cwd=folder,
+            env=environment, cwd=folder, start_new_session=True,
         )  # fmt: skip
 
     def restart_pebble(self, name: str, container: str) -> None:
@@ -249,8 +251,7 @@ class LocalNode:
 
     def _stop_pebbles(self, model: str, name: str) -> None:
         for process in self._pebbles.pop((model, name), []):
-            process.kill()
-            process.wait()
+            _kill(process)
 
     def _tell(self, model: str, application: str) -> None:
         for listener in self._listeners:
@@ -333,6 +334,16 @@ class LocalNode:
             return await process.wait()
         finally:
             await end([sender])
+
+
+def _kill(leader: subprocess.Popen[bytes]) -> None:
+    """Ends the leader of a session and what it started.
+
+    `unshare` has its child end with it from a moment after the start of that child on. Their
+    group has both at any moment.
+    """
+    kill_group(leader.pid)
+    leader.wait()
 
 
 async def _feed(stdin: asyncio.StreamWriter, incoming: Incoming) -> None:
