@@ -30,8 +30,13 @@ _DIGEST = "charmed-mlops.io/digest"
 
 # Namespaces that belong to the cluster, to its add-ons and to Juju's controllers.
 PROTECTED = r"^(kube-.*|.*-system|controller-.*|cert-manager|local-path-storage)$"
-# ServiceAccounts of Juju in a model's namespace that have more rights than an application's.
-_JUJU_ACCOUNTS = ("model-exec", "modeloperator")
+# Juju's own ServiceAccounts in a model's namespace: of `juju ssh`, and of the model's agent.
+_SSH, _AGENT = "model-exec", "modeloperator"
+# On the Kubernetes backend the content of a Juju secret is a Secret ID-REVISION. A unit writes it
+# with an account that Juju makes for that, `unit-APPLICATION-NUMBER`, which no application can be
+# called; for the secrets of users that is `model-NAME`.
+# Source: juju/juju, internal/secrets/provider/kubernetes/provider.go, `ensureSecretAccessToken`.
+_CONTENT = r"[0-9a-v]{20}-[0-9]+"
 
 _TRUSTED = (
     "request.userInfo.username in ['system:kube-controller-manager', 'system:kube-scheduler']"
@@ -120,8 +125,9 @@ def remove(cluster: Cluster, namespace: str, broker: str) -> None:
 
 def _model(namespace: str, broker: str) -> Object:
     """Protects the broker, Juju's own objects and other applications' pods in the model."""
-    guarded = json.dumps([broker, *_JUJU_ACCOUNTS])
-    secrets = rf"^({broker}\\..*|.*-application-config|model-exec.*|modeloperator.*|[0-9a-v]{{20}}-[0-9]+)$"
+    keepers = rf"(unit-.+-[0-9]+|model-{namespace})"
+    guarded = rf"^({broker}|{_SSH}|{_AGENT}|{keepers})$"
+    secrets = rf"^({broker}\\..*|.*-application-config|{_SSH}.*|{_AGENT}.*|{_CONTENT})$"
     pod = rf"^{broker}-[0-9]+$"
     return {
         "failurePolicy": "Fail",
@@ -147,6 +153,8 @@ def _model(namespace: str, broker: str) -> Object:
             {"name": "application", "expression":
              "request.userInfo.username.startsWith(variables.prefix)"
              " ? request.userInfo.username.substring(size(variables.prefix)) : ''"},
+            {"name": "keeps", "expression":
+             f"variables.application.matches('^{keepers}$') && request.name.matches('^{_CONTENT}$')"},
             {"name": "pod", "expression": f"object == null ? {{}} : {_TEMPLATES}"},
             {"name": "containers", "expression": _CONTAINERS},
             {"name": "label", "expression":
@@ -168,7 +176,8 @@ def _model(namespace: str, broker: str) -> Object:
             _deny("nobody may reach into the broker's pod",
                   f"request.resource.resource == 'pods' && request.name.matches('{pod}')"),
             _deny("an application may reach into its own units only",
-                  "request.operation == 'CONNECT' && variables.application != ''"
+                  "request.operation == 'CONNECT'"
+                  f" && !(variables.application in ['', '{_SSH}'])"
                   " && !request.name.matches('^' + variables.application + '-[0-9]+$')"),
             _deny("a unit's pod may be changed by its own application only",
                   "request.resource.resource == 'pods' && oldObject != null"
@@ -186,9 +195,9 @@ def _model(namespace: str, broker: str) -> Object:
                   f" || request.name == '{broker}')"),
             _deny("no pod may run as the broker or as Juju",
                   "(has(variables.pod.serviceAccountName)"
-                  f" && variables.pod.serviceAccountName in {guarded})"
+                  f" && variables.pod.serviceAccountName.matches('{guarded}'))"
                   " || (has(variables.pod.serviceAccount)"
-                  f" && variables.pod.serviceAccount in {guarded})"),
+                  f" && variables.pod.serviceAccount.matches('{guarded}'))"),
             _deny("no pod may carry the labels by which Juju finds its units",
                   f"object != null && request.resource.resource == 'pods'"
                   f" && request.operation == 'CREATE' && has(object.metadata.labels)"
@@ -213,10 +222,10 @@ def _model(namespace: str, broker: str) -> Object:
                   " in object.metadata.annotations))"),
             _deny("the Secrets of Juju and of the broker are theirs",
                   "request.resource.resource == 'secrets'"
-                  f" && request.name.matches('{secrets}')"),
+                  f" && request.name.matches('{secrets}') && !variables.keeps"),
             _deny("the ServiceAccounts of the broker and of Juju are theirs",
                   "request.resource.resource == 'serviceaccounts'"
-                  f" && request.name in {guarded}"),
+                  f" && request.name.matches('{guarded}')"),
             _deny("an application's roles are given by the broker",
                   "request.resource.group == 'rbac.authorization.k8s.io'"
                   " && variables.application != ''"),

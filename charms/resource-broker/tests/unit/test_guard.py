@@ -19,6 +19,10 @@ RBAC = "rbac.authorization.k8s.io/v1"
 JUJU = {"app.kubernetes.io/managed-by": "juju"}
 ATTACKER = "system:serviceaccount:shop:evil"
 TENANT = "system:serviceaccount:alice:default-editor"
+SSH = "system:serviceaccount:shop:model-exec"
+# Juju keeps the content of its secrets by these accounts, where the backend is Kubernetes
+KEEPERS = [f"system:serviceaccount:shop:{name}" for name in ("unit-mariadb-0", "model-shop")]
+CONTENT = "9m4e2mr0ui3e8a215n4g-1"
 STATEFUL_SETS = "system:serviceaccount:kube-system:statefulset-controller"
 # what a controller may have at most by the policy, and Juju's own rules
 RIGHTS = [
@@ -113,7 +117,8 @@ IMAGE = {
 }
 MOUNT = {"volumes": [{"name": "s", "secret": {"secretName": "mariadb-application-config"}}]}
 JUJU_SECRET = [{"name": "main", "image": "main", "envFrom": [
-    {"secretRef": {"name": "9m4e2mr0ui3e8a215n4g-1"}}]}]  # fmt: skip
+    {"secretRef": {"name": CONTENT}}]}]  # fmt: skip
+SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "9m4e2mr0ui3e8a215n4g-2"}}
 OF_BROKER = {"serviceAccountName": BROKER}
 
 ATTACKS: dict[str, tuple[str, str, Any]] = {
@@ -139,6 +144,12 @@ ATTACKS: dict[str, tuple[str, str, Any]] = {
     "a token of juju ssh": ("POST", f"{SHOP}/serviceaccounts/model-exec/token", TOKEN),
     "a Secret with the broker's token": ("POST", f"{SHOP}/secrets", MINTED),
     "the broker's inventory": ("PATCH", f"{SHOP}/secrets/{BROKER}.maker", {"data": {"objects": "W10="}}),
+    "a token of a unit that keeps secrets": ("POST", f"{SHOP}/serviceaccounts/unit-mariadb-0/token", TOKEN),
+    "a Juju secret's content": ("PATCH", f"{SHOP}/secrets/{CONTENT}", {"stringData": {"a": "b"}}),
+    "a Juju secret deleted": ("DELETE", f"{SHOP}/secrets/{CONTENT}?dryRun=All", None),
+    "a Juju secret made": ("POST", f"{SHOP}/secrets", SECRET),
+    "a pod as a unit that keeps secrets": ("POST", f"{SHOP}/pods", pod("evil", serviceAccountName="unit-mariadb-0")),
+    "a pod as the model that keeps secrets": ("POST", f"{SHOP}/pods", pod("evil", serviceAccountName="model-shop")),
     "a pod as the broker": ("POST", f"{SHOP}/pods", pod("evil", **OF_BROKER)),
     "a pod as the broker, old field": ("POST", f"{SHOP}/pods", pod("evil", serviceAccount=BROKER)),
     "a pod as juju ssh": ("POST", f"{SHOP}/pods", pod("evil", serviceAccountName="model-exec")),
@@ -194,15 +205,17 @@ def world(cluster: Any, modules: dict[str, Any]) -> Iterator[World]:
         metadata = {"name": name, "labels": labels}
         body = template("apps/v1", "StatefulSet", name)
         put({**body, "metadata": metadata})
-    put({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "model-exec"}})
-    put({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"{BROKER}.maker"}})
+    for name in ("model-exec", "unit-mariadb-0", "model-shop"):
+        put({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
+    for name in (f"{BROKER}.maker", "mariadb-application-config", CONTENT):
+        put({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}})
     put(
         {"apiVersion": RBAC, "kind": "ClusterRole", "metadata": {"name": "evil"}, "rules": RIGHTS},
         "",
     )
     reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole"}
     for name, role, users in (
-        ("evil", "evil", [ATTACKER, TENANT, STATEFUL_SETS]),
+        ("evil", "evil", [ATTACKER, TENANT, STATEFUL_SETS, SSH, *KEEPERS]),
         ("admins", "cluster-admin", [f"system:serviceaccount:shop:{BROKER}", "controller"]),
     ):
         subjects = [
@@ -315,6 +328,10 @@ LEGITIMATE: dict[str, tuple[str, str, str, Any]] = {
     "Juju changes the broker's StatefulSet": ("controller", "PATCH", f"{APPS}/statefulsets/{BROKER}", {"spec": {"replicas": 2}}),
     "Juju reaches into the broker": ("controller", "POST", f"{SHOP}/pods/{BROKER}-0/exec{EXEC}", None),
     "the broker writes its inventory": (f"system:serviceaccount:shop:{BROKER}", "PATCH", f"{SHOP}/secrets/{BROKER}.maker", {"data": {"objects": "W10="}}),
+    "juju ssh reaches into a unit": (SSH, "POST", f"{SHOP}/pods/mariadb-0/exec{EXEC}", None),
+    **{f"{user} makes a Juju secret": (user, "POST", f"{SHOP}/secrets", SECRET) for user in KEEPERS},
+    **{f"{user} changes a Juju secret": (user, "PATCH", f"{SHOP}/secrets/{CONTENT}", {"stringData": {"a": "b"}}) for user in KEEPERS},
+    **{f"{user} removes a Juju secret": (user, "DELETE", f"{SHOP}/secrets/{CONTENT}?dryRun=All", None) for user in KEEPERS},
     "the broker gives a role": (f"system:serviceaccount:shop:{BROKER}", "POST", f"/apis/{RBAC}/namespaces/shop/rolebindings", GIVE),
 }  # fmt: skip
 
@@ -327,6 +344,21 @@ def test_who_may_act_still_may(world, modules):
         for name, (user, method, path, body) in LEGITIMATE.items()
     }
     assert {name: why for name, why in refused.items() if why} == {}
+
+
+@pytest.mark.engine
+def test_who_keeps_juju_s_secrets_may_change_no_other_secret(world, modules):
+    guard(world, modules)
+    for name in ("mariadb-application-config", f"{BROKER}.maker"):
+        path = f"{SHOP}/secrets/{name}?dryRun=All"
+        for user in KEEPERS:
+            assert refusal(world, "PATCH", path, {"stringData": {"a": "b"}}, user)
+
+
+@pytest.mark.engine
+def test_juju_ssh_does_not_reach_into_the_broker(world, modules):
+    guard(world, modules)
+    assert refusal(world, "POST", f"{SHOP}/pods/{BROKER}-0/exec{EXEC}", None, SSH)
 
 
 @pytest.mark.engine
