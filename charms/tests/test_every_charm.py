@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
+import ops
 import pytest
 import yaml
 from ops import testing
@@ -104,6 +105,22 @@ def test_only_the_endpoints_that_dispatch_names_have_an_interface_with_values_of
         for endpoint, spec in (meta.get(section) or {}).items():
             named = endpoint in ("logging", "certificates")
             assert (spec["interface"] in (LOKI, "tls-certificates")) is named, endpoint
+
+
+def test_it_observes_no_event_that_dispatch_keeps_from_it(folder, monkeypatch):
+    """No library of it does, either."""
+    observe, observed = ops.Framework.observe, []
+
+    def recorded(self, bound_event, observer):
+        observed.append(bound_event.event_kind)
+        observe(self, bound_event, observer)
+
+    monkeypatch.setattr(ops.Framework, "observe", recorded)
+    with loaded(folder) as charm:
+        away = [testing.Container(name) for name in charm.meta.get("containers") or {}]
+        charm.run(containers=away, leader=False)
+    assert "start" in observed
+    assert [each for each in observed if each == "stop" or each.endswith("relation_joined")] == []
 
 
 # how it settles
