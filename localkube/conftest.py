@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from localkube.host.progress import Progress
+from localkube.node import egress
 from localkube.node.programs import NodePrograms, ensure
 from localkube.tests.clusters import Cluster, with_a_pod
 
@@ -17,6 +18,12 @@ from localkube.tests.clusters import Cluster, with_a_pod
 def programs() -> NodePrograms:
     """The node's programs, made where they are not there yet."""
     return ensure(Progress())
+
+
+@pytest.fixture(scope="session")
+def way_out() -> None:
+    """The program of the way out is there: a cluster without a network cannot fetch it."""
+    egress.ensure(Progress())
 
 
 @pytest.fixture

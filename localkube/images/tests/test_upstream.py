@@ -91,7 +91,10 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
 
 @pytest.fixture(scope="module")
 def leading_on(
-    programs: NodePrograms, host: list[str], tmp_path_factory: pytest.TempPathFactory
+    programs: NodePrograms,
+    way_out: None,
+    host: list[str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Cluster]:
     """A cluster whose other images come from that registry; its pods have no way out."""
     mirror = f"{upstream.VARIABLE}=registry.example.org=http://{OUTSIDE}:5000"

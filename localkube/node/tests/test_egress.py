@@ -34,7 +34,10 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
 
 @pytest.fixture(scope="module")
 def cluster_with_egress(
-    programs: NodePrograms, host: list[str], tmp_path_factory: pytest.TempPathFactory
+    programs: NodePrograms,
+    way_out: None,
+    host: list[str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Cluster]:
     """A cluster that leads out into that network."""
     find(IMAGE)  # made here: there is no archive in that network
@@ -65,8 +68,9 @@ def test_without_a_way_out_there_is_none(cluster: Cluster):
     assert cluster.shell("one", asked).strip() == "refused"
 
 
+@pytest.mark.usefixtures("way_out")
 def test_the_way_out_ends_with_the_cluster(programs: NodePrograms, host: list[str], state: Path):
     found = Cluster(programs, state, "--egress", within=host)
-    way_out = found.child("slirp4netns")
+    leading = found.child("slirp4netns")
     found.end(signal.SIGKILL)
-    wait_until(lambda: not Path(f"/proc/{way_out}").exists(), 10)
+    wait_until(lambda: not Path(f"/proc/{leading}").exists(), 10)

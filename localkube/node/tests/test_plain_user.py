@@ -32,7 +32,7 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def of_a_user(programs: NodePrograms, folder: Path) -> Iterator[Cluster]:
+def of_a_user(programs: NodePrograms, way_out: None, folder: Path) -> Iterator[Cluster]:
     """The user's cluster, which is killed and removed in the end."""
     before = host()
     cluster = Cluster(programs, folder / "state", "--egress", within=plain.command("--tun"))
