@@ -107,6 +107,9 @@ def world(cluster: Any, modules: dict[str, Any]) -> Iterator[World]:
     for name in made:
         if name.kind != "Namespace":
             cluster.delete(name)
+    # a namespace does not go where no controller runs; it is no tenant's for the tests after these
+    no_tenant = {"metadata": {"labels": dict.fromkeys(labels)}}
+    cluster.merge(ref("v1", "Namespace", "", "ann"), no_tenant)
 
 
 def wait(world: World, *, guarded: bool) -> None:
