@@ -194,8 +194,12 @@ def cluster_before(reach: Reach) -> set[str]:
 def shared_model(
     request: pytest.FixtureRequest, _model_prefix: str, cluster_before: set[str]
 ) -> Iterator[jubilant.Juju]:
-    """One model for every file that takes `stack` from here; its name is not `kubeflow`."""
-    with lasting_model(request.config, _model_prefix, "stack") as model:
+    """One model for every file that takes `stack` from here; its name is not `kubeflow`.
+
+    On the local engine it goes with the engine, which is quicker.
+    """
+    lasting = bool(request.config.getoption("--juju"))
+    with lasting_model(request.config, _model_prefix, "stack", teardown=lasting) as model:
         yield model
 
 

@@ -12,11 +12,19 @@ from pytest_jubilant._main import _JujuFactory
 
 
 @contextmanager
-def lasting_model(config: pytest.Config, prefix: str, suffix: str) -> Iterator[jubilant.Juju]:
+def lasting_model(
+    config: pytest.Config, prefix: str, suffix: str, *, teardown: bool
+) -> Iterator[jubilant.Juju]:
     """A model PREFIX-SUFFIX that is made and torn down as pytest-jubilant's options say.
 
     The factory is what its fixtures use; the plugin has them for one module only. A test may
     have destroyed the model.
+
+    Args:
+        config: with the options.
+        prefix: of the model's name.
+        suffix: of the model's name.
+        teardown: whether it goes in the end, if the options say so, too.
     """
     option = config.getoption
     factory = _JujuFactory(
@@ -33,7 +41,9 @@ def lasting_model(config: pytest.Config, prefix: str, suffix: str) -> Iterator[j
         juju.cli("switch", juju.model, include_model=False)
     yield juju
     factory._dump_all_logs()
-    if not option("--no-juju-teardown") and f"{prefix}-{suffix}" in model_names(juju):
+    if not teardown or option("--no-juju-teardown"):
+        return
+    if f"{prefix}-{suffix}" in model_names(juju):
         factory._teardown(force=True)
 
 
