@@ -8,7 +8,7 @@ import socket
 import threading
 from types import TracebackType
 
-from localjuju.engine.door import DOOR
+from localjuju.engine.names import DOOR
 from localkube.host import paths
 from localkube.host.errors import EngineError
 

@@ -16,7 +16,7 @@ import yaml
 
 from installer import target
 from installer.forward import Forwarder, connect
-from localkube.controlplane import ensure_programs
+from localkube.controlplane.programs import ensure_programs
 from localkube.host import paths
 from localkube.host.errors import EngineError
 from localkube.host.progress import Progress

@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from localkube.controlplane import ControlPlane
+from localkube.controlplane.plane import ControlPlane
 from localkube.host import namespaces, paths, private
 from localkube.host.cgroups import Groups
 from localkube.host.errors import EngineError

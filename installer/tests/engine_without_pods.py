@@ -13,7 +13,7 @@ from pathlib import Path
 from pyroute2 import IPRoute
 
 from localjuju.engine.door import Door
-from localkube.controlplane import ControlPlane
+from localkube.controlplane.plane import ControlPlane
 from localkube.host import namespaces
 
 

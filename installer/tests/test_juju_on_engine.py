@@ -20,7 +20,7 @@ from installer.pack import ROOT
 from installer.target import Target
 from localjuju.engine import lifecycle
 from localjuju.engine.choices import Choices
-from localkube.controlplane import ensure_programs
+from localkube.controlplane.programs import ensure_programs
 from localkube.host.errors import EngineError
 from localkube.host.progress import Progress
 

@@ -12,9 +12,6 @@ from pathlib import Path
 
 from localkube.host.sockets import PrivateSocket
 
-DOOR = "door.sock"
-"""The socket's name in the state folder."""
-
 _CHUNK = 1 << 16
 
 

@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from localjuju.engine import limits
-from localjuju.engine.door import DOOR, Door
+from localjuju.engine.door import Door
+from localjuju.engine.names import DOOR
 from localjuju.model.controller import ModelController
-from localkube.controlplane import ControlPlane
+from localkube.controlplane.plane import ControlPlane
 from localkube.host import namespaces, paths, private
 from localkube.host.errors import EngineError
 from localkube.host.progress import Progress

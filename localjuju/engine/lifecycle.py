@@ -14,7 +14,7 @@ from pathlib import Path
 
 from localjuju.engine import choices, limits, running
 from localjuju.engine.choices import Choices
-from localjuju.engine.door import DOOR
+from localjuju.engine.names import DOOR
 from localkube.host import ownership, paths
 from localkube.host.errors import EngineError
 from localkube.host.progress import Progress

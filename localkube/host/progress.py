@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import sys
@@ -10,11 +11,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
-
-from rich.console import Console
+from typing import TYPE_CHECKING, TextIO
 
 from localkube.host import paths
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status
 
 
 class Step:
@@ -53,9 +56,25 @@ class Progress:
             stream: standard error where it is None.
             pace: seconds between two counts of a step, where lines stay.
         """
-        self._console = Console(file=stream or sys.stderr, highlight=False, soft_wrap=True)
-        self._status = self._console.status("") if self._console.is_terminal else None
-        self.pace = pace if self._status is None else 0.0
+        self._stream = stream
+        self._pace = pace
+
+    @functools.cached_property
+    def _console(self) -> Console:
+        from rich.console import (
+            Console,  # here: it is slow to load, and mostly all is made already
+        )
+
+        return Console(file=self._stream or sys.stderr, highlight=False, soft_wrap=True)
+
+    @functools.cached_property
+    def _status(self) -> Status | None:
+        return self._console.status("") if self._console.is_terminal else None
+
+    @property
+    def pace(self) -> float:
+        """Seconds between two counts of a step."""
+        return self._pace if self._status is None else 0.0
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[Step]:

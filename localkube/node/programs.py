@@ -9,8 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localkube.building import builds, debian, golang, netfilter
-from localkube.controlplane import ensure_programs
-from localkube.controlplane.programs import KUBERNETES_VERSION, TOOLS, build, folder
+from localkube.controlplane.programs import (
+    KUBERNETES_VERSION,
+    TOOLS,
+    build,
+    ensure_programs,
+    folder,
+)
 from localkube.host import paths
 from localkube.host.progress import Progress
 
