@@ -96,6 +96,27 @@ def test_a_first_deploy_asks_once_and_gives_one_address(charm, api):
     assert requested(out) == requested(first)
 
 
+def held(out: testing.State) -> bool:
+    """Whether a check keeps the pod from being Ready."""
+    check = out.get_container("kfp-viz").plan.checks.get("kfp-viz-aside")
+    return check is not None and check.level is ops.pebble.CheckLevel.READY
+
+
+def test_a_new_pod_that_waits_keeps_others_from_being_replaced_for_some_minutes_only(charm, api):
+    """What it waits for may be the leader's, whose pod is replaced last."""
+    serves = charm.settled(BROKER, CLIENT)
+    unanswered = dataclasses.replace(serves.get_relation(BROKER.id), remote_app_data={})
+    before = dataclasses.replace(refreshed(charm, serves, 1), leader=False, relations=[unanswered])
+    context = charm.context(1)
+    out = context.run(context.on.start(), before)
+    assert (out.unit_status.name, held(out)) == ("waiting", True)
+    out = context.run(context.on.update_status(), out)
+    assert (out.unit_status.name, held(out)) == ("waiting", False)
+    out = context.run(context.on.config_changed(), out)
+    assert (out.unit_status.name, held(out)) == ("waiting", False)
+    assert not labels(api, 1)  # the Service does not lead there
+
+
 def test_a_pod_is_labelled_once(charm, api):
     out = charm.settled(BROKER, CLIENT)
     calls = list(api.calls)

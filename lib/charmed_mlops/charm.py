@@ -394,10 +394,24 @@ class ServiceCharm(ops.CharmBase):
 
         A pod is ready as long as no check says otherwise, also before there is one.
         """
-        starting = [each for each in self._workloads if each.is_to_start]
+        starting = [each for each in self._workloads if each.is_to_start and not each.let_in]
         if starting and self.app.planned_units() > 1:
             for workload in starting:
                 workload.hold_back()
+
+    def _let_others_follow(self) -> None:
+        """A unit that still waits some minutes after its start does not keep others from theirs.
+
+        Kubernetes replaces the pods of a refreshed application one by one, the leader's mostly
+        last, and each when the one before is Ready. What a new unit waits for may be something
+        that only a leader of the same revision does. So its pod is Ready from now on. The Service
+        that leads to units that serve does not lead to it.
+        """
+        waits = isinstance(self._outcome, ops.WaitingStatus)
+        apart = self._serving is not None and self._cluster is not None and self._cluster.related
+        if waits and apart and any(each.is_to_start for each in self._workloads):
+            for workload in self._workloads:
+                workload.admit()
 
     # events
 
@@ -439,6 +453,9 @@ class ServiceCharm(ops.CharmBase):
             recovered = check if isinstance(event, ops.PebbleCheckRecoveredEvent) else ""
         if not self._is_leaving():
             self.converge(recovered)
+            if isinstance(event, ops.UpdateStatusEvent):
+                with contextlib.suppress(ops.pebble.ConnectionError):
+                    self._let_others_follow()
             return
         for workload in self._workloads:
             with contextlib.suppress(ops.pebble.ConnectionError):

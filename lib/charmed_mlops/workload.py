@@ -332,6 +332,14 @@ class Workload:
         held = aside is not None and aside.level is not ops.pebble.CheckLevel.UNSET
         return self.name in plan.services and not held
 
+    @property
+    def let_in(self) -> bool:
+        """Whether the pod was held back since the container started, and is not any more."""
+        if not self.can_connect:
+            return False
+        aside = self.container.get_plan().checks.get(f"{self.name}-aside")
+        return aside is not None and aside.level is ops.pebble.CheckLevel.UNSET
+
     def hold_back(self) -> None:
         """Have this pod get no traffic until `admit`; one that stands aside gets none already."""
         aside = self.container.get_plan().checks.get(f"{self.name}-aside")

@@ -1,6 +1,6 @@
-"""Requests and admissions go on while applications scale, and none fails.
+"""Requests and admissions go on while applications scale and are refreshed, and none fails.
 
-REQUESTS in the environment is another number of requests. They go on until the scaling is done.
+REQUESTS in the environment is another number of requests. They go on until all that is done.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jubilant
@@ -170,6 +171,27 @@ def scale(juju: jubilant.Juju, units: int, *applications: str) -> None:
     settle(juju)
 
 
+def pods(juju: jubilant.Juju, reach: Reach, application: str) -> set[str]:
+    """The uids of its pods."""
+    selector = f"app.kubernetes.io/name={application}"
+    found = reach.kubectl("-n", namespace_of(juju), "get", "pods", "-l", selector, "-o", "json")
+    return {each["metadata"]["uid"] for each in json.loads(found)["items"]}
+
+
+def refresh(juju: jubilant.Juju, reach: Reach, charms: Path, *applications: str) -> None:
+    """Refreshes, and waits until every pod is another one and all is quiet."""
+    before = {name: pods(juju, reach, name) for name in applications}
+    for name in applications:
+        juju.refresh(name, path=charms / f"{name}.charm")
+    juju.wait(
+        lambda _: not any(before[name] & pods(juju, reach, name) for name in applications),
+        error=jubilant.any_error,
+        delay=3,
+        timeout=900,
+    )
+    settle(juju)
+
+
 @pytest.fixture
 def entrance(stack: jubilant.Juju) -> Iterator[str]:
     """The gateway's Service that leads only to units that serve."""
@@ -201,13 +223,15 @@ def all_answered(found: dict[str, Any], enough: int) -> None:
     assert sum(found["answers"].values()) >= enough, found
 
 
-def test_no_request_fails_while_mlflow_and_the_gateway_scale_and_its_certificate_changes(
-    stack: jubilant.Juju, load: Any
+def test_no_request_fails_while_mlflow_and_the_gateway_scale_and_change(
+    stack: jubilant.Juju, reach: Reach, charms: Path, load: Any
 ):
+    """Three units of each are refreshed, and the certificate is another."""
     with load(REQUESTS, "/mlflow/health") as found:
         scale(stack, 3, "mlflow", "gateway")
         stack.run("gateway/leader", "renew-certificate")
         settle(stack)
+        refresh(stack, reach, charms, "mlflow", "gateway")
         scale(stack, 1, "mlflow", "gateway")
     all_answered(found, REQUESTS)
 
@@ -245,10 +269,11 @@ def greeted(reach: Reach, team: str) -> Iterator[dict[str, Any]]:
     reach.kubectl("-n", team, "delete", "poddefault/greeting")
 
 
-def test_every_pod_gets_its_settings_while_the_webhook_scales_and_its_leader_and_key_change(
-    stack: jubilant.Juju, reach: Reach, client: Pod, team: str, token: Callable[..., str],
-    greeted: dict[str, Any],
+def test_every_pod_gets_its_settings_while_the_webhook_scales_and_changes(
+    stack: jubilant.Juju, reach: Reach, charms: Path, client: Pod, team: str,
+    token: Callable[..., str], greeted: dict[str, Any],
 ):  # fmt: skip
+    """Its leader is killed, its key is another, and its three units are refreshed."""
     name = "admission-webhook"
     arguments = (team, token(), json.dumps(greeted))
     with asking(client, ADMITTING, ADMISSIONS, *arguments) as found:
@@ -260,6 +285,7 @@ def test_every_pod_gets_its_settings_while_the_webhook_scales_and_its_leader_and
         settle(stack)
         stack.run(f"{name}/leader", "renew-certificate")
         settle(stack)
+        refresh(stack, reach, charms, name)
         scale(stack, 1, name)
     assert found["answers"].keys() == {"given"}, found
     assert found["answers"]["given"] >= ADMISSIONS

@@ -16,6 +16,7 @@ import ops
 import policy
 import removal
 import report
+import rollout
 from inventory import MANAGED_BY, MODEL, Book, Inventory
 from kube import ApiError, Cluster
 from policy import Grants, Policy
@@ -68,6 +69,7 @@ class Broker:
         self._applications: Mapping[str, Inventory] | None = None
         self._applied = False
         self._unsettled = False
+        self._paced = set[str]()
 
     @cached_property
     def _cluster(self) -> Cluster:
@@ -132,6 +134,8 @@ class Broker:
             for application, relation in sorted(relations.items()):
                 problems = self._answer(relation, granted, force=application in lost)
                 self._unsettled |= any(each.outcome == "failed" for each in problems)
+            if self._applied or self._look:
+                rollout.pace(self._cluster, book.namespace, self._paced)
             if self._applied or set(applications) - set(relations):
                 self._applications = self._book.all()
         except ApiError as error:
@@ -309,6 +313,8 @@ class Broker:
             request = relation.load(Request, relation.app)
             if not request.hash or request.manifests is None:
                 return []
+            if request.serving:
+                self._paced.add(application)
             answer.tenants = self._tenants if request.tenants is not None else []
             answer.checked = self._checked(request, granted.get(application, ()), answer.tenants)
             settled = before.checked == answer.checked and not before.problems

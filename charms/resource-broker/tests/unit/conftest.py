@@ -27,6 +27,7 @@ MODULES = (
     "report",
     "guard",
     "rights",
+    "rollout",
     "shapes",
     "watcher",
 )

@@ -1,0 +1,105 @@
+"""How Kubernetes is to replace the pods of refreshed applications, on a real API server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ops import testing
+
+from charmed_mlops.interfaces.manifests import digest, pack
+
+JUJUS = {"app.kubernetes.io/managed-by": "juju"}
+SETTINGS = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}}
+
+
+class StatefulSets:
+    """Those of namespace `shop`."""
+
+    def __init__(self, cluster: Any, kube: Any):
+        self._cluster, self._kube = cluster, kube
+
+    def _ref(self, name: str) -> Any:
+        return self._kube.Ref("apps/v1", "StatefulSet", "shop", name)
+
+    def add(self, name: str, **labels: str) -> None:
+        selector = {"app.kubernetes.io/name": name}
+        container = {"name": "charm", "image": "charm"}
+        spec = {
+            "replicas": 3,
+            "selector": {"matchLabels": selector},
+            "template": {"metadata": {"labels": selector}, "spec": {"containers": [container]}},
+        }
+        body = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": name}}
+        body["metadata"] = {"name": name, "labels": labels}
+        self._cluster.apply(self._ref(name), {**body, "spec": spec}, "juju")
+
+    def seconds(self, name: str) -> int:
+        return self._cluster.get(self._ref(name))["spec"].get("minReadySeconds", 0)
+
+    def remove(self) -> None:
+        for each in self._cluster.list("apps/v1", "StatefulSet", namespace="shop"):
+            self._cluster.delete(self._ref(each["metadata"]["name"]))
+
+
+@pytest.fixture
+def sets(cluster: Any, modules: dict[str, Any]) -> Iterator[StatefulSets]:
+    found = StatefulSets(cluster, modules["kube"])
+    yield found
+    found.remove()
+
+
+def asks(application: str, *, serving: bool) -> testing.Relation:
+    """The relation of one whose Service leads to pods that serve, or of another."""
+    request = {"manifests": pack([SETTINGS]), "hash": digest([SETTINGS]), "serving": serving}
+    data = {key: json.dumps(value) for key, value in request.items()}
+    return testing.Relation("manifests", remote_app_name=application, remote_app_data=data)
+
+
+def run(context: testing.Context, event: Any, *relations: testing.RelationBase) -> testing.State:
+    model = testing.Model("shop", uuid="7d2e4f66-2d0c-4c0d-8a52-3e0f3c1b9a10")
+    containers = [testing.Container("watcher")]
+    return context.run(
+        event,
+        testing.State(leader=True, model=model, relations=relations, containers=containers),
+    )
+
+
+@pytest.mark.engine
+def test_the_next_pod_waits_for_one_whose_readiness_says_that_it_serves(context, sets):
+    for name in ("tea", "cups"):
+        sets.add(name, **JUJUS)
+    run(context, context.on.start(), asks("tea", serving=True), asks("cups", serving=False))
+    assert (sets.seconds("tea"), sets.seconds("cups")) == (30, 0)
+
+
+@pytest.mark.engine
+def test_what_juju_has_not_made_is_left_alone(context, sets):
+    sets.add("tea")
+    run(context, context.on.start(), asks("tea", serving=True))
+    assert sets.seconds("tea") == 0
+
+
+@pytest.mark.engine
+def test_one_that_is_made_anew_is_seen_to_at_the_next_update_status(context, sets):
+    sets.add("tea", **JUJUS)
+    out = run(context, context.on.config_changed(), asks("tea", serving=True))
+    assert sets.seconds("tea") == 30
+    sets.remove()
+    sets.add("tea", **JUJUS)
+    run(context, context.on.update_status(), *out.relations)
+    assert sets.seconds("tea") == 30
+
+
+@pytest.mark.engine
+def test_nothing_is_asked_of_the_cluster_where_nothing_has_changed(
+    context, sets, modules, monkeypatch
+):
+    sets.add("tea", **JUJUS)
+    out = run(context, context.on.config_changed(), asks("tea", serving=True))
+    calls: list[Any] = []
+    monkeypatch.setattr(modules["rollout"], "pace", lambda *given: calls.append(given))
+    run(context, context.on.config_changed(), *out.relations)
+    assert not calls
