@@ -394,7 +394,7 @@ class ServiceCharm(ops.CharmBase):
 
         A pod is ready as long as no check says otherwise, also before there is one.
         """
-        starting = [each for each in self._workloads if each.is_to_start and not each.let_in]
+        starting = [each for each in self._workloads if each.is_to_start]
         if starting and self.app.planned_units() > 1:
             for workload in starting:
                 workload.hold_back()
@@ -451,27 +451,32 @@ class ServiceCharm(ops.CharmBase):
             if any(each.has_ended(check) for each in self._workloads):
                 return  # old news: a busy machine has many such events waiting
             recovered = check if isinstance(event, ops.PebbleCheckRecoveredEvent) else ""
-        if not self._is_leaving():
+        if not self._is_leaving(event):
             self.converge(recovered)
             if isinstance(event, ops.UpdateStatusEvent):
                 with contextlib.suppress(ops.pebble.ConnectionError):
                     self._let_others_follow()
-            return
-        for workload in self._workloads:
-            with contextlib.suppress(ops.pebble.ConnectionError):
-                if workload.can_connect:
-                    workload.hold_back()
 
-    def _is_leaving(self) -> bool:
+    def _is_leaving(self, event: ops.EventBase) -> bool:
         """Whether this unit is scaled away and others stay.
 
         Juju breaks a leaving unit's relations one by one before its pod goes, while its program
         still answers requests. Without them it would do that wrongly. So the unit stays as it
         is, but for new requests: they go to the others. Kubernetes takes the highest numbers
-        first.
+        first. The number does not tell alone: Juju knows of a unit from when its pod starts, and
+        that of a lower one may start later.
         """
         number = int(self.unit.name.rpartition("/")[2])
-        return number > 0 and 0 < self.app.planned_units() <= number
+        if number == 0 or not 0 < self.app.planned_units() <= number:
+            return False
+        with contextlib.suppress(ops.pebble.ConnectionError):
+            if isinstance(event, ops.RelationDepartedEvent) and event.departing_unit == self.unit:
+                for workload in self._workloads:
+                    workload.leave()
+                return True
+            if any(workload.is_leaving for workload in self._workloads):
+                return True
+        return isinstance(event, ops.RelationBrokenEvent)
 
     def _on_secret_remove(self, event: ops.SecretRemoveEvent) -> None:
         if not (event.secret.label or "").startswith(tuple(self._others_secrets)):

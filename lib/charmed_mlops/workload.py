@@ -315,7 +315,7 @@ class Workload:
     def stand_aside(self) -> None:
         """Have this unit's pod get no traffic: a unit that runs nothing must not be asked."""
         if self.can_connect:
-            self._stand_aside("1m0s")
+            self._never("aside", "1m0s")
 
     @property
     def is_to_start(self) -> bool:
@@ -332,19 +332,23 @@ class Workload:
         held = aside is not None and aside.level is not ops.pebble.CheckLevel.UNSET
         return self.name in plan.services and not held
 
-    @property
-    def let_in(self) -> bool:
-        """Whether the pod was held back since the container started, and is not any more."""
-        if not self.can_connect:
-            return False
-        aside = self.container.get_plan().checks.get(f"{self.name}-aside")
-        return aside is not None and aside.level is ops.pebble.CheckLevel.UNSET
-
     def hold_back(self) -> None:
-        """Have this pod get no traffic until `admit`; one that stands aside gets none already."""
-        aside = self.container.get_plan().checks.get(f"{self.name}-aside")
-        if aside is None or aside.level is ops.pebble.CheckLevel.UNSET:
-            self._stand_aside("1s")
+        """Have this pod get no traffic until `admit`.
+
+        It is held back once in the life of a container: who has let it in had a reason.
+        """
+        if f"{self.name}-aside" not in self.container.get_plan().checks:
+            self._never("aside", "1s")
+
+    def leave(self) -> None:
+        """Have this pod get no new requests to its end."""
+        if self.can_connect:
+            self._never("leaving", "1s")
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether `leave` was called."""
+        return self.can_connect and f"{self.name}-leaving" in self.container.get_plan().checks
 
     def admit(self) -> None:
         """Have the pod get traffic, if it was held back."""
@@ -360,7 +364,8 @@ class Workload:
         self.container.replan()
         self.container.stop_checks(name)
 
-    def _stand_aside(self, period: str) -> None:
+    def _never(self, check: str, period: str) -> None:
+        """Add a check that fails each time: the pod is not Ready."""
         never = {
             "override": "replace",
             "level": "ready",
@@ -370,7 +375,7 @@ class Workload:
             "threshold": 1,
             "exec": {"command": "/nothing-runs-here"},
         }
-        name = f"{self.name}-aside"
+        name = f"{self.name}-{check}"
         layer = ops.pebble.Layer({"checks": {name: never}})  # type: ignore[arg-type]
         if self.container.get_plan().checks.get(name) != layer.checks[name]:
             self.container.add_layer(name, layer, combine=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 
 import ops
 import pytest
@@ -15,7 +16,9 @@ META = {
     "containers": {"tea": {"resource": "image"}},
     "resources": {"image": {"type": "oci-image"}},
     "requires": {"water": {"interface": "service_address"}},
+    "peers": {"others": {"interface": "tea_peers"}},
 }
+OTHERS = testing.PeerRelation("others", peers_data={0: {}})
 WATER = testing.Relation("water", remote_app_name="water")
 READY, UNSET = ops.pebble.CheckLevel.READY, ops.pebble.CheckLevel.UNSET
 
@@ -37,15 +40,17 @@ def context() -> testing.Context[Tea]:
     return testing.Context(Tea, meta=META, unit_id=1)
 
 
-def state(*relations: testing.Relation, units: int = 3) -> testing.State:
+def state(*relations: testing.RelationBase, units: int = 3) -> testing.State:
     containers = [testing.Container("tea", can_connect=True)]
     return testing.State(relations=relations, containers=containers, planned_units=units)
 
 
 def held(out: testing.State) -> bool:
     """Whether a check keeps the pod from getting traffic."""
-    check = out.get_container("tea").plan.checks.get("tea-aside")
-    return check is not None and check.level is READY
+    checks = out.get_container("tea").plan.checks
+    return any(
+        checks[name].level is READY for name in ("tea-aside", "tea-leaving") if name in checks
+    )
 
 
 def test_a_unit_beside_others_is_held_back_until_it_serves(context):
@@ -122,16 +127,28 @@ def test_a_unit_keeps_its_program_as_it_is_only_when_its_relations_end_with_it(
     assert out.unit_status.name == status
 
 
+def leaves(context: testing.Context[Tea]) -> typing.Any:
+    """The first event of a unit that is scaled away."""
+    return context.on.relation_departed(OTHERS, remote_unit=0, departing_unit=1)
+
+
 def test_a_unit_that_is_scaled_away_gets_no_new_requests_and_stays_so(context):
-    serves = context.run(context.on.config_changed(), state(WATER))
-    out = context.run(
-        context.on.relation_departed(WATER), dataclasses.replace(serves, planned_units=1)
-    )
+    serves = context.run(context.on.config_changed(), state(WATER, OTHERS))
+    out = context.run(leaves(context), dataclasses.replace(serves, planned_units=1))
     assert held(out)
     assert out.get_container("tea").plan.services == serves.get_container("tea").plan.services
     # such a check fails, of course, and tells the charm
     again = context.run(context.on.update_status(), out)
     assert held(again)
+
+
+def test_a_unit_whose_lower_neighbour_starts_after_it_is_not_one_that_leaves(context):
+    """Juju knows of a unit from when its pod starts."""
+    out = context.run(context.on.start(), state(WATER, OTHERS, units=1))
+    assert out.unit_status == testing.ActiveStatus()
+    assert not held(out)
+    elsewhere = context.on.relation_departed(WATER, remote_unit=0, departing_unit=0)
+    assert not held(context.run(elsewhere, out))
 
 
 def test_the_first_unit_never_leaves_while_others_stay(context):
