@@ -187,11 +187,11 @@ def test_every_charm_of_ours_says_only_its_own(name: str):
 
 @pytest.fixture
 def dispatch(project: Path, tmp_path: Path) -> Callable[..., str]:
-    """Runs the packed charm's dispatch for an event, of another unit; what it printed."""
+    """Runs the packed charm's dispatch for an event, of another unit or a check; its output."""
     [charm] = pack(root=project)
     folder = _unpack(charm, tmp_path / "charm")
 
-    def run(event: str, unit: str = "", own: str = "demo/0") -> str:
+    def run(event: str, unit: str = "", own: str = "demo/0", check: str = "") -> str:
         path = f"{pythons.find().program.parent}:/usr/bin:/bin"
         place = event if event.startswith("actions/") else f"hooks/{event}"
         return subprocess.run(
@@ -202,6 +202,7 @@ def dispatch(project: Path, tmp_path: Path) -> Callable[..., str]:
                 "JUJU_DISPATCH_PATH": place,
                 "JUJU_REMOTE_UNIT": unit,
                 "JUJU_UNIT_NAME": own,
+                "JUJU_PEBBLE_CHECK_NAME": check,
             },
             capture_output=True,
             text=True,
@@ -234,6 +235,13 @@ def test_a_relation_s_joined_is_left_to_the_changed_that_follows(dispatch: Calla
 def test_what_ends_with_its_pod_needs_no_stop(dispatch: Callable[..., str]):
     assert not dispatch("stop")
     assert dispatch("remove")
+
+
+def test_a_check_that_only_keeps_traffic_away_tells_nothing(dispatch: Callable[..., str]):
+    for check in ("demo-aside", "demo-leaving"):
+        assert not dispatch("demo-pebble-check-failed", check=check)
+    assert dispatch("demo-pebble-check-failed", check="demo-start")
+    assert dispatch("demo-pebble-check-recovered", check="demo-start")
 
 
 def test_values_of_units_are_looked_at_only_where_there_are_some(dispatch: Callable[..., str]):
