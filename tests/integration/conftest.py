@@ -25,13 +25,14 @@ from installer.images import uses
 from localjuju.images import Catalogue
 
 ROOT = Path(__file__).parents[2]
-_SECOND_HALF = (
-    "culling", "isolation", "model_registry", "models_page", "pipelines", "roles", "scale_to_zero",
-    "tuning", "web_apps", "workspaces",
-)  # fmt: skip
-"""The files of the second of two workers; the first has the others, which take about as long.
-`roles` looks at the rights that `pipelines`, `tuning` and `models_page` use: all are here.
-`under_load` and `whole_bundle` take all processors: both are the first's, one after the other."""
+_TOGETHER = {
+    "rights": ("models_page", "pipelines", "tuning", "roles"),
+    "end": ("under_load", "whole_bundle"),
+}
+"""The files that one worker runs, one after the other; any other file goes to whoever is free.
+`roles` looks at the rights that the rest of its group use, on their engine. `under_load` and
+`whole_bundle` take all processors, and the latter ends the shared model. These groups come last,
+so each has a worker."""
 _ROOM = 12 << 30
 """Bytes of memory that two engines with the whole bundle, and builds beside them, have room in."""
 
@@ -54,17 +55,23 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 0 if alone else 2
 
 
-class _Halves(LoadScopeScheduling):
-    """Gives a worker all files of a half, in the order in which one process has them."""
+def _group(nodeid: str) -> str:
+    """The group of a test's file, or the file's own name."""
+    name = Path(nodeid.partition("::")[0]).stem.removeprefix("test_")
+    return next((group for group, files in _TOGETHER.items() if name in files), name)
+
+
+class _Groups(LoadScopeScheduling):
+    """Gives a free worker the next file or group, in the order in which one process has them."""
 
     def _split_scope(self, nodeid: str) -> str:
-        name = Path(nodeid.partition("::")[0]).stem.removeprefix("test_")
-        return "second" if name in _SECOND_HALF else "first"
+        return _group(nodeid)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Halves:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Groups:
     """Which worker runs which test, whatever `--dist` says."""
-    return _Halves(config, log)
+    config.option.loadscopereorder = False  # those with the most tests need not come first
+    return _Groups(config, log)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -77,10 +84,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leaves out the engine's own tests on a real Juju; those of the shared model come last.
 
     So the others do not have it beside their own, and those that kill the engine do not touch it.
-    Before them come those that need more images than the core has, which are made meanwhile.
+    Before them come those that need no more images than the core has: the rest is made meanwhile.
     """
+    groups = list(_TOGETHER)
     items.sort(
         key=lambda item: (
+            groups.index(group) + 1 if (group := _group(item.nodeid)) in groups else 0,
             item.get_closest_marker("last") is not None,
             takes(item, "shared_model"),
             takes(item, "all_images"),
