@@ -95,7 +95,7 @@ class ServiceCharm(ops.CharmBase):
             container: the container's name.
             service: the service's name; the container's unless given.
         """
-        workload = Workload(self, container, service, self._logs.targets)
+        workload = Workload(self, container, service, self._logs.targets, self._has_others)
         self._workloads.append(workload)
         return workload
 
@@ -389,13 +389,17 @@ class ServiceCharm(ops.CharmBase):
             logger.warning("%s", text)
         return line
 
+    def _has_others(self) -> bool:
+        """Whether the application has other units."""
+        return self.app.planned_units() > 1
+
     def _hold_back(self) -> None:
         """A unit that joins others gets no traffic before it serves.
 
         A pod is ready as long as no check says otherwise, also before there is one.
         """
         starting = [each for each in self._workloads if each.is_to_start]
-        if starting and self.app.planned_units() > 1:
+        if starting and self._has_others():
             for workload in starting:
                 workload.hold_back()
 

@@ -70,6 +70,7 @@ class Workload:
         container: str,
         service: str | None = None,
         log_targets: Callable[[], dict[str, Any]] | None = None,
+        beside_others: Callable[[], bool] = lambda: False,
     ):
         """Prepares.
 
@@ -78,11 +79,14 @@ class Workload:
             container: its name.
             service: the service's name; the container's unless given.
             log_targets: what gives the layer's log targets, each for all services.
+            beside_others: whether there are other units, so that this one is to get no traffic
+                before it serves.
         """
         self._charm = charm
         self.container = charm.unit.get_container(container)
         self.name = service or container
         self._log_targets = log_targets or (lambda: {})
+        self._beside_others = beside_others
         self._managed = False
         self._aside: ops.pebble.Check | None = None
 
@@ -141,6 +145,9 @@ class Workload:
         before = plan.services.get(self.name)
         if before is None and _relations_are_coming():
             raise Waiting("waiting for the unit's relations")
+        if before is None and self._beside_others():
+            self.hold_back()
+            plan = self.container.get_plan()
         self._aside = plan.checks.get(f"{self.name}-aside")
         service: dict[str, Any] = {
             "override": "replace",

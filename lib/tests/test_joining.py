@@ -62,6 +62,18 @@ def test_a_unit_beside_others_is_held_back_until_it_serves(context):
     assert out.get_container("tea").plan.checks["tea"].level is READY
 
 
+def test_one_that_starts_in_its_first_hook_is_held_back_before_it_starts():
+    """As one that is refreshed does: Kubernetes is to wait for it."""
+    checks = {}
+    for units in (1, 3):
+        context = testing.Context(Tea, meta=META, unit_id=0)
+        out = context.run(context.on.upgrade_charm(), state(WATER, units=units))
+        assert out.unit_status == testing.ActiveStatus()
+        checks[units] = out.get_container("tea").plan.checks
+    assert "tea-aside" not in checks[1]
+    assert checks[3]["tea-aside"].level is UNSET  # and was let in when it served
+
+
 def test_one_that_serves_is_not_held_back_when_something_goes_missing(context):
     out = context.run(context.on.config_changed(), state(WATER))
     assert out.unit_status == testing.ActiveStatus()
