@@ -404,7 +404,7 @@ class ServiceCharm(ops.CharmBase):
                 workload.hold_back()
 
     def _let_others_follow(self) -> None:
-        """A unit that still waits some minutes after its start does not keep others from theirs.
+        """At update-status, a unit that cannot start its program lets others be replaced.
 
         Kubernetes replaces the pods of a refreshed application one by one, the leader's mostly
         last, and each when the one before is Ready. What a new unit waits for may be something

@@ -342,7 +342,7 @@ class Workload:
     def hold_back(self) -> None:
         """Have this pod get no traffic until `admit`.
 
-        It is held back once in the life of a container: who has let it in had a reason.
+        A pod that was admitted is not held back again before its container starts anew.
         """
         if f"{self.name}-aside" not in self.container.get_plan().checks:
             self._never("aside", "1s")

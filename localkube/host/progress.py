@@ -61,9 +61,8 @@ class Progress:
 
     @functools.cached_property
     def _console(self) -> Console:
-        from rich.console import (
-            Console,  # here: it is slow to load, and mostly all is made already
-        )
+        # here: it is slow to load, and mostly there is nothing to show
+        from rich.console import Console
 
         return Console(file=self._stream or sys.stderr, highlight=False, soft_wrap=True)
 

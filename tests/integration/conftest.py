@@ -86,10 +86,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     So the others do not have it beside their own, and those that kill the engine do not touch it.
     Before them come those that need no more images than the core has: the rest is made meanwhile.
     """
-    groups = list(_TOGETHER)
+    order = {group: number for number, group in enumerate(_TOGETHER, 1)}
     items.sort(
         key=lambda item: (
-            groups.index(group) + 1 if (group := _group(item.nodeid)) in groups else 0,
+            order.get(_group(item.nodeid), 0),
             item.get_closest_marker("last") is not None,
             takes(item, "shared_model"),
             takes(item, "all_images"),
@@ -207,8 +207,8 @@ def shared_model(
 
     On the local engine it goes with the engine, which is quicker.
     """
-    lasting = bool(request.config.getoption("--juju"))
-    with lasting_model(request.config, _model_prefix, "stack", teardown=lasting) as model:
+    real = bool(request.config.getoption("--juju"))
+    with lasting_model(request.config, _model_prefix, "stack", teardown=real) as model:
         yield model
 
 
