@@ -20,6 +20,7 @@ from installer import doctor, juju_on_engine, overview, target
 from installer.pack import ROOT, pack
 from localjuju.engine import choices
 from localjuju.engine.choices import Choices
+from localkube.building import golang
 from localkube.host import ownership, paths
 from localkube.host.errors import EngineError
 from localkube.host.progress import Progress
@@ -157,6 +158,8 @@ def _up(
     _deploy(chosen, bundle, overlays, progress)
     wait(chosen, list(bundle.applications), options.timeout * 60)
     print("\n".join(overview.table(overview.applications(chosen), commands=True)))
+    if chosen.has_engine:
+        golang.remove_unused_caches(progress)
     return 0
 
 

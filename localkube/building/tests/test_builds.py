@@ -288,6 +288,30 @@ def test_caches_that_the_user_names_are_used(
     assert "GOPROXY" not in told
 
 
+def test_go_s_caches_go_a_day_after_the_last_build(cache: Path, go: Path, tmp_path: Path):
+    told = _told(cache, tmp_path)
+    module = Path(told["GOMODCACHE"], "example.com", "m@v1")
+    module.mkdir(parents=True)
+    module.chmod(0o555)  # as Go makes them
+    (cache / "builds/made").touch()
+
+    golang.remove_unused_caches(Progress(io.StringIO()))
+    assert module.exists()
+
+    yesterday = time.time() - 25 * 3600
+    os.utime(cache / "builds/go/.used", (yesterday, yesterday))
+    _told(cache, tmp_path)
+    golang.remove_unused_caches(Progress(io.StringIO()))
+    assert module.exists()  # a build has used them since
+
+    os.utime(cache / "builds/go/.used", (yesterday, yesterday))
+    golang.remove_unused_caches(Progress(io.StringIO()))
+    assert not (cache / "builds/go").exists()
+    assert (cache / "builds/made").exists()
+
+    golang.remove_unused_caches(Progress(io.StringIO()))  # nothing is there any more
+
+
 @pytest.mark.parametrize(
     ("cores", "gibibytes", "jobs"), [(2, 24, 2), (32, 6, 4), (8, 1, 1), (1, 64, 1)]
 )
