@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from charmed_mlops.errors import Blocked as Blocked
     from charmed_mlops.errors import CommandFailed as CommandFailed
     from charmed_mlops.errors import Waiting as Waiting
+    from charmed_mlops.interfaces.certificate_transfer import CaProvider as CaProvider
+    from charmed_mlops.interfaces.certificate_transfer import CaRequirer as CaRequirer
     from charmed_mlops.interfaces.dashboard_links import DashboardLinks as DashboardLinks
     from charmed_mlops.interfaces.dashboard_links import Link as Link
     from charmed_mlops.interfaces.gateway_route import GatewayRoute as GatewayRoute
@@ -52,6 +54,8 @@ _HOME = {
     "ActionFailed": "errors",
     "Address": "interfaces.service",
     "Blocked": "errors",
+    "CaProvider": "interfaces.certificate_transfer",
+    "CaRequirer": "interfaces.certificate_transfer",
     "Certificate": "certificates",
     "ClusterResources": "cluster",
     "CommandFailed": "errors",

@@ -14,6 +14,7 @@ import tls
 from charmed_mlops import (
     ActionFailed,
     Blocked,
+    CaProvider,
     ClusterResources,
     File,
     Http,
@@ -55,6 +56,7 @@ class Gateway(ServiceCharm):
         self.cluster = ClusterResources(self, "manifests")
         self.routes = GatewayRouteProvider(self)
         self.metrics = Metrics(self, port=METRICS)
+        self.authorities = CaProvider(self)
         self.tls = tls.Tls(self)
         self.serving = self.serving_pods()
         self.inner = inner.InnerName(self, self.cluster)
@@ -133,6 +135,7 @@ class Gateway(ServiceCharm):
     def _tell(self, options: Options, certificate: tls.Pair) -> None:
         """Tell clients the ways in, and what to trust."""
         self.routes.publish(self._url(options), self._entrance(options, certificate))
+        self.authorities.publish(certificate.ca)
         self.tls.told()
 
     def _url(self, options: Options) -> str:

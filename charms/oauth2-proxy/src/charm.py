@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import secrets
 
@@ -12,6 +13,7 @@ import pydantic
 from charmed_mlops import (
     Address,
     Blocked,
+    CaRequirer,
     ClusterResources,
     File,
     GatewayRoute,
@@ -59,6 +61,7 @@ class OAuth2Proxy(ServiceCharm):
         super().__init__(framework, container="oauth2-proxy", ports=(PORT, METRICS))
         self.oidc = OidcRequirer(self, "oidc", [CALLBACK])
         self.oauth = OauthRequirer(self, "oauth")
+        self.authorities = CaRequirer(self)
         self.gateway = GatewayRoute(self, "gateway")
         self.cluster = ClusterResources(self, "manifests")
         self.auth = ServiceProvider(self, "auth")
@@ -105,7 +108,8 @@ class OAuth2Proxy(ServiceCharm):
         if options.session_refresh:
             scopes.append(OFFLINE)
         if outside:
-            return self.oauth.get(f"{self.gateway.require_url()}{CALLBACK}", scopes)
+            client = self.oauth.get(f"{self.gateway.require_url()}{CALLBACK}", scopes)
+            return dataclasses.replace(client, ca=client.ca + self.authorities.get())
         if not inside:
             raise Blocked(
                 f"no relation oidc: juju integrate {name}:oidc dex, or {name}:oauth hydra"

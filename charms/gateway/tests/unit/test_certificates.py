@@ -51,6 +51,16 @@ def test_the_given_certificate_is_shown_and_its_ca_told_to_clients(charm):
     assert charm.act("get-ca", out)["ca"].strip() == str(ca)
 
 
+def test_whoever_asks_for_its_ca_is_given_the_one_in_use(charm):
+    out = charm.settled(relation("send-ca-cert", "client", version="1"))
+    (own,) = json.loads(charm.published(out, "send-ca-cert")["certificates"])
+    assert own == charm.act("get-ca", out)["ca"]
+
+    asking = relation("send-ca-cert", "client", version="1"), relation(ENDPOINT, CA)
+    out, _, ca = signed(charm, charm.settled(*asking))
+    assert str(ca) in charm.published(out, "send-ca-cert")["certificates"].replace("\\n", "\n")
+
+
 def test_a_refusal_is_said_with_its_reason(charm):
     out = related(charm)
     refusal = {

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import json
 import re
 from collections.abc import Callable
 
 import pytest
-from charmlibs.interfaces import tls_certificates as tls
 from ops import testing
 
 from charmed_mlops.testing import broker, client, relation
+from charms.tls_double import authority
 
 CONFIG, CA = "/tmp/oauth2-proxy.cfg", "/tmp/issuer-ca.pem"
 URL = "https://id.example.com/iam-hydra"
@@ -129,16 +128,44 @@ def test_the_clients_secret_is_in_the_environment_only(charm):
     assert "open-sesame-client" not in str([each.local_app_data for each in out.relations])
 
 
+def pem() -> str:
+    """A CA's certificate."""
+    certificate, _ = authority()
+    return str(certificate)
+
+
 def test_a_ca_that_the_issuer_tells_is_trusted_beside_the_public_ones(charm):
-    wanted = tls.CertificateRequestAttributes(common_name="a CA", is_ca=True)
-    key, validity = tls.PrivateKey.generate(), datetime.timedelta(days=365)
-    pem = str(tls.Certificate.generate_self_signed_ca(wanted, key, validity))
-    out = settled(charm, ca_chain=json.dumps([pem]))
+    ca = pem()
+    out = settled(charm, ca_chain=json.dumps([ca]))
     found = config(charm, out)
     assert found["provider_ca_files"] == f'["{CA}"]'
     assert found["use_system_trust_store"] == "true"
-    assert charm.file(out, CA) == f"{pem}\n"
+    assert charm.file(out, CA) == f"{ca}\n"
     assert "provider_ca_files" not in config(charm, settled(charm))
+
+
+def test_a_ca_that_another_application_gives_is_trusted_too(charm):
+    told, given = pem(), pem()
+    issuer, secret = hydra(ca_chain=json.dumps([told]))
+    giver = relation("receive-ca-cert", "ca", certificates=json.dumps([given]), version="1")
+    out = run(charm, issuer, gateway(), giver, secrets=[secret])
+    assert charm.published(out, "receive-ca-cert") == {"version": "1"}
+    assert charm.file(out, CA) == f"{told}\n{given}\n"
+
+    issuer, secret = hydra()
+    out = run(charm, issuer, gateway(), giver, secrets=[secret])
+    assert charm.file(out, CA) == f"{given}\n"
+    assert config(charm, out)["provider_ca_files"] == f'["{CA}"]'
+    gone = without(charm, out, "receive-ca-cert")
+    assert "provider_ca_files" not in config(charm, gone)
+
+
+def test_a_ca_that_is_related_but_not_given_is_waited_for(charm):
+    before = settled(charm)
+    giver = relation("receive-ca-cert", "ca")
+    out = charm.again(before, event="config_changed", relations=[*before.relations, giver])
+    assert out.unit_status == testing.WaitingStatus("waiting for ca to give its CA's certificate")
+    assert charm.service(out) == charm.service(before)
 
 
 def test_a_second_run_writes_nothing_and_restarts_nothing(charm):
