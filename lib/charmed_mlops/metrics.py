@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import json
 import lzma
+from collections.abc import Mapping
 from typing import Any
 
 import ops
@@ -26,15 +27,20 @@ class Metrics:
     def __init__(
         self,
         charm: ops.CharmBase,
-        port: int | tuple[int, ...] | None = None,
+        port: int | Mapping[str, int] | None = None,
         path: str = "/metrics",
         *,
         scrape: str = "metrics-endpoint",
         dashboards: str = "grafana-dashboard",
     ):
-        """`port` is where the workload has its metrics, or each has; None for rules only."""
+        """`port` is where the workload has its metrics; None for rules only.
+
+        Where a unit runs several programs it is the port of each, by a name that is the end of
+        its job's. Prometheus' charm gives all targets of a job and a unit the same labels: those
+        of one job would be one series.
+        """
         self._charm = charm
-        self._ports = (port,) if isinstance(port, int) else port or ()
+        self._ports = {"": port} if isinstance(port, int) else dict(port or {})
         self._path = path
         self._scrape = scrape
         self._dashboards = dashboards
@@ -66,9 +72,9 @@ class Metrics:
         if not charm.unit.is_leader():
             return
         jobs = []
-        if self._ports:
-            target = {"targets": [f"*:{port}" for port in self._ports]}
-            jobs.append({"metrics_path": self._path, "static_configs": [target]})
+        for name, port in self._ports.items():
+            job = {"metrics_path": self._path, "static_configs": [{"targets": [f"*:{port}"]}]}
+            jobs.append({**job, **({"job_name": name} if name else {})})
         self._set(
             relation.data[charm.app],
             scrape_jobs=jobs,

@@ -55,7 +55,7 @@ class KnativeServing(ServiceCharm):
         self.local_gateway = ServiceRequirer(self, "local-gateway")
         self.serving = ServiceProvider(self, "serving")
         self.serverless = ServiceProvider(self, "serverless")
-        self.metrics = Metrics(self, port=tuple(METRICS.values()))
+        self.metrics = Metrics(self, port=METRICS)
 
     def reconcile(self) -> None:
         options = self.options(Options)

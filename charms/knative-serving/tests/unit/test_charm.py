@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 
 import pytest
 
@@ -97,10 +98,14 @@ def test_the_ingress_layer_s_address_is_passed_on(charm):
     assert (told["host"], told["port"], told["scheme"]) == ("local-gateway.shop", "80", "http")
 
 
-def test_metrics_of_all_programs_are_read(charm):
+def test_metrics_of_all_programs_are_read_each_by_a_job_of_its_own(charm):
     out = charm.settled(relation("metrics-endpoint", "prometheus"))
-    jobs = charm.published(out, "metrics-endpoint")["scrape_jobs"]
-    assert all(port in jobs for port in ("*:9090", "*:9091", "*:9092"))
+    jobs = json.loads(charm.published(out, "metrics-endpoint")["scrape_jobs"])
+    assert {job["job_name"]: job["static_configs"] for job in jobs} == {
+        "activator": [{"targets": ["*:9090"]}],
+        "autoscaler": [{"targets": ["*:9091"]}],
+        "webhook": [{"targets": ["*:9092"]}],
+    }
 
 
 # the webhook's certificate
