@@ -79,7 +79,7 @@ class Metrics:
             relation.data[charm.app],
             scrape_jobs=jobs,
             alert_rules=self._rules(),
-            scrape_metadata=self._topology(),
+            scrape_metadata={**self._topology(), "charm_name": charm.meta.name},
         )
 
     def _topology(self) -> dict[str, str]:
@@ -88,7 +88,6 @@ class Metrics:
             "model": charm.model.name,
             "model_uuid": charm.model.uuid,
             "application": charm.app.name,
-            "charm_name": charm.meta.name,
             "unit": charm.unit.name,
         }
 
@@ -121,6 +120,7 @@ class Metrics:
             templates[f"file:{file.name.split('.')[0]}"] = {
                 "charm": charm.meta.name,
                 "content": packed,
+                # every query gets a label juju_KEY of each: none that metrics do not have
                 "juju_topology": self._topology(),
                 "inject_dropdowns": True,
             }
