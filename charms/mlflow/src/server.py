@@ -133,7 +133,9 @@ def hosts(application: str, model: str, further: str, gateway: Sequence[str] = (
     for service in (application, serving.name_of(application)):
         names += [service, f"{service}.{model}", f"{service}.{model}.svc"]
         names.append(f"{service}.{model}.svc.cluster.local")
-    names += _names(further)
+    # Prometheus asks each unit by its own name for its metrics, which need an allowed host as well
+    units = f"*.{application}-endpoints.{model}.svc.cluster.local"
+    names += [units, f"{units}:*", *_names(further)]
     places = [place for url in gateway if (place := urllib.parse.urlsplit(url).netloc)]
     names += [each for place in places for each in (place, serving.juju_name(place))]
     # a Host header carries the port unless it is 80 or 443

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import importlib.util
 import json
 import sys
@@ -325,6 +326,18 @@ def test_metrics_and_dashboard(context):
     assert "prometheus_scrape_unit_address" in out.get_relation(5).local_unit_data
     templates = json.loads(out.get_relation(6).local_app_data["dashboards"])["templates"]
     assert list(templates) == ["file:mlflow"]
+
+
+@pytest.mark.parametrize("unit", [0, 11])
+def test_prometheus_may_ask_each_unit_by_the_name_that_it_is_told(charm, unit):
+    out = charm.settled(testing.Relation("metrics-endpoint"))
+    (metrics,) = out.get_relations("metrics-endpoint")
+    told = metrics.local_unit_data["prometheus_scrape_unit_address"]
+    host = told.replace("mlflow-0.", f"mlflow-{unit}.") + ":5000"
+    allowed = charm.environment(out)["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+    # MLflow compares the whole header, by fnmatch where there is a *
+    assert any(fnmatch.fnmatch(host, pattern) for pattern in allowed)
+    assert not any(fnmatch.fnmatch(f"{told}.example.com:5000", each) for each in allowed)
 
 
 def test_server_that_does_not_answer(context):
