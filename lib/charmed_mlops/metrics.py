@@ -13,8 +13,10 @@ Source: libraries prometheus_scrape v0 (prometheus-k8s) and grafana_dashboard v0
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import lzma
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -116,7 +118,7 @@ class Metrics:
         charm = self._charm
         templates = {}
         for file in sorted(charm.charm_dir.glob("src/grafana_dashboards/*.json*")):
-            packed = base64.b64encode(lzma.compress(file.read_bytes())).decode()
+            packed = base64.b64encode(lzma.compress(self._dashboard(file).encode())).decode()
             templates[f"file:{file.name.split('.')[0]}"] = {
                 "charm": charm.meta.name,
                 "content": packed,
@@ -126,6 +128,19 @@ class Metrics:
             }
         # a reader takes a new uuid as a change: it has to stay as long as the content does
         return {"templates": templates, "uuid": charm.model.uuid}
+
+    def _dashboard(self, file: pathlib.Path) -> str:
+        """The dashboard with the uid and the tag that its charm's have.
+
+        A collector between this charm and Grafana keeps a uid of 40 hexadecimal digits and a tag
+        `charm: NAME`. Others it replaces by its own; then the same dashboard by two ways is two.
+        """
+        name = self._charm.meta.name
+        dashboard = json.loads(file.read_text())
+        path = f"{name}-{file.relative_to(self._charm.charm_dir)}"
+        dashboard["uid"] = hashlib.shake_256(path.encode()).hexdigest(20)
+        dashboard["tags"] = [*dashboard.get("tags", []), f"charm: {name}"]
+        return json.dumps(dashboard)
 
     @staticmethod
     def _set(data: ops.RelationDataContent, **values: Any) -> None:

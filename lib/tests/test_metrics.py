@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import lzma
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def root(tmp_path: Path) -> Path:
     """The charm's folder, with one dashboard."""
     folder = tmp_path / "src" / "grafana_dashboards"
     folder.mkdir(parents=True)
-    dashboard = {"title": "Kettle", "uid": "kettle", "panels": [PANEL]}
+    dashboard = {"title": "Kettle", "tags": ["tea"], "panels": [PANEL]}
     (folder / "kettle.json").write_text(json.dumps(dashboard))
     return tmp_path
 
@@ -94,3 +95,19 @@ def test_a_dashboard_s_topology_has_only_what_its_menus_ask_for(root):
 
 def test_a_dashboard_arrives_whole(root):
     assert dashboard(root)["panels"] == [PANEL]
+
+
+def test_a_dashboard_is_the_same_one_by_whatever_way_it_comes(root):
+    found = dashboard(root)
+    # a collector leaves just such a uid and tag as they are
+    assert len(bytes.fromhex(found["uid"])) == 20
+    assert found["tags"] == ["tea", "charm: kettle-k8s"]
+    shutil.copytree(root / "src", root / "elsewhere" / "src")
+    assert dashboard(root / "elsewhere")["uid"] == found["uid"]
+
+
+def test_two_dashboards_of_a_charm_are_two(root):
+    folder = root / "src" / "grafana_dashboards"
+    first = dashboard(root)["uid"]
+    (folder / "kettle.json").rename(folder / "lid.json")
+    assert dashboard(root)["uid"] != first
