@@ -179,6 +179,20 @@ def test_every_workload_s_log_goes_to_each_related_loki(any_charm):
         assert target.labels["juju_charm"] == any_charm.name
 
 
+def test_a_charm_that_offers_dashboards_has_some_that_show_its_own_metrics_alone(any_charm):
+    offers = "grafana-dashboard" in (any_charm.meta.get("provides") or {})
+    files = sorted((any_charm.folder / "src" / "grafana_dashboards").glob("*.json*"))
+    assert bool(files) is offers
+    for file in files:
+        dashboard = json.loads(file.read_text())
+        assert dashboard["version"] >= 1  # Grafana's charm takes the higher of two
+        queries = [each["expr"] for panel in dashboard["panels"] for each in panel["targets"]]
+        assert queries
+        # each selector, as a metric of the same name may be another charm's
+        named = f'{{juju_charm="{any_charm.name}"}}'
+        assert all(text.count("{") == text.count(named) > 0 for text in queries), file.name
+
+
 def test_no_secret_shows_in_a_databag_a_command_or_a_check(any_charm):
     out = any_charm.settled()
     hidden = {
