@@ -346,6 +346,8 @@ class ServiceCharm(ops.CharmBase):
         if not isinstance(self._outcome, ops.ActiveStatus):
             with contextlib.suppress(ops.pebble.ConnectionError):  # Pebble may have gone meanwhile
                 self._hold_back()
+                for workload in self._workloads:
+                    workload.forward_logs()  # what runs goes on, and its log may say what is wrong
 
     def _settle(self, recovered: str) -> None:
         """Reconcile, and let the unit get requests once its programs answer."""

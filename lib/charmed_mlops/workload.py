@@ -188,6 +188,18 @@ class Workload:
         if version:
             self._charm.unit.set_workload_version(version)
 
+    def forward_logs(self) -> None:
+        """Have the output of a service that `run` has declared go to the related Lokis.
+
+        `run` does it, too: this is for when the charm does not get as far as that.
+        """
+        if not self.can_connect:
+            return
+        plan = self.container.get_plan()
+        layer = ops.pebble.Layer({"log-targets": self._targets(plan)})  # type: ignore[arg-type]
+        if self.name in plan.services and plan.log_targets != layer.log_targets:
+            self.container.add_layer(self.name, layer, combine=True)
+
     def _targets(self, plan: ops.pebble.Plan) -> dict[str, Any]:
         """The log targets; one that has gone takes no service, as a layer cannot be shortened."""
         off = {

@@ -10,7 +10,7 @@ import ops
 import pytest
 from ops import testing
 
-from charmed_mlops import File, Http, ServiceCharm, Tcp
+from charmed_mlops import Blocked, File, Http, ServiceCharm, Tcp
 from charmed_mlops.checks import duration
 
 META = {
@@ -23,6 +23,7 @@ OPTIONS = {
     "files": {"type": "string", "default": "one two"},
     "mode": {"type": "int", "default": 0o600},
     "reason": {"type": "string", "default": ""},
+    "wrong": {"type": "boolean", "default": False},
 }
 
 
@@ -38,6 +39,8 @@ class Tea(ServiceCharm):
         self.kettle = self.add_workload("tea", service="kettle")
 
     def reconcile(self) -> None:
+        if self.config["wrong"]:
+            raise Blocked("config wrong=true")
         mode = int(self.config["mode"])
         files = {f"/tmp/{name}": File("x", mode) for name in str(self.config["files"]).split()}
         self.workload.run(
@@ -158,6 +161,30 @@ def test_logs_go_to_every_related_loki_and_stop_when_it_is_gone(context):
     assert target.services == []
     again = run(context, gone)
     assert again.get_container("milk").layers == gone.get_container("milk").layers
+
+
+def loki(name: str) -> testing.Relation:
+    endpoint = json.dumps({"url": f"http://{name}:3100/loki/api/v1/push"})
+    units: dict = {0: {"endpoint": endpoint}}
+    return testing.Relation("logging", remote_app_name=name, remote_units_data=units)
+
+
+def test_logs_follow_loki_while_the_charm_waits_for_somebody(context):
+    first = run(context, relations=[loki("old")])
+    out = run(context, first, relations=[loki("new")], config={"wrong": True})
+    assert isinstance(out.unit_status, testing.BlockedStatus)
+    for name in ("tea", "milk"):
+        targets = out.get_container(name).plan.log_targets.values()
+        served = {target.location for target in targets if target.services}
+        assert served == {"http://new:3100/loki/api/v1/push"}
+    assert services(out) == services(first)
+    again = run(context, out, relations=out.relations, config={"wrong": True})
+    assert again.get_container("tea").layers == out.get_container("tea").layers
+
+
+def test_a_charm_that_has_not_started_its_program_forwards_nothing(context):
+    out = run(context, relations=[loki("new")], config={"wrong": True})
+    assert not out.get_container("tea").layers
 
 
 @pytest.mark.parametrize(
