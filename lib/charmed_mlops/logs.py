@@ -22,15 +22,18 @@ class LogForwarding:
         self._endpoint = endpoint
 
     def targets(self) -> dict[str, Any]:
-        """The `log-targets` of a layer; a Loki that is gone is left without services."""
+        """The `log-targets` of a layer, one for each URL: units behind one ingress share it."""
         charm = self._charm
         if self._endpoint not in charm.meta.requires:
             return {}
-        found = {}
+        found: dict[str, Any] = {}
+        urls = set()
         for relation in charm.model.relations[self._endpoint]:
-            for unit in relation.units if relation.active else ():
+            units = sorted(relation.units, key=lambda unit: unit.name) if relation.active else []
+            for unit in units:
                 url = _url(relation.data[unit].get("endpoint", ""))
-                if url:
+                if url and url not in urls:
+                    urls.add(url)
                     found[f"loki-{relation.id}-{unit.name.replace('/', '-')}"] = {
                         "override": "replace",
                         "type": "loki",

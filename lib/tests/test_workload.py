@@ -169,6 +169,18 @@ def loki(name: str) -> testing.Relation:
     return testing.Relation("logging", remote_app_name=name, remote_units_data=units)
 
 
+def test_units_behind_one_ingress_get_each_line_once(context):
+    # as opentelemetry-collector-k8s writes it behind traefik
+    endpoint = json.dumps({"url": "http://10.64.140.43:3500/loki/api/v1/push"})
+    units: dict = {number: {"endpoint": endpoint} for number in range(3)}
+    collector = testing.Relation("logging", remote_app_name="otelcol", remote_units_data=units)
+    out = run(context, relations=[collector])
+    (target,) = out.get_container("tea").plan.log_targets.values()
+    assert target.services == ["all"]
+    again = run(context, out, relations=[collector])
+    assert again.get_container("tea").layers == out.get_container("tea").layers
+
+
 def test_logs_follow_loki_while_the_charm_waits_for_somebody(context):
     first = run(context, relations=[loki("old")])
     out = run(context, first, relations=[loki("new")], config={"wrong": True})
