@@ -7,6 +7,7 @@ the push API. Source: library loki_push_api v1 (loki-k8s).
 from __future__ import annotations
 
 import json
+import urllib.parse
 from typing import Any
 
 import ops
@@ -51,9 +52,13 @@ class LogForwarding:
 
 
 def _url(text: str) -> str:
-    """The URL of a databag's endpoint, empty unless it is one."""
+    """The URL of a databag's endpoint, empty unless it is one that Pebble can ask."""
     try:
         url = json.loads(text)["url"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        parts = urllib.parse.urlsplit(url)
+        asks = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        # nothing that urlsplit passes over, or that Pebble would give back as something else
+        plain = url.isascii() and url.isprintable() and " " not in url
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""
-    return url if isinstance(url, str) and url.startswith(("http://", "https://")) else ""
+    return url if asks and plain else ""

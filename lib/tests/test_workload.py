@@ -200,7 +200,24 @@ def test_a_charm_that_has_not_started_its_program_forwards_nothing(context):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"url": 3}', '{"url": "file:///etc/passwd"}', "[" * 100_000]
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"url": 3}',
+        '{"url": null}',
+        '{"url": "file:///etc/passwd"}',
+        '{"url": "http://"}',
+        '{"url": "http://:3100/loki/api/v1/push"}',  # a host that has no name yet
+        '{"url": "http://loki:99999/loki/api/v1/push"}',
+        '{"url": "http://[::1/loki/api/v1/push"}',
+        '{"url": "http://lo ki:3100/loki/api/v1/push"}',
+        '{"url": "http://loki:3100/\\n"}',
+        '{"url": "http://loki\\ud800:3100/"}',
+        "[" * 100_000,
+    ],
 )
 def test_a_loki_that_says_nothing_usable_is_passed_over(context, text):
     data = {0: {"endpoint": text}}
