@@ -121,3 +121,14 @@ def test_cos_gets_all_that_the_bundle_can_give_it():
     }
     assert {ours for ours, _ in document["relations"]} == wanted
     assert set(document["saas"]) == {name for name, _ in COS}
+
+
+def test_the_how_to_names_what_other_overlays_can_give_cos():
+    text = (ROOT / "docs/how-to/monitor.md").read_text()
+    offers = {interface: name for (name, _), (interface, _) in COS.items()}
+    others = {name for file in BUNDLES for name in applications(str(file))}
+    for name in sorted(others - set(applications("bundle.yaml"))):
+        for role in ("requires", "provides"):
+            for endpoint, spec in (charm(name).get(role) or {}).items():
+                if offer := offers.get(spec["interface"]):
+                    assert f"juju integrate {name}:{endpoint} {offer}\n" in text
