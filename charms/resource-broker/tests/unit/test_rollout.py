@@ -94,3 +94,47 @@ def test_one_that_is_made_anew_is_seen_to_at_the_next_update_status_and_not_befo
     assert sets.seconds("tea") == 0
     run(context, context.on.update_status(), *out.relations)
     assert sets.seconds("tea") == 30
+
+
+class Hooked:
+    """A StatefulSet in a model where Juju's webhook labels what an application changes."""
+
+    def __init__(self, seconds: int = 0, **labels: str):
+        self.metadata = {"name": "tea", "labels": {**JUJUS, **labels}}
+        self.spec = {"minReadySeconds": seconds}
+        self.writes = 0
+
+    def list(self, *_: str) -> list[dict[str, Any]]:
+        return [{"metadata": self.metadata, "spec": self.spec}]
+
+    def merge(self, _: Any, patch: dict[str, Any]) -> None:
+        self.writes += 1
+        before = self.metadata["labels"]
+        after = {**before, **patch["metadata"]["labels"]}
+        after = {key: value for key, value in after.items() if value is not None}
+        if not all("model.juju.is/disable-webhook" in labels for labels in (before, after)):
+            after["app.juju.is/created-by"] = "resource-broker"
+        self.metadata["labels"] = after
+        self.spec |= patch.get("spec", {})
+
+    @property
+    def goes_with_the_broker(self) -> bool:
+        return "app.juju.is/created-by" in self.metadata["labels"]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        Hooked(),
+        # by an earlier revision, or a hook that was killed between two writes
+        Hooked(30, **{"app.juju.is/created-by": "resource-broker"}),
+    ],
+)
+def test_no_application_is_marked_as_made_by_the_broker_which_juju_would_remove_with_it(
+    modules, found
+):
+    modules["rollout"].pace(found, "shop", {"tea"})
+    assert (found.spec["minReadySeconds"], found.goes_with_the_broker) == (30, False)
+    writes = found.writes
+    modules["rollout"].pace(found, "shop", {"tea"})
+    assert found.writes == writes
