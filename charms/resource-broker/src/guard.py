@@ -37,6 +37,11 @@ _SSH, _AGENT = "model-exec", "modeloperator"
 # called; for the secrets of users that is `model-NAME`.
 # Source: juju/juju, internal/secrets/provider/kubernetes/provider.go, `ensureSecretAccessToken`.
 _CONTENT = r"[0-9a-v]{20}-[0-9]+"
+# Since 3.6.11 a webhook of Juju's labels what an application makes or changes, with `managed-by`
+# too where it has none. What an application made is not Juju's, but Juju's own Services stay so,
+# which an application may change: they bear its name.
+# Source: juju/juju, internal/provider/kubernetes/utils/labels.go, `LabelsForAppCreated`.
+_CREATED_BY = "app.juju.is/created-by"
 
 _TRUSTED = (
     "request.userInfo.username in ['system:kube-controller-manager', 'system:kube-scheduler']"
@@ -164,7 +169,9 @@ def _model(namespace: str, broker: str) -> Object:
             {"name": "juju", "expression":
              "oldObject != null && has(oldObject.metadata.labels)"
              " && 'app.kubernetes.io/managed-by' in oldObject.metadata.labels"
-             " && oldObject.metadata.labels['app.kubernetes.io/managed-by'] == 'juju'"},
+             " && oldObject.metadata.labels['app.kubernetes.io/managed-by'] == 'juju'"
+             f" && (!('{_CREATED_BY}' in oldObject.metadata.labels)"
+             " || oldObject.metadata.name in [variables.label, variables.label + '-endpoints'])"},
             {"name": "declared", "expression":
              "oldObject != null && has(oldObject.metadata.labels)"
              f" && '{MANAGED_BY}' in oldObject.metadata.labels"

@@ -17,6 +17,8 @@ import pytest
 BROKER = "resource-broker"
 RBAC = "rbac.authorization.k8s.io/v1"
 JUJU = {"app.kubernetes.io/managed-by": "juju"}
+# what Juju's webhook adds to what the application makes or changes
+MADE = {**JUJU, "model.juju.is/name": "shop", "app.juju.is/created-by": "evil"}
 ATTACKER = "system:serviceaccount:shop:evil"
 TENANT = "system:serviceaccount:alice:default-editor"
 SSH = "system:serviceaccount:shop:model-exec"
@@ -136,6 +138,8 @@ ATTACKS: dict[str, tuple[str, str, Any]] = {
     "a debug container in the broker": ("PATCH", f"{SHOP}/pods/{BROKER}-0/ephemeralcontainers", SIDECAR),
     "the broker's StatefulSet": ("PATCH", f"{APPS}/statefulsets/{BROKER}", {"spec": {"replicas": 2}}),
     "the StatefulSet's scale": ("PATCH", f"{APPS}/statefulsets/{BROKER}/scale", {"spec": {"replicas": 3}}),
+    "a neighbour's Service that it has changed": ("PATCH", f"{SHOP}/services/pots", {"spec": {"selector": {"a": "b"}}}),
+    "a neighbour's Service for each unit": ("PATCH", f"{SHOP}/services/pots-endpoints", {"spec": {"selector": {"a": "b"}}}),
     "a neighbour's Service": ("PATCH", f"{SHOP}/services/mariadb", {"spec": {"selector": {"a": "b"}}}),
     "a Service that a neighbour declares": ("PATCH", f"{SHOP}/services/mariadb--serving", {"spec": {"selector": {"a": "b"}}}),
     "the labels of one": ("PATCH", f"{SHOP}/services/mariadb--serving", {"metadata": {"labels": None}}),
@@ -205,6 +209,14 @@ def world(cluster: Any, modules: dict[str, Any]) -> Iterator[World]:
         metadata = {"name": name, "labels": labels}
         body = template("apps/v1", "StatefulSet", name)
         put({**body, "metadata": metadata})
+    for name, application in (("made", ""), ("pots", "pots"), ("pots-endpoints", "pots")):
+        own = {"app.kubernetes.io/name": application, "app.juju.is/created-by": application}
+        labels = {**MADE, **(own if application else {})}
+        port = {"ports": [{"port": 1}], "selector": {"app": name}}
+        metadata = {"name": name, "labels": labels}
+        put({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": port})
+    body = template("apps/v1", "Deployment", "made")
+    put({**body, "metadata": {"name": "made", "labels": MADE}})
     for name in ("model-exec", "unit-mariadb-0", "model-shop"):
         put({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
     for name in (f"{BROKER}.maker", "mariadb-application-config", CONTENT):
@@ -318,6 +330,9 @@ LEGITIMATE: dict[str, tuple[str, str, str, Any]] = {
     "an application's own Service": (ATTACKER, "PATCH", f"{SHOP}/services/evil", {"metadata": {"labels": {"a": "b"}}}),
     "a Service that it declares": (ATTACKER, "PATCH", f"{SHOP}/services/evil--serving", {"metadata": {"labels": {"a": "b"}}}),
     "the broker changes one that a neighbour declares": (f"system:serviceaccount:shop:{BROKER}", "PATCH", f"{SHOP}/services/mariadb--serving", {"spec": {"selector": {"a": "b"}}}),
+    "a workload that it has made": (ATTACKER, "PATCH", f"{APPS}/deployments/made", {"spec": {"replicas": 2}}),
+    "one deleted": (ATTACKER, "DELETE", f"{APPS}/deployments/made?dryRun=All", None),
+    "a Service that it has made": (ATTACKER, "PATCH", f"{SHOP}/services/made", {"spec": {"selector": {"a": "b"}}}),
     "a workload of a user": (ATTACKER, "POST", "/apis/apps/v1/namespaces/other/deployments", template("apps/v1", "Deployment", "wine")),
     "a workload in the model": (ATTACKER, "POST", f"{APPS}/deployments", template("apps/v1", "Deployment", "wine", serviceAccountName="evil-runner")),
     "an event about kube-system": (ATTACKER, "POST", "/api/v1/namespaces/kube-system/events", {
