@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Collection, Container, Iterable, Sequence
 
-from inventory import APPLICATION, KEPT, MANAGED_BY, MODEL, Book, Inventory
+from inventory import APPLICATION, KEPT, MANAGED_BY, MODEL, OUTLIVES, Book, Inventory
 from kube import ApiError, Cluster, Object, Ref
 from policy import CLUSTER_KINDS, CRD, NAMESPACED_KINDS, RBAC, WEBHOOKS
 from watcher import applied_fields
@@ -219,6 +219,8 @@ def _apply_one(
     application = inventory.application
     metadata = dict(manifest["metadata"])
     metadata["labels"] = {**(metadata.get("labels") or {}), **book.labels(application)}
+    if (ref.api, ref.kind) == CRD:
+        metadata["labels"] |= OUTLIVES
     if ref.namespace:
         metadata["namespace"] = ref.namespace
     body, manager = {**manifest, "metadata": metadata}, book.manager(application)

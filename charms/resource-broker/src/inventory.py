@@ -24,6 +24,13 @@ APPLICATION = "charmed-mlops.io/application"
 KEPT = "charmed-mlops.io/kept"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 _KIND = "charmed-mlops.io/inventory"
+OUTLIVES = {"juju-resource-lifecycle": "persistent"}
+"""Of a definition: Juju leaves it when the model is destroyed.
+
+Else it deletes the definitions that the model's applications made, and first the custom resources
+of these kinds in every namespace, tenants' too. Source: juju/juju,
+internal/provider/kubernetes/teardown.go and customresourcedefinitions.go.
+"""
 
 
 @dataclass

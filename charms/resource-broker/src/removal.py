@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import guard
 from apply import instances, rank
-from inventory import APPLICATION, KEPT, MANAGED_BY, MODEL, MODEL_UUID, Book
+from inventory import APPLICATION, KEPT, MANAGED_BY, MODEL, MODEL_UUID, OUTLIVES, Book
 from kube import Cluster, Object, Ref
 from policy import CRD, WEBHOOKS
 
@@ -190,7 +190,7 @@ def _delete(cluster: Cluster, book: Book, application: str, ref: Ref) -> None:
 
 def _keep(cluster: Cluster, book: Book, application: str, ref: Ref) -> None:
     """Mark a definition so that whoever declares it next may take it over."""
-    labels = {**book.labels(application), KEPT: "true"}
+    labels = {**book.labels(application), **OUTLIVES, KEPT: "true"}
     body = {"apiVersion": ref.api, "kind": ref.kind, "metadata": {"labels": labels}}
     cluster.merge(ref, body)
 
