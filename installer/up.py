@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="OPTION",
-        help="for juju bootstrap, such as --bootstrap-option=--agent-version=3.6.10; may be "
+        help="for juju bootstrap, such as --bootstrap-option=--agent-version=3.6.27; may be "
         "repeated",
     )
     found.add_argument("--model", help=f"the model's name; default: {target.MODEL}")

@@ -131,7 +131,7 @@ def test_cluster_that_lacks_everything(tmp_path: Path, monkeypatch: pytest.Monke
     assert found["trust"].text == "juju trust resource-broker --scope=cluster"
 
 
-def test_a_juju_whose_pebble_is_too_old_for_the_charms_is_named(
+def test_a_juju_that_is_too_old_for_the_charms_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     _programs(tmp_path, juju="echo 3.6.3-genericlinux-amd64")
@@ -139,7 +139,7 @@ def test_a_juju_whose_pebble_is_too_old_for_the_charms_is_named(
     found = doctor.juju_version()
     assert (found.level, found.text.partition(":")[0]) == (
         "error",
-        "3.6.3-genericlinux-amd64, 3.6.4 wanted",
+        "3.6.3-genericlinux-amd64, 3.6.13 wanted",
     )
 
 
@@ -154,7 +154,7 @@ def test_cluster_that_has_everything(tmp_path: Path, monkeypatch: pytest.MonkeyP
     _programs(
         tmp_path,
         juju=(
-            'case "$1" in version) echo 3.6.9-genericlinux-amd64;;'
+            'case "$1" in version) echo 3.6.27-genericlinux-amd64;;'
             ' controllers) echo \'{"controllers": {"micro": {}}}\';;'
             ' config) echo \'{"application-config": {"trust": {"value": true}}}\';; esac'
         ),

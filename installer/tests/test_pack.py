@@ -47,7 +47,11 @@ def test_packed_charm_holds_what_juju_reads(project: Path):
     assert metadata["display-name"] == "Demo"
     assert metadata["docs"] == "https://example.com/docs"
     assert metadata["maintainers"] == ["Someone"]
-    assert metadata["assumes"] == ["juju >= 3.6.4", "k8s-api"]
+    assert metadata["assumes"] == [
+        "juju >= 3.6.13",
+        {"any-of": ["juju < 4.0", "juju >= 4.0.1"]},
+        "k8s-api",
+    ]
     assert not {"parts", "platforms", "base", "links", "type", "config"} & set(metadata)
     assert manifest["bases"] == [
         {"name": "ubuntu", "channel": "24.04", "architectures": ["amd64"]}

@@ -14,7 +14,7 @@ from localjuju.model.errors import ModelError, NotFound
 
 _SIZE = re.compile(r"(?:(\d+(?:\.\d*)?)([MGTP]?))?")
 _MEBIBYTES = {"": 1, "M": 1, "G": 1024, "T": 1024**2, "P": 1024**3}
-AGENT_VERSION = "3.6.10"
+AGENT_VERSION = "3.6.27"
 CONTROLLER = "localjuju"
 CLOUD = "local"
 REGION = "localhost"

@@ -95,7 +95,7 @@ def test_columns_are_two_spaces_apart_and_lines_end_without_spaces():
 STATUS = {
     "model": {
         "name": "m", "type": "caas", "controller": "localjuju", "cloud": "local",
-        "region": "localhost", "version": "3.6.10", "model-status": {"current": "available"},
+        "region": "localhost", "version": "3.6.27", "model-status": {"current": "available"},
     },
     "controller": {"timestamp": "01:02:03Z"},
     "applications": {
@@ -121,7 +121,7 @@ STATUS = {
 def test_the_status_table_is_juju_s():
     assert _tabular(STATUS, relations=False, storage=False).splitlines() == [
         "Model  Controller  Cloud/Region     Version  SLA          Timestamp",
-        "m      localjuju   local/localhost  3.6.10   unsupported  01:02:03Z",
+        "m      localjuju   local/localhost  3.6.27   unsupported  01:02:03Z",
         "",
         "App  Version  Status   Scale  Charm  Channel  Rev  Address       Exposed  Message",
         "web           waiting    1/2  web               0  10.152.183.7  no       "

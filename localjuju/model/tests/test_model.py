@@ -71,7 +71,7 @@ async def test_status_is_what_jubilant_reads(api: Api, tmp_path: Path):
     await _deploy(api, tmp_path, "taker", requires={"store": SQL}, deployed={"units": 2})
     api.integrate("m", "taker", "giver")
     status = jubilant.Status._from_dict(json.loads(json.dumps(api.status("m"))))
-    assert (status.model.name, status.model.type, status.model.version) == ("m", "caas", "3.6.10")
+    assert (status.model.name, status.model.type, status.model.version) == ("m", "caas", "3.6.27")
     taker = status.apps["taker"]
     assert (taker.charm, taker.charm_origin, taker.scale) == ("local:taker-0", "local", 2)
     assert taker.app_status.current == "waiting"
