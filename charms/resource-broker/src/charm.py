@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import ops
@@ -39,7 +40,7 @@ class ResourceBroker(ServiceCharm):
         """Have the watcher run, where its container is there: without it all goes slower."""
         if not self.workload.can_connect:
             return
-        watched = self.broker.watched()
+        watched = {**self.broker.watched(), "user": os.getuid()}
         self.workload.run(
             command=f"/usr/local/bin/python3 -u {FOLDER}/watcher.py {FOLDER}/watched.json",
             files={

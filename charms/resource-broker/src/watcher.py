@@ -7,6 +7,7 @@ It decides nothing: the charm looks for itself at what there is to do.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -382,6 +383,19 @@ def notify(path: str) -> None:
         connection.close()
 
 
+def become(user: int) -> None:
+    """Raise notices as the charm's user: others' are not passed on by every Juju.
+
+    Before 3.6.25 and 4.0.13 it asks Pebble for those of its own user only, which Pebble says of a
+    client by its socket. Source: juju/juju, internal/worker/uniter/pebblenotices.go.
+
+    The token is still there for a user other than root: its file is the pod's group's.
+    """
+    if user and os.getuid() == 0:
+        with contextlib.suppress(PermissionError):
+            os.setuid(user)
+
+
 def kinds(config: Object) -> list[Kind]:
     """What the charm has said to watch."""
     found = [tenants(config["tenants"])]
@@ -410,6 +424,7 @@ def main(file: str) -> None:
     pebble = os.environ.get("PEBBLE_SOCKET", "/charm/container/pebble.socket")
     bell = Bell(lambda: notify(pebble))
     config = json.loads(Path(file).read_text())
+    become(config["user"])
     for kind in kinds(config):
         watch = Watch(kind, connect, token, bell)
         threading.Thread(target=watch.run, name=kind.kind, daemon=True).start()

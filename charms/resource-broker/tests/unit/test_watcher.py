@@ -452,3 +452,26 @@ def test_a_follower_s_watcher_is_stopped(context, cluster):
 def watched(context: testing.Context, out: testing.State) -> dict[str, Any]:
     root = out.get_container("watcher").get_filesystem(context)
     return json.loads((root / "tmp/watcher/watched.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("runs_as", "charm", "becomes"),
+    [(0, 170, [170]), (0, 0, []), (584792, 170, [])],
+    ids=["root, as images mostly are", "both root", "an image with a user"],
+)
+def test_the_watcher_becomes_the_charm_s_user_where_it_can(
+    modules, monkeypatch, runs_as, charm, becomes
+):
+    became: list[int] = []
+    monkeypatch.setattr("os.getuid", lambda: runs_as)
+    monkeypatch.setattr("os.setuid", became.append)
+    modules["watcher"].become(charm)
+    assert became == becomes
+
+
+def test_the_charm_tells_the_watcher_its_user(context, monkeypatch):
+    """Also where there is no cluster, and so nothing to watch but whether there is one again."""
+    monkeypatch.setattr("os.getuid", lambda: 170)
+    state = testing.State(leader=True, containers=[connected()])
+    out = context.run(context.on.update_status(), state)
+    assert watched(context, out)["user"] == 170
