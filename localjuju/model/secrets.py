@@ -18,6 +18,7 @@ from localjuju.model.errors import ModelError, NotFound
 _KEY = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?")
 _ID = re.compile(r"[0-9a-v]{20}")
 _DAY = 86400
+_MOST_BYTES = 1000 * 1000  # of one value, and of all of a secret's
 ROTATE_SECONDS = {
     "never": 0, "hourly": 3600, "daily": _DAY, "weekly": 7 * _DAY, "monthly": 30 * _DAY,
     "quarterly": 91 * _DAY, "yearly": 365 * _DAY,
@@ -42,12 +43,23 @@ def bare(text: str) -> str:
 
 
 def check_content(content: Mapping[str, str]) -> None:
-    """Raises ModelError: no keys, or a key that Juju refuses."""
+    """Raises ModelError: no keys, a key that Juju refuses, or more than it takes.
+
+    Juju measures the values in base64. Source: juju/juju, core/secrets/createsecret.go.
+    """
     if not content:
         raise ModelError("missing secret value or filename")
-    for key in content:
+    total = 0
+    for key, value in content.items():
         if len(key) < 3 or not _KEY.fullmatch(key):
             raise ModelError(f'key "{key}" not valid')
+        size = -(-len(value.encode()) // 3) * 4
+        total += size
+        if size > _MOST_BYTES:
+            text = f'base64 encoded secret content for key "{key}" too large: {size} bytes'
+            raise ModelError(text)
+    if total > _MOST_BYTES:
+        raise ModelError(f"base64 encoded secret content too large: {total} bytes")
 
 
 def get(db: Database, model: str, identity: str) -> Row | None:
