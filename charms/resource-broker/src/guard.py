@@ -33,9 +33,7 @@ PROTECTED = r"^(kube-.*|.*-system|controller-.*|cert-manager|local-path-storage)
 # Juju's own ServiceAccounts in a model's namespace: of `juju ssh`, and of the model's agent.
 _SSH, _AGENT = "model-exec", "modeloperator"
 # On the Kubernetes backend the content of a Juju secret is a Secret ID-REVISION. A unit writes it
-# with an account that Juju makes for that, `unit-APPLICATION-NUMBER`, which no application can be
-# called; for the secrets of users that is `model-NAME`.
-# Source: juju/juju, internal/secrets/provider/kubernetes/provider.go, `ensureSecretAccessToken`.
+# with an account that Juju makes for that, see `keepers`.
 _CONTENT = r"[0-9a-v]{20}-[0-9]+"
 # Since 3.6.11 a webhook of Juju's labels what an application makes or changes, with `managed-by`
 # too where it has none. What an application made is not Juju's, but Juju's own Services stay so,
@@ -128,10 +126,22 @@ def remove(cluster: Cluster, namespace: str, broker: str) -> None:
         cluster.delete(Ref(API, body["kind"], "", body["metadata"]["name"]))
 
 
+def keepers(namespace: str) -> str:
+    """What matches the accounts with which Juju keeps the content of secrets.
+
+    Since 3.6.19 each is for one set of secrets: `juju-secret-consumer-UUID`. Before, a unit had
+    `unit-APPLICATION-NUMBER`, which no application can be called, and users `model-NAME`, with
+    six digits more where that was another's. Source: juju/juju,
+    internal/secrets/provider/kubernetes/provider.go.
+    """
+    old = rf"(unit-.+-[0-9]+|model-{namespace})(-[0-9a-f]{{6}})?"
+    return rf"({old}|juju-secret-consumer-[0-9a-f-]{{36}})"
+
+
 def _model(namespace: str, broker: str) -> Object:
     """Protects the broker, Juju's own objects and other applications' pods in the model."""
-    keepers = rf"(unit-.+-[0-9]+|model-{namespace})"
-    guarded = rf"^({broker}|{_SSH}|{_AGENT}|{keepers})$"
+    keeping = keepers(namespace)
+    guarded = rf"^({broker}|{_SSH}|{_AGENT}|{keeping})$"
     secrets = rf"^({broker}\\..*|.*-application-config|{_SSH}.*|{_AGENT}.*|{_CONTENT})$"
     pod = rf"^{broker}-[0-9]+$"
     return {
@@ -159,7 +169,7 @@ def _model(namespace: str, broker: str) -> Object:
              "request.userInfo.username.startsWith(variables.prefix)"
              " ? request.userInfo.username.substring(size(variables.prefix)) : ''"},
             {"name": "keeps", "expression":
-             f"variables.application.matches('^{keepers}$') && request.name.matches('^{_CONTENT}$')"},
+             f"variables.application.matches('^{keeping}$') && request.name.matches('^{_CONTENT}$')"},
             {"name": "pod", "expression": f"object == null ? {{}} : {_TEMPLATES}"},
             {"name": "containers", "expression": _CONTAINERS},
             {"name": "label", "expression":

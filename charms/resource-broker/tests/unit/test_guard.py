@@ -8,6 +8,7 @@ with it. The attackers have the rights that Juju and the policy give to applicat
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +24,10 @@ ATTACKER = "system:serviceaccount:shop:evil"
 TENANT = "system:serviceaccount:alice:default-editor"
 SSH = "system:serviceaccount:shop:model-exec"
 # Juju keeps the content of its secrets by these accounts, where the backend is Kubernetes
-KEEPERS = [f"system:serviceaccount:shop:{name}" for name in ("unit-mariadb-0", "model-shop")]
+CONSUMER = "juju-secret-consumer-0b5d1c3e-8a4f-4c1d-9e55-3f1f0a7c2b66"
+KEEPERS = [
+    f"system:serviceaccount:shop:{name}" for name in ("unit-mariadb-0", "model-shop", CONSUMER)
+]
 CONTENT = "9m4e2mr0ui3e8a215n4g-1"
 STATEFUL_SETS = "system:serviceaccount:kube-system:statefulset-controller"
 # what a controller may have at most by the policy, and Juju's own rules
@@ -149,6 +153,7 @@ ATTACKS: dict[str, tuple[str, str, Any]] = {
     "a Secret with the broker's token": ("POST", f"{SHOP}/secrets", MINTED),
     "the broker's inventory": ("PATCH", f"{SHOP}/secrets/{BROKER}.maker", {"data": {"objects": "W10="}}),
     "a token of a unit that keeps secrets": ("POST", f"{SHOP}/serviceaccounts/unit-mariadb-0/token", TOKEN),
+    "a token of a consumer of secrets": ("POST", f"{SHOP}/serviceaccounts/{CONSUMER}/token", TOKEN),
     "a Juju secret's content": ("PATCH", f"{SHOP}/secrets/{CONTENT}", {"stringData": {"a": "b"}}),
     "a Juju secret deleted": ("DELETE", f"{SHOP}/secrets/{CONTENT}?dryRun=All", None),
     "a Juju secret made": ("POST", f"{SHOP}/secrets", SECRET),
@@ -217,7 +222,7 @@ def world(cluster: Any, modules: dict[str, Any]) -> Iterator[World]:
         put({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": port})
     body = template("apps/v1", "Deployment", "made")
     put({**body, "metadata": {"name": "made", "labels": MADE}})
-    for name in ("model-exec", "unit-mariadb-0", "model-shop"):
+    for name in ("model-exec", "unit-mariadb-0", "model-shop", CONSUMER):
         put({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
     for name in (f"{BROKER}.maker", "mariadb-application-config", CONTENT):
         put({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}})
@@ -396,3 +401,20 @@ def test_a_changed_guard_is_put_right_and_a_good_one_is_left_alone(world, module
     cluster.delete(modules["removal"].reference(found[0]))
     guard.ensure(cluster, "shop", BROKER)
     assert len(cluster.list(guard.API, guard.BINDING, "charmed-mlops.io/model=shop")) == 3
+
+
+@pytest.mark.parametrize(
+    ("account", "keeps"),
+    [
+        (CONSUMER, True),  # Juju 3.6.19 and newer
+        ("unit-mariadb-0", True),
+        ("unit-mariadb-0-06f00d", True),
+        ("model-shop", True),
+        ("model-other", False),
+        ("mariadb", False),
+        ("unit-of-work", False),
+        ("juju-secret-consumer-app", False),
+    ],
+)
+def test_by_which_accounts_juju_keeps_secrets(modules, account, keeps):
+    assert bool(re.fullmatch(modules["guard"].keepers("shop"), account)) is keeps
