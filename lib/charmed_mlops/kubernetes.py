@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TIMEOUT_SECONDS = 10
+_MOST_BYTES = 100 * 1024
 
 
 def token(account: Path | None = None) -> str:
@@ -66,6 +67,24 @@ def text(path: str) -> str:
     return _call("GET", path).decode(errors="replace")
 
 
+def log(pod: str, lines: int) -> str:
+    """The last lines of a pod's log, as far as they fit into an action's results.
+
+    Each result is an argument of `action-set`. Linux takes no argument of more than 128 KiB, and
+    none with a NUL: execve(2).
+
+    Args:
+        pod: its path.
+        lines: how many.
+    """
+    found = text(f"{pod}/log?tailLines={lines}").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    content = found.encode()
+    if len(content) <= _MOST_BYTES:
+        return found
+    end = content[-_MOST_BYTES:].decode(errors="ignore")
+    return end.partition("\n")[2] or end
+
+
 def failed_log(job: Named, label: str, lines: int) -> dict[str, str]:
     """The last lines of the first pod of a job that failed, and the pod's name.
 
@@ -81,7 +100,7 @@ def failed_log(job: Named, label: str, lines: int) -> dict[str, str]:
     for pod in items(f"{pods}?labelSelector={label}%3D{job.name}"):
         if (pod.get("status") or {}).get("phase") == "Failed":
             name = pod["metadata"]["name"]
-            return {"pod": name, "log": text(f"{pods}/{name}/log?tailLines={lines}")}
+            return {"pod": name, "log": log(f"{pods}/{name}", lines)}
     raise ActionFailed(f"no pod of {job} has failed")
 
 

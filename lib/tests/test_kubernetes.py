@@ -1,4 +1,4 @@
-"""The unit's own ServiceAccount: whose token it is and whom it is for."""
+"""The unit's own ServiceAccount, and what it reads: tokens, logs."""
 
 from __future__ import annotations
 
@@ -38,3 +38,20 @@ def test_a_pod_without_a_token_has_no_audience_and_says_so_when_asked(tmp_path):
     assert kubernetes.audience(tmp_path) == ""
     with pytest.raises(ActionFailed, match="has no ServiceAccount token"):
         kubernetes.token(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("found", "shown"),
+    [
+        ("one\ntwo\n", "one\ntwo\n"),
+        ("a" * 90_000 + "\n" + "b" * 90_000 + "\n", "b" * 90_000 + "\n"),
+        ("é" * 90_000, "é" * 51_200),
+        ("a\0b\n", "a\N{REPLACEMENT CHARACTER}b\n"),
+    ],
+    ids=["all of it", "whole lines of its end", "one line, by its end", "a NUL"],
+)
+def test_a_log_fits_into_a_result_of_an_action(monkeypatch, found, shown):
+    asked: list[str] = []
+    monkeypatch.setattr(kubernetes, "text", lambda path: asked.append(path) or found)
+    assert kubernetes.log("/api/v1/namespaces/a/pods/b", 5) == shown
+    assert asked == ["/api/v1/namespaces/a/pods/b/log?tailLines=5"]

@@ -44,8 +44,8 @@ def driver_log(application: Log) -> dict[str, str]:
     pod = (status.get("driverInfo") or {}).get("podName")
     if not pod:
         raise ActionFailed(f"{application} has no driver yet")
-    path = f"/api/v1/namespaces/{application.namespace}/pods/{pod}/log"
-    return {"pod": pod, "log": kubernetes.text(f"{path}?tailLines={application.lines}")}
+    path = f"/api/v1/namespaces/{application.namespace}/pods/{pod}"
+    return {"pod": pod, "log": kubernetes.log(path, application.lines)}
 
 
 def _summary(application: dict[str, Any]) -> dict[str, Any]:
