@@ -49,7 +49,7 @@ def test_packed_charm_holds_what_juju_reads(project: Path):
     assert metadata["maintainers"] == ["Someone"]
     assert metadata["assumes"] == [
         "juju >= 3.6.13",
-        {"any-of": ["juju < 4.0", "juju >= 4.0.1"]},
+        {"any-of": ["juju < 4.0", "juju >= 4.0.14"]},
         "k8s-api",
     ]
     assert not {"parts", "platforms", "base", "links", "type", "config"} & set(metadata)
