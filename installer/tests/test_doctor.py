@@ -139,7 +139,7 @@ def test_a_juju_that_is_too_old_for_the_charms_is_named(
     found = doctor.juju_version()
     assert (found.level, found.text.partition(":")[0]) == (
         "error",
-        "3.6.3-genericlinux-amd64, 3.6.13 wanted",
+        "3.6.3-genericlinux-amd64, 3.6.9 wanted",
     )
 
 

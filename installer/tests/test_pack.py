@@ -48,8 +48,14 @@ def test_packed_charm_holds_what_juju_reads(project: Path):
     assert metadata["docs"] == "https://example.com/docs"
     assert metadata["maintainers"] == ["Someone"]
     assert metadata["assumes"] == [
-        "juju >= 3.6.13",
-        {"any-of": ["juju < 4.0", "juju >= 4.0.14"]},
+        "juju >= 3.6.9",
+        {
+            "any-of": [
+                "juju < 3.6.11",
+                {"all-of": ["juju >= 3.6.13", "juju < 4.0"]},
+                "juju >= 4.0.14",
+            ]
+        },
         "k8s-api",
     ]
     assert not {"parts", "platforms", "base", "links", "type", "config"} & set(metadata)
