@@ -181,7 +181,8 @@ def _model(namespace: str, broker: str) -> Object:
              " && 'app.kubernetes.io/managed-by' in oldObject.metadata.labels"
              " && oldObject.metadata.labels['app.kubernetes.io/managed-by'] == 'juju'"
              f" && (!('{_CREATED_BY}' in oldObject.metadata.labels)"
-             " || oldObject.metadata.name in [variables.label, variables.label + '-endpoints'])"},
+             " || oldObject.metadata.name == variables.label"
+             " || oldObject.metadata.name == variables.label + '-endpoints')"},
             {"name": "declared", "expression":
              "oldObject != null && has(oldObject.metadata.labels)"
              f" && '{MANAGED_BY}' in oldObject.metadata.labels"
