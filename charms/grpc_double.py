@@ -9,13 +9,14 @@ import contextlib
 import socket
 import socketserver
 import ssl
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from h2 import events
 from h2.config import H2Configuration
 from h2.connection import H2Connection
+
+from charms.small_servers import serving
 
 
 @dataclass
@@ -56,12 +57,8 @@ def server() -> Iterator[int]:
     """A server without TLS; gives its port."""
     found = socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Echo)
     found.daemon_threads = True
-    thread = threading.Thread(target=found.serve_forever, args=(0.02,))
-    thread.start()
-    yield found.server_address[1]
-    found.shutdown()
-    thread.join()
-    found.server_close()
+    with serving(found):
+        yield found.server_address[1]
 
 
 def call(port: int, context: ssl.SSLContext, path: str, message: bytes, *headers) -> Reply:

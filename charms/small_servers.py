@@ -1,13 +1,30 @@
-"""Small HTTP servers, which play what is around a program that a charm runs."""
+"""Small servers, which play what is around a program that a charm runs."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
 import http.server
+import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
+
+
+@contextlib.contextmanager
+def serving(server: socketserver.BaseServer) -> Iterator[None]:
+    """A server answers in a thread; it ends with the context, whatever is raised there.
+
+    One that is closed while it serves would take a processor until the tests end.
+    """
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @contextlib.contextmanager
@@ -29,12 +46,8 @@ def http_server(
 
     found = http.server.ThreadingHTTPServer((host, port), Handler)
     found.daemon_threads = True
-    thread = threading.Thread(target=found.serve_forever, args=(0.02,))
-    thread.start()
-    yield found.server_port
-    found.shutdown()
-    thread.join()
-    found.server_close()
+    with serving(found):
+        yield found.server_port
 
 
 def reply(handler: Any, status: int, headers: dict[str, str], body: bytes = b"") -> None:

@@ -9,7 +9,6 @@ import ipaddress
 import json
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from ops import testing
+
+from charms.small_servers import serving
 
 GATEWAY = testing.Relation(
     "gateway", remote_app_name="gateway", remote_app_data={"url": '"https://ml.example.com"'}
@@ -94,12 +95,9 @@ class Answer(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def provider(pair: Pair) -> Iterator[Provider]:
-    with Provider(pair) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    server = Provider(pair)
+    with serving(server):
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ import shutil
 import ssl
 import subprocess
 import sysconfig
-import threading
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ from ops import testing
 from charmed_mlops.testing import Charm, relation
 from charms import grpc_double
 from charms.kubernetes_double import Api, served
-from charms.small_servers import http_server, reply
+from charms.small_servers import http_server, reply, serving
 from localkube.tests.ports import ports
 
 NB = "notebooks.kubeflow.org"
@@ -187,11 +186,7 @@ def door(charm: Charm, tmp_path: Path) -> Iterator[Door]:
         https, plain, metrics = ports(3)
         kubernetes = module.Kubernetes("127.0.0.1", api_port, account)
         decides = module.server(module.Authorizer(kubernetes, "charmed-mlops", ttl=0), 0)
-        thread = threading.Thread(target=decides.serve_forever, args=(0.02,))
-        thread.start()
-        stack.callback(decides.server_close)
-        stack.callback(thread.join)
-        stack.callback(decides.shutdown)
+        stack.enter_context(serving(decides))
         folder = tmp_path / "gateway"
         folder.mkdir()
         text = rendered(charm, app_port, grpc_port, auth_port, folder)

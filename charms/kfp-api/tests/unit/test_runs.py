@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import importlib
 import json
-import threading
 import urllib.parse
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 from charmed_mlops import ActionFailed
 from charmed_mlops.interfaces.s3 import Bucket
+from charms.small_servers import serving
 
 RUNS = {
     "ann": [
@@ -112,12 +112,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as made:
-        thread = threading.Thread(target=made.serve_forever, args=(0.01,))
-        thread.start()
+    made = Server()
+    with serving(made):
         yield made
-        made.shutdown()
-        thread.join()
 
 
 @pytest.fixture

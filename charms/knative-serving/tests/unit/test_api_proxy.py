@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from charms.kubernetes_double import Api, served
+from charms.small_servers import serving
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 from api_proxy import Proxy, is_needless, narrowed  # pyright: ignore[reportMissingImports]
@@ -29,8 +29,6 @@ def ask(tmp_path: Path) -> Iterator[tuple[Api, Ask]]:
     api = Api()
     with served(api, tmp_path) as (port, account):
         proxy = Proxy(0, "shop", "webhook-certs", f"127.0.0.1:{port}", account)
-        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
         client = http.client.HTTPConnection("127.0.0.1", proxy.server_port)
 
         def asked(method: str, path: str, body: Any = None) -> tuple[int, Any]:
@@ -39,11 +37,9 @@ def ask(tmp_path: Path) -> Iterator[tuple[Api, Ask]]:
             text = answer.read()
             return answer.status, json.loads(text) if text.startswith(b"{") else text
 
-        yield api, asked
-        client.close()
-        proxy.shutdown()
-        proxy.server_close()
-        thread.join()
+        with serving(proxy):
+            yield api, asked
+            client.close()
 
 
 @pytest.mark.parametrize("query", ["", "?limit=500", "?watch=true&resourceVersion=7"])
@@ -116,12 +112,8 @@ def test_an_api_server_that_is_away_is_a_bad_gateway(tmp_path):
     with served(Api(), tmp_path):
         pass  # it has ended, its certificate is there
     proxy = Proxy(0, "shop", "webhook-certs", "127.0.0.1:1", tmp_path)
-    thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    client = http.client.HTTPConnection("127.0.0.1", proxy.server_port)
-    client.request("GET", "/api")
-    assert client.getresponse().status == 502
-    client.close()
-    proxy.shutdown()
-    proxy.server_close()
-    thread.join()
+    with serving(proxy):
+        client = http.client.HTTPConnection("127.0.0.1", proxy.server_port)
+        client.request("GET", "/api")
+        assert client.getresponse().status == 502
+        client.close()

@@ -13,7 +13,6 @@ import importlib
 import shutil
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ from h2.connection import H2Connection
 from charmed_mlops.testing import loaded
 from charms import grpc_double
 from charms.kubernetes_double import Api, served
-from charms.small_servers import http_server, reply
+from charms.small_servers import http_server, reply, serving
 from localkube.host import paths
 from localkube.tests.ports import ports
 
@@ -212,16 +211,9 @@ def deciding(pods: Pods, folder: Path, *, ttl: float = 0, open: bool = False) ->
         cluster = module.Kubernetes("127.0.0.1", api, account)
         decides = module.Authorizer(cluster, "x-kourier-peer", "shop", ["door"], open, ttl)
         server = module.server(decides, 0)
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-
-        def stop() -> None:
-            server.shutdown()
-            thread.join()
-            server.server_close()
-
-        yield server.server_port, stop
-        stop()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(serving(server))
+            yield server.server_port, stack.close
         cluster.connections.close()
 
 

@@ -14,7 +14,6 @@ import importlib
 import shutil
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -33,7 +32,7 @@ from lineage import (  # pyright: ignore[reportMissingImports]
 
 from charmed_mlops.testing import loaded, relation
 from charms.kubernetes_double import Api, served
-from charms.small_servers import http_server
+from charms.small_servers import http_server, serving
 from localkube.host import paths
 from localkube.tests.ports import ports
 
@@ -153,16 +152,9 @@ def deciding(
     with served(reviews, folder) as (api, account):
         cluster, asked = module.Kubernetes("127.0.0.1", api, account), module.Store(store)
         server = module.server(module.Authorizer(cluster, asked, ttl), 0)
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-
-        def stop() -> None:
-            server.shutdown()
-            thread.join()
-            server.server_close()
-
-        yield server.server_port, reviews, stop
-        stop()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(serving(server))
+            yield server.server_port, reviews, stack.close
         asked.connections.close()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import importlib
 import json
-import threading
 import urllib.parse
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from charmed_mlops import ActionFailed
+from charms.small_servers import serving
 
 MODELS = [
     {"id": "1", "name": "fraud", "owner": "ann", "state": "LIVE"},
@@ -53,12 +53,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
-        thread = threading.Thread(target=made.serve_forever, args=(0.01,))
-        thread.start()
+    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with serving(made):
         yield f"http://127.0.0.1:{made.server_address[1]}"
-        made.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import time
 import urllib.parse
 import urllib.request
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from charms.small_servers import serving
 from localkube.tests.ports import ports
 
 CHARM = Path(__file__).parents[2]
@@ -112,12 +112,8 @@ def _tag(text: str, name: str) -> str:
 def memory() -> Iterator[Memory]:
     """A gateway that remembers what it was told."""
     server = Memory()
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server):
+        yield server
 
 
 @pytest.fixture

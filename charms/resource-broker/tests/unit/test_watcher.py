@@ -29,6 +29,7 @@ from test_charm import (  # pyright: ignore[reportMissingImports]
 )
 
 from charmed_mlops.interfaces.manifests import digest, pack
+from charms.small_servers import serving
 
 PATIENCE = 20  # seconds after which something that has to come is missed
 PROFILE = {"app.kubernetes.io/part-of": "kubeflow-profile"}
@@ -117,12 +118,9 @@ class Rings:
 
 @pytest.fixture
 def api() -> Iterator[Api]:
-    with Api() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    server = Api()
+    with serving(server):
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @contextmanager
