@@ -72,10 +72,13 @@ class KfpApi(ServiceCharm):
         )
         self.workload.run(
             command=server.command(options.log_level, samples=options.samples),
-            files=database.files | ({} if options.samples else dict([server.NO_SAMPLES])),
+            files=database.files
+            | bucket.files
+            | ({} if options.samples else dict([server.NO_SAMPLES])),
             environment={
                 **server.database(database),
                 **server.store(bucket),
+                **server.roots(database, bucket),
                 **server.visualization(self.visualization.get_or_none()),
                 **server.audience(kubernetes.audience()),
                 **pipelines.USER,

@@ -7,7 +7,8 @@ underscores. config.json and the samples are the image's own, in /config and /sa
 from __future__ import annotations
 
 from charmed_mlops import Address, pipelines
-from charmed_mlops.interfaces.mysql import CA_FOLDER, Credentials
+from charmed_mlops.interfaces import mysql, s3
+from charmed_mlops.interfaces.mysql import Credentials
 from charmed_mlops.interfaces.s3 import Bucket
 
 RPC_PORT = 8886
@@ -31,14 +32,10 @@ def command(level: str, *, samples: bool) -> str:
 def database(found: Credentials) -> dict[str, str]:
     """How to reach the database; the server reads no shorter names than these.
 
-    With the parameter `tls` its driver checks certificate and host name against Go's system roots,
-    which are the image's own file and what lies in SSL_CERT_DIR: go-sql-driver/mysql 1.9,
-    crypto/x509.
+    With the parameter `tls` its driver checks certificate and host name against Go's system roots:
+    go-sql-driver/mysql 1.9.
     """
-    tls = {
-        "DBCONFIG_MYSQLCONFIG_EXTRAPARAMS": '{"tls": "true"}',
-        "SSL_CERT_DIR": f"/etc/ssl/certs:{CA_FOLDER}",
-    }
+    tls = {"DBCONFIG_MYSQLCONFIG_EXTRAPARAMS": '{"tls": "true"}'}
     return {
         "DBDRIVERNAME": "mysql",
         "DBCONFIG_MYSQLCONFIG_USER": found.username,
@@ -64,6 +61,16 @@ def store(bucket: Bucket) -> dict[str, str]:
         "OBJECTSTORECONFIG_ACCESSKEY": bucket.access_key,
         "OBJECTSTORECONFIG_SECRETACCESSKEY": bucket.secret_key,
     }
+
+
+def roots(database: Credentials, bucket: Bucket) -> dict[str, str]:
+    """Whom the server trusts beside the roots of its image, where it was told of a CA.
+
+    Go's system roots are the image's own file and what lies in SSL_CERT_DIR: crypto/x509.
+    """
+    told = [(mysql.CA_FOLDER, database.ca), (s3.CA_FOLDER, bucket.ca)]
+    folders = [folder for folder, ca in told if ca]
+    return {"SSL_CERT_DIR": ":".join(["/etc/ssl/certs", *folders])} if folders else {}
 
 
 def visualization(found: Address | None) -> dict[str, str]:

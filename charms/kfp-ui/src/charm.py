@@ -21,6 +21,7 @@ from charmed_mlops import (
     ServiceRequirer,
     pipelines,
 )
+from charmed_mlops.interfaces.s3 import CA_FILE
 
 PORT = 3000
 VIEWER = "/tmp/viewer-pod-template.json"
@@ -61,7 +62,10 @@ class KfpUi(ServiceCharm):
         self.workload.run(
             command=f"node dist/server.js ../client/ {PORT}",
             working_dir="/server",
-            files={VIEWER: json.dumps({"spec": {"serviceAccountName": "default-editor"}})},
+            files={
+                VIEWER: json.dumps({"spec": {"serviceAccountName": "default-editor"}}),
+                **bucket.files,
+            },
             environment={
                 **pipelines.USER,
                 "DEPLOYMENT": "KUBEFLOW",
@@ -80,6 +84,8 @@ class KfpUi(ServiceCharm):
                 "MINIO_SSL": str(at.secure).lower(),
                 "MINIO_ACCESS_KEY": bucket.access_key,
                 "MINIO_SECRET_KEY": bucket.secret_key,
+                # beside Node's own roots
+                **({"NODE_EXTRA_CA_CERTS": CA_FILE} if bucket.ca else {}),
                 "ARGO_ARCHIVE_LOGS": "true",
                 "ARGO_ARCHIVE_ARTIFACTORY": "minio",
                 "ARGO_ARCHIVE_BUCKETNAME": bucket.bucket,

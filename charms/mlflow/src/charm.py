@@ -53,18 +53,19 @@ class MLflow(ServiceCharm):
         )
         origins = server.origins(str(self.config["cors-allowed-origins"]), door)
         self.metrics.publish()
-        database = self.database.get()
-        environment = server.environment(database, self.store.get())
+        database, store = self.database.get(), self.store.get()
+        files = database.files | store.files
+        environment = server.environment(database, store)
         if workspaces:  # before it starts: it looks for namespaces and asks for users' rights
             environment |= server.workspaces(trusted=entrance is not None)
             self._declare(entrance)
         self.workload.require()
-        self.workload.push(database.files)  # a command asks the database before the server runs
+        self.workload.push(files)  # a command asks the database before the server runs
         self.schema.require(self.workload, environment)
         self.workload.run(
             command=server.command(workers, level, workspaces=workspaces),
             check=Http(server.PORT, "/health"),
-            files=database.files,
+            files=files,
             environment=environment | server.security(hosts, origins),
             version=server.VERSION,
         )
@@ -95,11 +96,11 @@ class MLflow(ServiceCharm):
         )
 
     def _environment(self) -> dict[str, str]:
-        """For commands beside the server, which need the database's CA as well."""
-        database = self.database.get()
+        """For commands beside the server, which need the CAs as well."""
+        database, store = self.database.get(), self.store.get()
         self.workload.require()
-        self.workload.push(database.files)
-        return server.environment(database, self.store.get())
+        self.workload.push(database.files | store.files)
+        return server.environment(database, store)
 
     def action_gc(self, params: dict) -> dict[str, Any]:
         age = params.get("older-than", "30d")

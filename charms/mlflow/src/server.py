@@ -16,6 +16,7 @@ from typing import Any
 import ops
 
 from charmed_mlops import ActionFailed, Blocked, Waiting, Workload, serving
+from charmed_mlops.interfaces import s3
 from charmed_mlops.interfaces.manifests import TENANT_LABEL
 from charmed_mlops.interfaces.mysql import CA_FILE, Credentials
 from charmed_mlops.interfaces.s3 import Bucket
@@ -98,6 +99,8 @@ def environment(database: Credentials, store: Bucket) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": store.access_key,
         "AWS_SECRET_ACCESS_KEY": store.secret_key,
         "AWS_DEFAULT_REGION": store.region,
+        # boto3 then trusts this CA alone
+        "AWS_CA_BUNDLE": s3.CA_FILE if store.ca else "",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         # jobs of server-side judges: a second server of 300 MiB that few need
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

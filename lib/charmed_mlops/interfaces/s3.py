@@ -34,6 +34,9 @@ from charmed_mlops.interfaces import _common
 BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
 # nothing that a bucket policy takes for a pattern, and no way out of the folder
 FOLDER = re.compile(r"(?!\.)[A-Za-z0-9_.-]+(?:/(?!\.)[A-Za-z0-9_.-]+)*")
+CA_FOLDER = "/tmp/object-store-ca"  # any image's user may write there
+CA_FILE = f"{CA_FOLDER}/ca.pem"
+"""Where `Bucket.files` puts the CA in a requirer's container."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,11 @@ class Bucket:
     path_style: bool = True
     path: str = ""
     ca: str = ""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """What the program's container has to have: the CA in `CA_FILE`, if there is one."""
+        return {CA_FILE: f"{self.ca.rstrip()}\n"} if self.ca else {}
 
     def environment(self) -> dict[str, str]:
         """What a client takes from its environment, keys included: boto3's names, then KServe's.

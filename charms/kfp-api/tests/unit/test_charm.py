@@ -236,3 +236,20 @@ def test_it_speaks_tls_to_a_database_whose_ca_it_is_told(charm):
     assert environment["SSL_CERT_DIR"] == "/etc/ssl/certs:/tmp/database-ca"
     assert charm.file(out, "/tmp/database-ca/ca.pem") == "a CA"
     assert json.loads(charm.file(out, "/tmp/sample_config.json"))["pipelines"] == []
+
+
+def private_store(**data: str):
+    """A store elsewhere, and the secret of its keys."""
+    given, keys = bucket("object-store")
+    return dataclasses.replace(given, remote_app_data={**given.remote_app_data, **data}), keys
+
+
+def test_it_trusts_the_ca_of_the_store_beside_the_database_s(charm):
+    store, keys = private_store(**{"tls-ca-chain": '["a CA", "its root"]'})
+    out = charm.settled(store, secrets=[keys])
+    assert charm.environment(out)["SSL_CERT_DIR"] == "/etc/ssl/certs:/tmp/object-store-ca"
+    assert charm.file(out, "/tmp/object-store-ca/ca.pem") == "a CA\nits root\n"
+    given, user = database("database", ca="a CA")
+    both = charm.environment(charm.settled(store, given, secrets=[keys, user]))
+    folders = "/etc/ssl/certs:/tmp/database-ca:/tmp/object-store-ca"
+    assert both["SSL_CERT_DIR"] == folders

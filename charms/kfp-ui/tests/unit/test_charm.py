@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
-from charmed_mlops.testing import KEYS, address, relation
+from charmed_mlops.testing import KEYS, address, bucket, relation
 
 
 def test_it_runs_as_its_image_does(charm):
@@ -165,3 +166,13 @@ def test_a_notebook_gets_the_tenant_s_own_key_of_the_store_and_her_folder(charm)
 def test_without_the_kind_there_are_none(charm):
     relations = [relation("gateway", "gateway", **ENTRANCE)]
     assert pod_defaults(charm, *relations, **{"pod-defaults": False}) == {}
+
+
+def test_it_trusts_the_ca_of_the_store(charm):
+    assert "NODE_EXTRA_CA_CERTS" not in charm.environment(charm.settled())
+    given, keys = bucket("object-store")
+    data = {**given.remote_app_data, "tls-ca-chain": '["a CA"]'}
+    store = dataclasses.replace(given, remote_app_data=data)
+    out = charm.settled(store, secrets=[keys])
+    file = charm.environment(out)["NODE_EXTRA_CA_CERTS"]
+    assert charm.file(out, file) == "a CA\n"

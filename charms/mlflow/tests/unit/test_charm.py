@@ -120,10 +120,30 @@ def test_it_speaks_tls_to_a_database_whose_ca_it_is_told(context):
     assert again != service.environment  # which restarts it
 
 
+def elsewhere(**data: str) -> testing.Relation:
+    """A store of somebody else's."""
+    told = {**STORE.remote_app_data, **data}
+    return testing.Relation("object-store", id=2, remote_app_name="s3", remote_app_data=told)
+
+
+def test_it_trusts_the_ca_of_a_store(context):
+    store = elsewhere(**{"tls-ca-chain": '["a CA", "its root"]'})
+    out = context.run(context.on.config_changed(), state(DATABASE, store))
+    assert out.unit_status == testing.ActiveStatus()
+    environment = out.get_container("mlflow").plan.services["mlflow"].environment
+    files = out.get_container("mlflow").get_filesystem(context)
+    assert (files / environment["AWS_CA_BUNDLE"][1:]).read_text() == "a CA\nits root\n"
+    other = elsewhere(**{"tls-ca-chain": '["another"]'})
+    again = context.run(context.on.config_changed(), state(DATABASE, other))
+    service = again.get_container("mlflow").plan.services["mlflow"]
+    assert service.environment != environment  # which restarts it
+
+
 @pytest.mark.parametrize("action", ["upgrade-database", "gc"])
 def test_the_other_commands_have_the_ca_too(context, action):
     tables = box(stdout="deleted")
-    given = state(encrypted(), STORE, peer={"schema": "3.10.0"}, container=tables)
+    store = elsewhere(**{"tls-ca-chain": '["the store\'s"]'})
+    given = state(encrypted(), store, peer={"schema": "3.10.0"}, container=tables)
     out = context.run(context.on.action(action), given)
     uris = [
         call.environment["MLFLOW_BACKEND_STORE_URI"] for call in context.exec_history["mlflow"]
@@ -132,6 +152,7 @@ def test_the_other_commands_have_the_ca_too(context, action):
     assert uris
     files = out.get_container("mlflow").get_filesystem(context)
     assert (files / "tmp/database-ca/ca.pem").read_text() == "a CA"
+    assert (files / "tmp/object-store-ca/ca.pem").read_text() == "the store's\n"
 
 
 def plain(**fields) -> testing.Relation:
