@@ -52,6 +52,8 @@ def database(found: Credentials) -> dict[str, str]:
 def store(bucket: Bucket) -> dict[str, str]:
     """How to reach the bucket, where compiled pipelines are kept."""
     at = pipelines.endpoint(bucket)
+    # the folder is `pipelines` by the image's own config.json
+    below = {"OBJECTSTORECONFIG_PIPELINEPATH": f"{bucket.path}/pipelines"}
     return {
         "OBJECTSTORECONFIG_HOST": at.host,
         "OBJECTSTORECONFIG_PORT": str(at.port),
@@ -60,6 +62,7 @@ def store(bucket: Bucket) -> dict[str, str]:
         "OBJECTSTORECONFIG_BUCKETNAME": bucket.bucket,
         "OBJECTSTORECONFIG_ACCESSKEY": bucket.access_key,
         "OBJECTSTORECONFIG_SECRETACCESSKEY": bucket.secret_key,
+        **(below if bucket.path else {}),
     }
 
 

@@ -155,7 +155,7 @@ def _names(text: str) -> list[str]:
 
 def artifacts(store: Bucket) -> str:
     """Where artifacts lie: what `mlflow-artifacts:/` stands for."""
-    return f"s3://{store.bucket}"
+    return "s3://" + "/".join(filter(None, [store.bucket, store.path]))
 
 
 def collect(workload: Workload, settings: dict[str, str], age: str) -> list[str]:

@@ -253,3 +253,10 @@ def test_it_trusts_the_ca_of_the_store_beside_the_database_s(charm):
     both = charm.environment(charm.settled(store, given, secrets=[keys, user]))
     folders = "/etc/ssl/certs:/tmp/database-ca:/tmp/object-store-ca"
     assert both["SSL_CERT_DIR"] == folders
+
+
+def test_pipelines_lie_below_the_prefix_that_the_store_gave(charm):
+    assert "OBJECTSTORECONFIG_PIPELINEPATH" not in charm.environment(charm.settled())
+    store, keys = private_store(path="/ml/")
+    environment = charm.environment(charm.settled(store, secrets=[keys]))
+    assert environment["OBJECTSTORECONFIG_PIPELINEPATH"] == "ml/pipelines"

@@ -139,6 +139,13 @@ def test_it_trusts_the_ca_of_a_store(context):
     assert service.environment != environment  # which restarts it
 
 
+def test_artifacts_lie_below_the_prefix_that_the_store_gave(context):
+    given = state(DATABASE, elsewhere(path="/ml/flow/"))
+    out = context.run(context.on.config_changed(), given)
+    environment = out.get_container("mlflow").plan.services["mlflow"].environment
+    assert environment["MLFLOW_ARTIFACTS_DESTINATION"] == "s3://m-mlflow/ml/flow"
+
+
 @pytest.mark.parametrize("action", ["upgrade-database", "gc"])
 def test_the_other_commands_have_the_ca_too(context, action):
     tables = box(stdout="deleted")
