@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | requirer | bucket | name it asks for; the provider chooses one if there is none |
 | requirer | requested-secrets | JSON list `["access-key", "secret-key"]`: wants them in a secret |
+| requirer | lib-version | `1.0` and newer: the request is complete, with a bucket or without one |
 | requirer | tenants | ours: a folder FOLDER; a tenant's own key may use FOLDER/NAMESPACE/ |
 | requirer | private | ours: `true` if nobody but the requirer may read the bucket |
 | provider | bucket, endpoint, region, s3-uri-style (`path` or `host`) | where |
@@ -187,8 +188,10 @@ class S3Provider(_common.Provider):
     def requests(self) -> Iterator[Request]:
         """Every live relation, with the bucket its requirer asks for.
 
-        A requirer that names none gets `relation-ID`; one that has written nothing yet is passed
-        over, as it would get a second bucket once it names one.
+        A requirer that names none gets `relation-ID`. One that has not said so yet is passed over,
+        as it would get a second bucket once it names one: the library, version 1, writes
+        `requested-secrets` when the relation is made, and in a later hook `lib-version` with the
+        bucket, or without one.
 
         One that asks for a name that no bucket or folder can have goes to `problems`.
         """
@@ -199,7 +202,7 @@ class S3Provider(_common.Provider):
             if not relation.active or not relation.app:
                 continue
             theirs = relation.data[relation.app]
-            if not theirs.get("bucket") and not theirs.get("requested-secrets"):
+            if not theirs.get("bucket") and not theirs.get("lib-version"):
                 continue
             asked = theirs.get("bucket") or f"relation-{relation.id}"
             if not BUCKET.fullmatch(asked):

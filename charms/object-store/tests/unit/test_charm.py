@@ -48,7 +48,8 @@ def volume(tmp_path, monkeypatch):
 def asks(
     number: int, application: str, bucket: str | None = None, **more: str
 ) -> testing.Relation:
-    data = {"requested-secrets": '["access-key", "secret-key"]', **more}
+    fields = {"requested-secrets": '["access-key", "secret-key"]', "lib-version": "1.0"}
+    data = {**fields, **more}
     data |= {"bucket": bucket} if bucket else {}
     return testing.Relation("s3", id=number, remote_app_name=application, remote_app_data=data)
 
@@ -146,6 +147,18 @@ def test_a_second_run_writes_nothing_new(context, memory):
     (before,) = (each for each in first.secrets if each.label == "s3.3.keys")
     (after,) = (each for each in second.secrets if each.label == "s3.3.keys")
     assert after.latest_content == before.latest_content
+
+
+def test_no_bucket_is_made_before_the_request_is_whole(context, memory):
+    """The library writes in the first hook of a relation, and in the second one the bucket."""
+    begun = asks(3, "spark", **{"lib-version": ""})
+    out = context.run(context.on.relation_changed(begun), state(begun))
+    assert out.unit_status == testing.ActiveStatus()
+    assert out.get_relation(3).local_app_data == {}
+    assert memory.buckets == memory.accounts == {}
+    whole = asks(3, "spark", "events")
+    context.run(context.on.relation_changed(whole), state(whole, secrets=out.secrets))
+    assert memory.buckets == {"events": "relation-3"}
 
 
 def test_a_bucket_is_never_given_to_another_application(context, memory):
