@@ -79,7 +79,9 @@ class ObjectStore(Actions):
                 continue
             records.set_private(request.bucket, request.private)
             granted.append(request)
-            self.s3.answer(request, Bucket(endpoint, request.bucket, region, access, secret))
+            # the library, version 1, has its charm use the prefix of the answer alone
+            bucket = Bucket(endpoint, request.bucket, region, access, secret, path=request.path)
+            self.s3.answer(request, bucket)
         applications = {each for each in accounts if each.startswith("relation-")}
         for account in sorted(self.s3.gone(applications)):
             gateway.remove_account(account)

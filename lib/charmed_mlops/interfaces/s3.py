@@ -3,6 +3,7 @@
 | side | field of the application's databag | meaning |
 | --- | --- | --- |
 | requirer | bucket | name it asks for; the provider chooses one if there is none |
+| requirer | path | prefix of the keys in the bucket that it asks for |
 | requirer | requested-secrets | JSON list `["access-key", "secret-key"]`: wants them in a secret |
 | requirer | lib-version | `1.0` and newer: the request is complete, with a bucket or without one |
 | requirer | tenants | ours: a folder FOLDER; a tenant's own key may use FOLDER/NAMESPACE/ |
@@ -172,6 +173,7 @@ class Request:
         label: of the Juju secret with the application's keys.
         tenants: folder in which each tenant gets one of its own; empty for none.
         private: whether nobody else may read the bucket.
+        path: prefix of the keys that it asks for, without slashes at its ends; empty for none.
     """
 
     relation: ops.Relation
@@ -180,6 +182,7 @@ class Request:
     label: str
     tenants: str = ""
     private: bool = False
+    path: str = ""
 
 
 class S3Provider(_common.Provider):
@@ -220,7 +223,8 @@ class S3Provider(_common.Provider):
                 continue
             label = f"{self._endpoint}.{relation.id}.keys"
             private = theirs.get("private") == "true"
-            yield Request(relation, relation.app.name, asked, label, tenants, private)
+            path = theirs.get("path", "").strip("/")
+            yield Request(relation, relation.app.name, asked, label, tenants, private, path)
 
     def keys(self, request: Request) -> dict[str, str] | None:
         """What `answer` published as `access-key` and `secret-key`, None before."""

@@ -161,6 +161,12 @@ def test_no_bucket_is_made_before_the_request_is_whole(context, memory):
     assert memory.buckets == {"events": "relation-3"}
 
 
+def test_the_prefix_that_an_application_asks_for_is_given(context):
+    relation = asks(3, "spark", "events", path="/my/jobs/")
+    out = context.run(context.on.relation_changed(relation), state(relation))
+    assert out.get_relation(3).local_app_data["path"] == "my/jobs"
+
+
 def test_a_bucket_is_never_given_to_another_application(context, memory):
     first, second = asks(3, "mlflow", "models"), asks(4, "mallory", "models")
     out = context.run(context.on.config_changed(), state(first))
