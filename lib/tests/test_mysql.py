@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import ops
@@ -149,6 +150,96 @@ def test_both_secrets_go_with_the_relation():
         (gone,) = running.charm.clients.gone([f"relation-{request.id}"])
         running.charm.clients.forget(gone)
         assert list(running.run().secrets) == []
+
+
+# the provider, asked by version 1 of the library
+
+
+ENTRY = {"resource": "kettle", "request-id": "f384c3e3", "salt": "JCHo97", "entity-type": None}
+
+
+def asking_by_1(*entries: object, app: str = "kettle") -> testing.Relation:
+    data = {"version": "v1", "requests": json.dumps(entries)}
+    return testing.Relation("clients", remote_app_name=app, remote_app_data=data)
+
+
+def test_a_request_of_version_1_is_answered_in_its_form():
+    request = asking_by_1(ENTRY)
+    data, out = answered(request)
+    secrets = {
+        each: out.get_secret(label=f"clients.{request.id}.{each}") for each in ("user", "tls")
+    }
+    assert data.keys() == {"version", "requests", "data"}
+    assert data["version"] == "v1"
+    assert json.loads(data["requests"]) == [
+        {
+            "resource": "kettle",
+            "request-id": "f384c3e3",
+            "salt": "JCHo97",
+            "endpoints": "db:3306",
+            "secret-user": secrets["user"].id,
+            "secret-tls": secrets["tls"].id,
+        }
+    ]
+    assert json.loads(data["data"]) == {"f384c3e3": ENTRY}
+    # which it reads as JSON
+    assert secrets["tls"].latest_content == {"tls": "true", "tls-ca": CA}
+    assert secrets["tls"].remote_grants == {request.id: {"kettle"}}
+
+
+def test_a_second_answer_to_version_1_writes_nothing_new():
+    request = asking_by_1(ENTRY)
+    data, out = answered(request)
+    context = testing.Context(Tea, meta=META)
+    again = context.run(context.on.update_status(), out)
+    assert again.get_relation(request.id).local_app_data == data
+    assert len(list(again.secrets)) == 2
+
+
+def test_a_server_without_tls_tells_version_1_of_no_secret_for_it():
+    data, _ = answered(asking_by_1(ENTRY), PlainTea)
+    (answer,) = json.loads(data["requests"])
+    assert "secret-tls" not in answer
+
+
+@pytest.mark.parametrize(
+    "entries", [[], [1], [{"resource": "kettle"}], [{**ENTRY, "resource": 1}]]
+)
+def test_what_is_no_request_of_version_1_is_not_answered(entries):
+    data, out = answered(asking_by_1(*entries))
+    assert (data, list(out.secrets)) == ({}, [])
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "null", "[" * 100_000])
+def test_requests_that_are_no_list_are_not_answered(text):
+    fields = {"version": "v1", "requests": text}
+    data, out = answered(testing.Relation("clients", remote_app_data=fields))
+    assert (data, list(out.secrets)) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [[ENTRY, {**ENTRY, "resource": "cup", "request-id": "2"}], [{**ENTRY, "entity-type": "USER"}]],
+)
+def test_one_that_asks_for_more_than_a_database_is_named(entries):
+    data, out = answered(asking_by_1(*entries))
+    assert data == {}
+    assert out.unit_status == ops.BlockedStatus(
+        "kettle asks for more than one database and its user in a relation: "
+        "juju remove-relation tea kettle"
+    )
+
+
+def test_a_database_stays_the_one_s_that_was_answered_first_in_either_form():
+    second, first = asking(), asking_by_1(ENTRY, app="other")
+    _, out = answered(first)
+    context = testing.Context(Tea, meta=META)
+    both = dataclasses.replace(out, relations=[second, *out.relations])
+    again = context.run(context.on.relation_changed(second), both)
+    assert again.get_relation(second.id).local_app_data == {}
+    assert again.unit_status.message.startswith(
+        "kettle asks for database kettle, which is other's"
+    )
 
 
 # the requirer

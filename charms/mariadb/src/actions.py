@@ -9,7 +9,13 @@ from accounts import Accounts, relation_user
 from backups import Backups
 from server import PORT, Server, new_password
 
-from charmed_mlops import ActionFailed, S3Requirer, ServiceCharm, ServingCertificate
+from charmed_mlops import (
+    ActionFailed,
+    DatabaseProvider,
+    S3Requirer,
+    ServiceCharm,
+    ServingCertificate,
+)
 from charmed_mlops.objects import Objects
 from charmed_mlops.results import listing
 
@@ -19,6 +25,7 @@ class Actions(ServiceCharm):
 
     server: Server
     accounts: Accounts
+    database: DatabaseProvider
     object_store: S3Requirer
     certificate: ServingCertificate
 
@@ -55,7 +62,7 @@ class Actions(ServiceCharm):
         if not application:
             return self._secret(params.get("username", "root")).get_content(refresh=True)
         relation = self._relation(application)
-        host, database = self.unit_address(0), relation.data[self.app].get("database", "")
+        host, database = self.unit_address(0), self.database.given(relation)
         found = self._secret(f"relation-{relation.id}").get_content(refresh=True)
         tls = "--ssl " if self.config["require-tls"] else ""
         return {
@@ -76,7 +83,7 @@ class Actions(ServiceCharm):
             {
                 "application": each.app.name,
                 "username": f"relation-{each.id}",
-                "database": each.data[self.app].get("database", ""),
+                "database": self.database.given(each),
             }
             for each in sorted(self.model.relations["database"], key=lambda each: each.id)
             if each.app
@@ -103,9 +110,7 @@ class Actions(ServiceCharm):
 
     def _database(self, user: str) -> str:
         for relation in self.model.relations["database"]:
-            if user == f"relation-{relation.id}" and (
-                database := relation.data[self.app].get("database")
-            ):
+            if user == f"relation-{relation.id}" and (database := self.database.given(relation)):
                 return database
         raise ActionFailed(f"no user {user}: list-users names those that are")
 

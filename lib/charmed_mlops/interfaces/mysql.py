@@ -11,9 +11,19 @@
 | provider | tls, tls-ca | the same in the databag, for a requirer that wants no secret for them |
 | provider | version | version of the server |
 
-Source: canonical/data-platform-libs, lib/charms/data_platform_libs/v0/data_interfaces.py. Its
-requirers always ask for `tls` and `tls-ca` where they ask for any secret: here, one that leaves
-them out has a program that cannot encrypt. mysql-k8s (revision 344) publishes neither of the two.
+A requirer with version 1 of the library writes these instead, and reads them:
+
+| side | field of the application's databag | meaning |
+| --- | --- | --- |
+| both | version | `v1` |
+| requirer | requests | JSON list of one object: `resource`, the database; `request-id`; `salt` |
+| provider | requests | the same with `endpoints`, `secret-user`, `secret-tls` (`tls`: `true`) |
+| provider | data | JSON object: the request that was answered, by its `request-id` |
+
+Source: canonical/data-platform-libs, lib/charms/data_platform_libs/v0/data_interfaces.py and v1,
+later dpcharmlibs-interfaces 1.2. Requirers of version 0 always ask for `tls` and `tls-ca` where
+they ask for any secret: here, one that leaves them out has a program that cannot encrypt.
+mysql-k8s (revision 344) publishes neither of the two.
 """
 
 from __future__ import annotations
@@ -22,6 +32,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import ops
 
@@ -132,6 +143,7 @@ class Request:
     Attributes:
         label: of the secret with its user.
         secret_fields: what it wants in secrets; None where it wants nothing in them.
+        entry: of its `requests`; None where it speaks version 0.
     """
 
     relation: ops.Relation
@@ -140,6 +152,7 @@ class Request:
     username: str
     label: str
     secret_fields: list[str] | None = None
+    entry: Mapping[str, Any] | None = None
 
     @property
     def can_encrypt(self) -> bool:
@@ -155,7 +168,8 @@ class DatabaseProvider(_common.Provider):
 
         A database is one application's, so that no other one reads or changes what is in it. It is
         the one's that was answered first. These go to `problems`: one that asks for another's
-        database, and one that asks for a name that no database can have.
+        database, one that asks for a name that no database can have, and one of version 1 that
+        asks for more than a database.
 
         Args:
             shared: databases that every application that asks for them may have.
@@ -164,7 +178,7 @@ class DatabaseProvider(_common.Provider):
         if not self._charm.unit.is_leader():  # only the leader can answer
             return
         owners: dict[str, str] = {}
-        for relation, asked in sorted(self._asked(), key=self._age):
+        for relation, asked, entry in sorted(self._asked(), key=self._age):
             application = relation.app.name
             if not NAME.fullmatch(asked):
                 self.problems.append(
@@ -186,18 +200,35 @@ class DatabaseProvider(_common.Provider):
                 database=asked,
                 username=f"relation-{relation.id}",
                 label=f"{self._endpoint}.{relation.id}.user",
-                secret_fields=_secret_fields(relation),
+                secret_fields=_secret_fields(relation) if entry is None else SECRET_FIELDS,
+                entry=entry,
             )
 
-    def _asked(self) -> Iterator[tuple[ops.Relation, str]]:
+    def _asked(self) -> Iterator[tuple[ops.Relation, str, dict[str, Any] | None]]:
         for relation in _common.live(self._charm, self._endpoint):
-            if asked := relation.data[relation.app].get("database"):
-                yield relation, asked
+            theirs = relation.data[relation.app]
+            if theirs.get("version") != "v1":
+                if asked := theirs.get("database"):
+                    yield relation, asked, None
+                continue
+            entries = _entries(theirs)
+            if len(entries) > 1 or any(each.get("entity-type") for each in entries):
+                self.problems.append(
+                    f"{relation.app.name} asks for more than one database and its user in a "
+                    f"relation: juju remove-relation {self._charm.app.name} {relation.app.name}"
+                )
+            elif entries:
+                yield relation, entries[0]["resource"], entries[0]
 
-    def _age(self, request: tuple[ops.Relation, str]) -> tuple[bool, int]:
+    def _age(self, request: tuple[ops.Relation, str, Any]) -> tuple[bool, int]:
         """Those that are answered come first, then the older ones."""
-        relation, asked = request
-        return relation.data[self._charm.app].get("database") != asked, relation.id
+        relation, asked, _ = request
+        return self.given(relation) != asked, relation.id
+
+    def given(self, relation: ops.Relation) -> str:
+        """The database that a relation was given, empty before; to be asked by the leader."""
+        mine = relation.data[self._charm.app]
+        return next((each["resource"] for each in _entries(mine)), mine.get("database", ""))
 
     def password(self, request: Request) -> str | None:
         """The password that `answer` published, None before."""
@@ -232,25 +263,55 @@ class DatabaseProvider(_common.Provider):
             ca: PEM of the CA that signed the server's certificate; empty for one without TLS.
         """
         secret = _common.keep_secret(self._charm, request.label, request.relation, credentials)
-        mine = request.relation.data[self._charm.app]
-        _common.write(mine, "database", request.database)
-        _common.write(mine, "endpoints", endpoint)
-        _common.write(mine, "secret-user", secret)
+        fields = {"endpoints": endpoint, "secret-user": secret, **self._ca(request, ca)}
         if version:
-            _common.write(mine, "version", version)
-        self._publish_ca(request, ca)
-
-    def _publish_ca(self, request: Request, ca: str) -> None:
-        fields = {"tls": "True", "tls-ca": ca} if ca and request.can_encrypt else {}
-        secret = ""
-        if fields and request.secret_fields:
-            label = f"{self._endpoint}.{request.relation.id}.tls"
-            secret = _common.keep_secret(self._charm, label, request.relation, fields)
-            fields = {}
+            fields["version"] = version
+        if request.entry is not None:
+            fields = _nested(request.entry, {key: each for key, each in fields.items() if each})
+        else:
+            fields["database"] = request.database
         mine = request.relation.data[self._charm.app]
-        _common.write(mine, "secret-tls", secret)
-        for name in TLS_FIELDS:
-            _common.write(mine, name, fields.get(name, ""))
+        for name, value in fields.items():
+            _common.write(mine, name, value)
+
+    def _ca(self, request: Request, ca: str) -> dict[str, str]:
+        """The fields that tell the CA, in a secret where the requirer wants that."""
+        fields: dict[str, str] = {}
+        secret = ""
+        if ca and request.can_encrypt:
+            # version 1 reads it as JSON
+            told = {"tls": "True" if request.entry is None else "true", "tls-ca": ca}
+            if request.secret_fields:
+                label = f"{self._endpoint}.{request.relation.id}.tls"
+                secret = _common.keep_secret(self._charm, label, request.relation, told)
+            else:
+                fields = told
+        return {"secret-tls": secret, **{name: fields.get(name, "") for name in TLS_FIELDS}}
+
+
+def _entries(data: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The requests, or the answers, of version 1; what is none is passed over."""
+    try:
+        found = json.loads(data.get("requests", "[]"))
+    except (ValueError, RecursionError):
+        return []
+    return [
+        each
+        for each in (found if isinstance(found, list) else ())
+        if isinstance(each, dict)
+        if all(isinstance(each.get(key), str) and each[key] for key in ("resource", "request-id"))
+    ]
+
+
+def _nested(entry: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, str]:
+    """The answer to a request of version 1."""
+    known = {key: entry[key] for key in ("resource", "request-id", "salt") if key in entry}
+    return {
+        "version": "v1",
+        "requests": json.dumps([{**known, **fields}]),
+        # without it the library does not look at the answer
+        "data": json.dumps({entry["request-id"]: entry}),
+    }
 
 
 def _secret_fields(relation: ops.Relation) -> list[str] | None:

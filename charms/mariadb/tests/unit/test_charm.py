@@ -396,6 +396,28 @@ def test_rotate_password_of_a_relation(context, tmp_path):
     assert f"ALTER USER 'relation-3'@'%' IDENTIFIED BY '{new}'" in sql
 
 
+def test_actions_know_a_user_of_version_1_of_the_interface(context, tmp_path):
+    user = testing.Secret(
+        {"username": "relation-3", "password": "x"}, label="database.3.user", owner="app"
+    )
+    entry = {"resource": "shop", "request-id": "f384c3e3", "salt": "JCHo97"}
+    fields = {"version": "v1", "requests": json.dumps([entry])}
+    given = {
+        "relations": [
+            dataclasses.replace(relation(), remote_app_data=fields, local_app_data=fields)
+        ],
+        "secrets": [root(), user],
+    }
+    run(context, context.on.action("list-users"), tmp_path, **given)
+    assert context.action_results["users"]["1"]["database"] == "shop"
+    ask = context.on.action("get-credentials", params={"application": "mlflow"})
+    run(context, ask, tmp_path, **given)
+    assert context.action_results["database"] == "shop"
+    rotate = context.on.action("rotate-password", params={"username": "relation-3"})
+    _, sql = run(context, rotate, tmp_path, **given)
+    assert "ALTER USER 'relation-3'@'%' IDENTIFIED BY" in sql
+
+
 def test_create_and_list_backups(context, tmp_path):
     run(
         context,
