@@ -99,8 +99,8 @@ def environment(database: Credentials, store: Bucket) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": store.access_key,
         "AWS_SECRET_ACCESS_KEY": store.secret_key,
         "AWS_DEFAULT_REGION": store.region,
-        # boto3 then trusts this CA alone
-        "AWS_CA_BUNDLE": s3.CA_FILE if store.ca else "",
+        # boto3 then trusts this CA alone; it refuses an empty name
+        **({"AWS_CA_BUNDLE": s3.CA_FILE} if store.ca else {}),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         # jobs of server-side judges: a second server of 300 MiB that few need
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

@@ -82,6 +82,11 @@ class ObjectStore(Actions):
             # the library, version 1, has its charm use the prefix of the answer alone
             bucket = Bucket(endpoint, request.bucket, region, access, secret, path=request.path)
             self.s3.answer(request, bucket)
+            if not request.reads_secrets:
+                self.s3.problems.append(
+                    f"{request.application} reads keys in relation data only, where none are: "
+                    "use a revision of it that knows version 1 of the interface s3"
+                )
         applications = {each for each in accounts if each.startswith("relation-")}
         for account in sorted(self.s3.gone(applications)):
             gateway.remove_account(account)

@@ -174,6 +174,7 @@ class Request:
         tenants: folder in which each tenant gets one of its own; empty for none.
         private: whether nobody else may read the bucket.
         path: prefix of the keys that it asks for, without slashes at its ends; empty for none.
+        reads_secrets: whether it finds its keys in a secret; with version 0 it does not.
     """
 
     relation: ops.Relation
@@ -183,6 +184,7 @@ class Request:
     tenants: str = ""
     private: bool = False
     path: str = ""
+    reads_secrets: bool = True
 
 
 class S3Provider(_common.Provider):
@@ -224,7 +226,8 @@ class S3Provider(_common.Provider):
             label = f"{self._endpoint}.{relation.id}.keys"
             private = theirs.get("private") == "true"
             path = theirs.get("path", "").strip("/")
-            yield Request(relation, relation.app.name, asked, label, tenants, private, path)
+            reads = bool(theirs.get("requested-secrets"))
+            yield Request(relation, relation.app.name, asked, label, tenants, private, path, reads)
 
     def keys(self, request: Request) -> dict[str, str] | None:
         """What `answer` published as `access-key` and `secret-key`, None before."""

@@ -126,6 +126,12 @@ def elsewhere(**data: str) -> testing.Relation:
     return testing.Relation("object-store", id=2, remote_app_name="s3", remote_app_data=told)
 
 
+def test_without_a_ca_of_the_store_there_is_no_name_of_one(context):
+    out = context.run(context.on.config_changed(), state(DATABASE, elsewhere()))
+    environment = out.get_container("mlflow").plan.services["mlflow"].environment
+    assert "AWS_CA_BUNDLE" not in environment  # boto3 refuses an empty one
+
+
 def test_it_trusts_the_ca_of_a_store(context):
     store = elsewhere(**{"tls-ca-chain": '["a CA", "its root"]'})
     out = context.run(context.on.config_changed(), state(DATABASE, store))

@@ -167,6 +167,20 @@ def test_the_prefix_that_an_application_asks_for_is_given(context):
     assert out.get_relation(3).local_app_data["path"] == "my/jobs"
 
 
+def test_one_that_reads_no_secret_is_named_and_the_others_are_served(context):
+    data = {"bucket": "backups"}  # what version 0 of the library writes
+    old = testing.Relation("s3", id=3, remote_app_name="pg", remote_app_data=data)
+    new = asks(4, "mlflow", "models")
+    out = context.run(context.on.relation_changed(old), state(old, new))
+    assert out.unit_status == testing.BlockedStatus(
+        "pg reads keys in relation data only, where none are: "
+        "use a revision of it that knows version 1 of the interface s3"
+    )
+    for number in (3, 4):
+        assert not {"access-key", "secret-key"} & out.get_relation(number).local_app_data.keys()
+    assert out.get_relation(4).local_app_data["bucket"] == "models"
+
+
 def test_a_bucket_is_never_given_to_another_application(context, memory):
     first, second = asks(3, "mlflow", "models"), asks(4, "mallory", "models")
     out = context.run(context.on.config_changed(), state(first))
