@@ -20,7 +20,7 @@ def test_its_version_is_its_own_and_not_that_of_kubeflow_s_web_apps(charm):
     assert charm.settled().workload_version == "0.16.1"
 
 
-def test_what_it_changes_are_inference_services_only(charm):
+def test_what_it_changes_are_inference_services_and_graphs_only(charm):
     role = charm.manifest(charm.settled(), "ClusterRole", "shop-models-ui-controller")
     changed = {
         resource
@@ -28,4 +28,21 @@ def test_what_it_changes_are_inference_services_only(charm):
         if set(rule["verbs"]) - {"get", "list", "watch"}
         for resource in rule["resources"]
     }
-    assert changed == {"inferenceservices", "subjectaccessreviews"}
+    assert changed == {"inferenceservices", "inferencegraphs", "subjectaccessreviews"}
+
+
+def test_it_may_read_what_the_details_of_a_service_show(charm):
+    """Upstream's routes, backend/apps/common/routes/get.py."""
+    role = charm.manifest(charm.settled(), "ClusterRole", "shop-models-ui-controller")
+    read = {
+        (group, resource)
+        for rule in role["rules"]
+        if "get" in rule["verbs"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    assert read >= {
+        ("serving.knative.dev", "services"), ("serving.knative.dev", "configurations"),
+        ("serving.knative.dev", "revisions"), ("serving.knative.dev", "routes"),
+        ("apps", "deployments"), ("", "services"), ("autoscaling", "horizontalpodautoscalers"),
+    }  # fmt: skip
