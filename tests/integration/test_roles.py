@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.last, pytest.mark.localjuju]
 UNUSED = {
     "argo-controller": {
         ("", "persistentvolumeclaims"): "volumeClaimTemplates of a workflow",
+        ("", "secrets"): "certificates for steps that are HTTP calls",
         ("", "serviceaccounts"): "a step whose executor has an account of its own",
         ("argoproj.io", "workflowartifactgctasks"): "artifacts that go with their workflow",
         ("argoproj.io", "workflowtasksets"): "steps that are HTTP calls or plugins",

@@ -126,3 +126,40 @@ def test_it_may_neither_exec_nor_read_secrets(charm):
     for each in charm.manifests(charm.settled()):
         for rule in each.get("rules", ()):
             assert not {"pods/exec", "secrets"} & set(rule["resources"])
+
+
+def test_in_tenants_namespaces_it_keeps_large_and_memoized_steps_and_reads_one_secret(charm):
+    out = charm.settled()
+    role, binding = charm.tenant_manifests(out)
+    assert role["rules"] == [
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "update", "delete"]},
+        {
+            "apiGroups": [""],
+            "resources": ["secrets"],
+            "resourceNames": ["argo-workflows-agent-ca-certificates"],
+            "verbs": ["get"],
+        },
+    ]
+    assert binding["subjects"] == [
+        {"kind": "ServiceAccount", "name": "argo-controller", "namespace": "shop"}
+    ]
+
+
+def test_a_tenants_account_may_what_argos_own_pods_do_as_it(charm):
+    edit = "rbac.authorization.kubeflow.org/aggregate-to-kubeflow-edit"
+    rights = {
+        (resource, verb)
+        for each in charm.manifests(charm.settled())
+        if each["metadata"].get("labels", {}).get(edit) == "true"
+        for rule in each["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    # upstream's roles executor, agent and artifactgc
+    assert rights >= {
+        ("workflowtaskresults", "create"), ("workflowtaskresults", "patch"),
+        ("workflowtasksets", "list"), ("workflowtasksets", "watch"),
+        ("workflowtasksets/status", "patch"),
+        ("workflowartifactgctasks", "list"), ("workflowartifactgctasks", "watch"),
+        ("workflowartifactgctasks/status", "patch"),
+    }  # fmt: skip
