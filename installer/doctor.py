@@ -350,7 +350,7 @@ def cluster(chosen: target.Target) -> list[Finding]:
         if controllers
         else Finding("error", "controller", "none: juju bootstrap CLOUD")
     )
-    found += [storage_class(), load_balancer()]
+    found += [kubernetes(), storage_class(), load_balancer()]
     if controllers:
         found.append(trust(chosen))
     return found
@@ -367,16 +367,46 @@ def juju_version() -> Finding:
         numbers = tuple(int(part) for part in text.split("-")[0].split("."))
     except (ValueError, OSError):
         return Finding("error", "juju", f"juju version printed {text!r}: snap install juju")
-    if numbers < tuple(int(part) for part in wanted.split(".")):
+    if numbers < _numbers(wanted):
         cure = "snap refresh juju --channel 3.6"
         return Finding("error", "juju", f"{text}, {wanted} wanted: {cure}")
     return Finding("ok", "juju", text)
 
 
 def _assumed_juju() -> str:
-    """The version that the charms' `assumes` names."""
-    assumes = yaml.safe_load((ROOT / "charmcraft.yaml").read_text())["assumes"]
-    return next(each.partition(">=")[2].strip() for each in assumes if "juju" in each)
+    return _assumed("juju", "charmcraft.yaml")
+
+
+def _assumed(feature: str, file: str) -> str:
+    """The least version of a feature that the `assumes` of a charmcraft.yaml names."""
+    assumes = yaml.safe_load((ROOT / file).read_text())["assumes"]
+    return next(each.partition(">=")[2].strip() for each in assumes if feature in each)
+
+
+def kubernetes() -> Finding:
+    """The cluster's Kubernetes, which has to be as new as the charms assume."""
+    least = _assumed("k8s-api", "charmcraft.yaml")
+    for_knative = _assumed("k8s-api", "charms/knative-serving/charmcraft.yaml")
+    program = shutil.which("kubectl")
+    try:
+        argv = [program or "kubectl", "version", "-o", "json", "--request-timeout=10s"]
+        said = json.loads(_output(argv))["serverVersion"]
+        # a provider may write 30+
+        numbers = int(said["major"]), int(said["minor"].rstrip("+"))
+        text = said["gitVersion"]
+    except (KeyError, ValueError, OSError):
+        text = "not looked at: kubectl does not reach a cluster"
+        return Finding("warning", "kubernetes", text)
+    if numbers < _numbers(least):
+        return Finding("error", "kubernetes", f"{text}, {least} wanted: upgrade the cluster")
+    if numbers < _numbers(for_knative):
+        text += f": enough for all but Knative, which wants {for_knative}"
+        return Finding("warning", "kubernetes", text)
+    return Finding("ok", "kubernetes", text)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
 
 
 def storage_class() -> Finding:

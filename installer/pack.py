@@ -148,7 +148,9 @@ def _pack_one(root: Path, name: str, architecture: str, venv: Mapping[str, bytes
 
 
 def merge(root: Path, name: str) -> dict[str, Any]:
-    """The root charmcraft.yaml with the charm's laid over it; mappings are merged one level deep.
+    """The root charmcraft.yaml with the charm's laid over it.
+
+    Mappings are merged one level deep. What a charm assumes comes after what all assume.
 
     Raises:
         EngineError: a file is missing, is no YAML mapping, or lacks what Juju needs.
@@ -156,8 +158,7 @@ def merge(root: Path, name: str) -> dict[str, Any]:
     own = _mapping(root / "charms" / name / "charmcraft.yaml", root)
     project = _mapping(root / "charmcraft.yaml", root)
     for key, value in own.items():
-        both = isinstance(value, dict) and isinstance(project.get(key), dict)
-        project[key] = {**project[key], **value} if both else value
+        project[key] = _laid_over(key, project.get(key), value)
     file = f"charms/{name}/charmcraft.yaml"
     for key in ("name", "summary", "description"):
         if not isinstance(project.get(key), str) or not project[key].strip():
@@ -169,6 +170,14 @@ def merge(root: Path, name: str) -> dict[str, Any]:
         if resource is not None and resource not in (project.get("resources") or {}):
             raise EngineError(f"{file}: container {container} names no resource: {resource}")
     return project
+
+
+def _laid_over(key: str, shared: Any, own: Any) -> Any:
+    if isinstance(own, dict) and isinstance(shared, dict):
+        return {**shared, **own}
+    if key == "assumes" and isinstance(own, list) and isinstance(shared, list):
+        return [*shared, *own]
+    return own
 
 
 def _mapping(file: Path, root: Path) -> dict[str, Any]:

@@ -109,6 +109,7 @@ def test_cluster_without_juju_or_kubectl(tmp_path: Path, monkeypatch: pytest.Mon
     assert found["juju"].text == "not on the PATH: snap install juju"
     assert found["controller"].level == "error"
     assert found["storage"].level == "warning"
+    assert found["kubernetes"].level == "warning"
 
 
 def test_cluster_that_lacks_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -143,6 +144,27 @@ def test_a_juju_that_is_too_old_for_the_charms_is_named(
     )
 
 
+def _server(major: str, minor: str) -> str:
+    version = {"major": major, "minor": minor, "gitVersion": f"v{major}.{minor.rstrip('+')}.4-x"}
+    return json.dumps({"serverVersion": version})
+
+
+@pytest.mark.parametrize(
+    ("minor", "level", "said"),
+    [
+        ("29", "error", "v1.29.4-x, 1.30 wanted: upgrade the cluster"),
+        ("30+", "warning", "v1.30.4-x: enough for all but Knative, which wants 1.33"),
+        ("33", "ok", "v1.33.4-x"),
+    ],
+)
+def test_a_kubernetes_that_is_too_old_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minor: str, level: str, said: str
+):
+    _programs(tmp_path, kubectl=f"echo '{_server('1', minor)}'")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert doctor.kubernetes() == doctor.Finding(level, "kubernetes", said)
+
+
 def test_cluster_that_has_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     item = {
         "metadata": {
@@ -158,7 +180,10 @@ def test_cluster_that_has_everything(tmp_path: Path, monkeypatch: pytest.MonkeyP
             ' controllers) echo \'{"controllers": {"micro": {}}}\';;'
             ' config) echo \'{"application-config": {"trust": {"value": true}}}\';; esac'
         ),
-        kubectl=f"echo '{json.dumps({'items': [item]})}'",
+        kubectl=(
+            f"case \"$1\" in version) echo '{_server('1', '35')}';;"
+            f" *) echo '{json.dumps({'items': [item]})}';; esac"
+        ),
     )
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     found = {finding.name: finding for finding in doctor.cluster(target.Target("juju"))}

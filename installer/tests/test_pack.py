@@ -56,7 +56,7 @@ def test_packed_charm_holds_what_juju_reads(project: Path):
                 "juju >= 4.0.14",
             ]
         },
-        "k8s-api",
+        "k8s-api >= 1.30",
     ]
     assert not {"parts", "platforms", "base", "links", "type", "config"} & set(metadata)
     assert manifest["bases"] == [
@@ -191,8 +191,14 @@ def test_unknown_name_lists_the_known(project: Path):
 def test_every_charm_of_ours_says_only_its_own(name: str):
     own = yaml.safe_load((ROOT / "charms" / name / "charmcraft.yaml").read_text())
     shared = yaml.safe_load((ROOT / "charmcraft.yaml").read_text())
-    assert not set(own) & {"type", "base", "platforms", "assumes"}, "belongs to charmcraft.yaml"
+    assert not set(own) & {"type", "base", "platforms"}, "belongs to charmcraft.yaml"
     assert merge(ROOT, name)["base"] == shared["base"]
+    assert merge(ROOT, name)["assumes"] == [*shared["assumes"], *own.get("assumes", [])]
+
+
+@pytest.mark.parametrize("name", ["knative-serving", "knative-controller", "kourier"])
+def test_knatives_programs_need_a_newer_kubernetes(name: str):
+    assert merge(ROOT, name)["assumes"][-1] == "k8s-api >= 1.33"
 
 
 @pytest.fixture

@@ -41,8 +41,10 @@ def merged(folder: Path) -> dict[str, Any]:
     shared = yaml.safe_load((ROOT / "charmcraft.yaml").read_text())
     own = yaml.safe_load((folder / "charmcraft.yaml").read_text())
     for key, value in own.items():
-        both = isinstance(value, dict) and isinstance(shared.get(key), dict)
-        shared[key] = {**shared[key], **value} if both else value
+        if isinstance(value, dict) and isinstance(shared.get(key), dict):
+            shared[key] = {**shared[key], **value}
+        else:
+            shared[key] = [*shared[key], *value] if key == "assumes" else value
     return shared
 
 
