@@ -89,15 +89,18 @@ def clients(charm: ops.CharmBase) -> tuple[list[str], bool]:
     return sorted(names), elsewhere
 
 
-# What the namespace of another model is called here, nothing tells. It is no tenant's.
+# What the namespace of another model is called here, nothing tells. It is no tenant's. For Cilium
+# nodes and addresses outside the cluster are no tenant's either, so it has to be a namespace:
+# Kubernetes gives each of them the first label.
 _OUTSIDE_TENANTS = {
     "namespaceSelector": {
         "matchExpressions": [
+            {"key": "kubernetes.io/metadata.name", "operator": "Exists"},
             {
                 "key": TENANT_LABEL[0],
                 "operator": "NotIn",  # codespell:ignore
                 "values": [TENANT_LABEL[1]],
-            }  # codespell:ignore
+            },
         ]
     }
 }

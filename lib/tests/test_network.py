@@ -83,12 +83,14 @@ def test_a_client_of_another_model_is_let_in_from_all_namespaces_but_tenants():
     )
     (rule,) = ingress(prometheus)
     (source,) = rule["from"]
-    (expression,) = source["namespaceSelector"]["matchExpressions"]
-    assert expression == {
+    a_namespace, no_tenant = source["namespaceSelector"]["matchExpressions"]
+    assert no_tenant == {
         "key": "app.kubernetes.io/part-of",
         "operator": "NotIn",  # codespell:ignore
         "values": ["kubeflow-profile"],
     }
+    # else Cilium lets in nodes and whatever is outside the cluster, too, as these lack the label
+    assert a_namespace == {"key": "kubernetes.io/metadata.name", "operator": "Exists"}
 
 
 def test_users_pods_reach_the_ports_that_are_for_them():
