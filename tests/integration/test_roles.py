@@ -24,6 +24,9 @@ UNUSED = {
         ("apps", "statefulsets"): "whose a notebook's pod is",
     },
     "kserve-controller": {
+        ("keda.sh", "scaledobjects"): "a cluster with KEDA",
+        ("opentelemetry.io", "opentelemetrycollectors"): "a cluster with OpenTelemetry's operator",
+        ("serving.knative.dev", "services"): "a cluster with Knative",
         ("serving.kserve.io", "inferencegraphs"): "graphs of models",
         ("serving.kserve.io", "trainedmodels"): "several models in one server",
     },

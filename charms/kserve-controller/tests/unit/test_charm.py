@@ -325,20 +325,39 @@ def test_the_manager_restarts_only_for_what_it_reads_when_it_starts(charm):
 GATEWAY = {"host": "kourier-internal.shop.svc.cluster.local", "port": "80"}
 
 
-def knative_rules(charm, out: testing.State) -> list[dict[str, Any]]:
+WATCHING = ["get", "list", "watch"]
+
+
+def rules(charm, out: testing.State, group: str) -> list[dict[str, Any]]:
     role = charm.manifest(out, "ClusterRole", "shop-kserve-controller-manager")
-    return [each for each in role["rules"] if "serving.knative.dev" in each["apiGroups"]]
+    return [each for each in role["rules"] if group in each["apiGroups"]]
+
+
+@pytest.mark.parametrize(
+    ("group", "plural"),
+    [
+        ("serving.knative.dev", "services"),
+        ("keda.sh", "scaledobjects"),
+        ("opentelemetry.io", "opentelemetrycollectors"),
+    ],
+)
+def test_it_may_watch_what_it_watches_wherever_the_cluster_has_the_kind(charm, group, plural):
+    """Without the right its caches are never filled, and it ends."""
+    (rule,) = rules(charm, charm.settled(), group)
+    assert rule["resources"] == [plural]
+    assert set(rule["verbs"]) >= set(WATCHING)
 
 
 def test_with_knative_serving_it_may_make_knative_services_and_looks_for_their_kind_anew(charm):
     alone = charm.settled()
-    assert knative_rules(charm, alone) == []
+    (watched,) = rules(charm, alone, "serving.knative.dev")
+    assert watched["verbs"] == WATCHING
     out = charm.settled(
         relation("serverless", "knative-serving", **GATEWAY), secrets=alone.secrets
     )
     assert out.unit_status == testing.ActiveStatus()
-    (rule,) = knative_rules(charm, out)
-    assert rule["resources"] == ["services"]
+    (rule,) = rules(charm, out, "serving.knative.dev")
+    assert {"create", "update", "delete"} < set(rule["verbs"])
     assert charm.digest(out) != charm.digest(alone)
     variables = charm.service(out).environment
     assert variables["KNATIVE_CONFIG_AUTOSCALER_NAMESPACE"] == "shop"
