@@ -27,6 +27,12 @@ VERSION = "0.19.0"
 CONFIG = "/tmp/katib-config.yaml"  # the image's user may not write to /
 CERTIFICATES = "/tmp/cert"  # fixed in Katib
 _KIND = r"[A-Z]\w*\.v\w+\.[a-z0-9.-]+"
+# the trials that its role has anyway: 20-roles.yaml.j2
+_USUAL = {
+    ("batch", "jobs"), ("trainer.kubeflow.org", "trainjobs"), ("argoproj.io", "workflows"),
+    ("kubeflow.org", "tfjobs"), ("kubeflow.org", "pytorchjobs"), ("kubeflow.org", "mpijobs"),
+    ("kubeflow.org", "xgboostjobs"),
+}  # fmt: skip
 
 
 class Options(pydantic.BaseModel):
@@ -35,6 +41,19 @@ class Options(pydantic.BaseModel):
     trial_resources: str = pydantic.Field(pattern=rf"^\s*{_KIND}(\s+{_KIND})*\s*$")
     suggestion_cpu_limit: Quantity
     suggestion_memory_limit: Quantity
+
+
+def unusual(kinds: list[str]) -> list[tuple[str, str]]:
+    """Group and plural of the trials whose rights its role does not have anyway."""
+    parts = [each.split(".", 2) for each in kinds]
+    return sorted({(group, _plural(kind.lower())) for kind, _, group in parts} - _USUAL)
+
+
+def _plural(kind: str) -> str:
+    """As Kubernetes guesses it: UnsafeGuessKindToResource in apimachinery."""
+    if kind.endswith("s"):
+        return f"{kind}es"
+    return f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
 
 
 class KatibController(ServiceCharm):
@@ -52,14 +71,21 @@ class KatibController(ServiceCharm):
         images = self.images()
         database = self.db_manager.get()
         certificate = self.certificate.current()
+        kinds = options.trial_resources.split()
         config = self.render(
             "katib-config.yaml.j2",
             images=images,
-            kinds=options.trial_resources.split(),
+            kinds=kinds,
             cpu=options.suggestion_cpu_limit,
             memory=options.suggestion_memory_limit,
         )
-        self.cluster.apply(Reach(anyone=(8443,)), ca=certificate.ca, images=images, config=config)
+        self.cluster.apply(
+            Reach(anyone=(8443,)),
+            ca=certificate.ca,
+            images=images,
+            config=config,
+            trials=unusual(kinds),
+        )
         self.workload.run(
             command=f"./katib-controller --katib-config={CONFIG}",
             working_dir="/app",

@@ -81,6 +81,26 @@ def test_an_image_can_come_from_a_registry_of_ones_own(charm, given, image):
     assert image in [each["image"] for each in suggestions]
 
 
+def test_it_may_do_with_each_kind_of_trial_what_it_does_with_jobs(charm):
+    """Without the right to watch a kind that the cluster has, the program ends."""
+    given = "Job.v1.batch JAXJob.v1.kubeflow.org PipelineRun.v1.tekton.dev Study.v1.x.org"
+    out = charm.settled(config={"trial-resources": given})
+    role = charm.manifest(out, "ClusterRole", "shop-katib-controller-controller")
+    rights = {
+        (group, resource): rule["verbs"]
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    for kind in (
+        ("batch", "jobs"), ("kubeflow.org", "jaxjobs"), ("tekton.dev", "pipelineruns"),
+        ("x.org", "studies"),
+    ):  # fmt: skip
+        assert rights[kind] == ["get", "list", "watch", "create", "delete"]
+    usual = charm.manifest(charm.settled(), "ClusterRole", "shop-katib-controller-controller")
+    assert len(role["rules"]) == len(usual["rules"]) + 3
+
+
 @pytest.mark.parametrize(
     "given, message",
     [
