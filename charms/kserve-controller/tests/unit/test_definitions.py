@@ -95,7 +95,7 @@ GOOD = {
                 "command": ["/serve"],
                 "env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
                 "image": "own:1",
-                "ports": [{"containerPort": 8080, "name": "h2c"}],
+                "ports": [{"containerPort": 8080, "name": "h2c", "protocol": "TCP"}],
                 "resources": {"limits": {"cpu": 1, "nvidia.com/gpu": "1"}},
                 "readinessProbe": {"httpGet": {"path": "/", "port": "h2c"}},
                 "volumeMounts": [{"name": "v", "mountPath": "/v"}],
