@@ -8,7 +8,9 @@ is each member of a list or a map.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -197,17 +199,57 @@ def test_what_must_be_there_is_what_upstream_asks_for(schemas, kind, fact):
     assert at(schemas[kind], fact[0]).get("required", []) == fact[1]
 
 
+POD_TYPES = "kubernetes-json-schema/v1.35.0-local/_definitions.json"
+# newer than the controllers, which would leave them out, and so do upstream's definitions
+NEWER = {"fileKeyRef", "seLinuxChangePolicy", "stopSignal"}
+
+
+def test_a_pod_is_typed_as_kubernetes_types_it(schemas):
+    known = json.loads((resources.files("kubernetes_validate") / POD_TYPES).read_text())["$defs"]
+    notebook = at(schemas["Notebook"], "spec.template.spec")
+    mpi = at(schemas["MPIJob"], "spec.mpiReplicaSpecs.*.template.spec")
+    for pod in (notebook, mpi):
+        assert _typed(pod, known["io.k8s.api.core.v1.PodSpec"], known, "spec") > 1000
+
+
+def _typed(ours: Schema, theirs: Schema, known: dict[str, Schema], where: str) -> int:
+    """How many fields are typed alike, all of them; `theirs` names parts of `known`."""
+    theirs = known[theirs["$ref"].rpartition("/")[2]] if "$ref" in theirs else theirs
+    if ours.get("x-kubernetes-int-or-string"):
+        assert "oneOf" in theirs or theirs.get("format") == "int-or-string", where
+        return 1
+    types = theirs["type"] if isinstance(theirs["type"], list) else [theirs["type"]]
+    assert ours["type"] in types, where
+    if ours["type"] == "integer":
+        assert ours["format"] == theirs["format"], where
+    count = 1
+    if "properties" in ours:
+        missing = theirs["properties"].keys() - ours["properties"].keys() - NEWER
+        part = where.endswith(".metadata")  # users give its labels and annotations alone
+        assert ours.get(OPEN) or part or not missing, f"{where}: {missing}"
+        for name, each in ours["properties"].items():
+            count += _typed(each, theirs["properties"][name], known, f"{where}.{name}")
+    for members in ("items", "additionalProperties"):
+        assert (members in ours) is (members in theirs), where
+        if members in ours:
+            count += _typed(ours[members], theirs[members], known, f"{where}.*")
+    return count
+
+
 # on a real API server, which alone reads rules
 
 
 @pytest.fixture(scope="module")
 def server(kubeconfig: Path, definitions) -> Iterator[Client]:
-    """An API server that has the definitions with rules."""
+    """An API server that has the definitions with rules, and those that type whole pods."""
     client = Client(kubeconfig)
     groups = ("trainer.kubeflow.org", "jobset.x-k8s.io")
-    ruled = [each for each in definitions if each["spec"]["group"] in groups]
-    ruled += [each for each in definitions if each["spec"]["names"]["kind"] == "PyTorchJob"]
-    made = [client.define(each) for each in ruled]
+    kinds = ("MPIJob", "Notebook", "PyTorchJob")
+    made = [
+        client.define(each)
+        for each in definitions
+        if each["spec"]["group"] in groups or each["spec"]["names"]["kind"] in kinds
+    ]
     yield client
     for path in made:
         client("DELETE", path)
@@ -237,8 +279,42 @@ TRAINER, JOBSET = "trainer.kubeflow.org/v1alpha1", "jobset.x-k8s.io/v1alpha2"
 TORCH = {"runtimeRef": {"name": "torch"}}
 JOB = {"name": "a", "template": {"spec": {}}}
 IN_ORDER = {"startupPolicy": {"startupPolicyOrder": "InOrder"}}
+POD = {
+    "tolerations": [{"key": "gpu", "operator": "Exists"}],
+    "volumes": [
+        {"name": "a", "emptyDir": {"medium": "Memory", "sizeLimit": "1.5Gi"}},
+        {"name": "b", "projected": {"sources": [{"secret": {"name": "c", "items": []}}]}},
+        {"name": "c", "persistentVolumeClaim": {"claimName": "c"}},
+    ],
+    "initContainers": [
+        {
+            "name": "a",
+            "image": "b",
+            "resources": {"limits": {"cpu": 1, "memory": "1e3", "nvidia.com/gpu": "1"}},
+            "env": [{"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}],
+            "readinessProbe": {"httpGet": {"path": "/", "port": "web"}, "periodSeconds": 1},
+        }
+    ],
+    "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "Exists"}]}]
+    }}},
+    "nodeSelector": {"a": "b"},
+}  # fmt: skip
 TWICE = [{"name": "A"}, {"name": "A"}]
 AFTER = {"name": "b", "template": {}, "dependsOn": [{"name": "a", "status": "Ready"}]}
+
+
+def notebook(**pod: Any) -> dict[str, Any]:
+    spec = {"containers": [{"name": "a", "image": "b"}], **pod}
+    return made("kubeflow.org/v1", "Notebook", {"template": {"spec": spec}})
+
+
+def mpi(**pod: Any) -> dict[str, Any]:
+    spec = {"containers": [{"name": "a"}], **pod}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": spec}
+    return made(
+        "kubeflow.org/v1", "MPIJob", {"mpiReplicaSpecs": {"Worker": {"template": template}}}
+    )
 
 
 def runtime(**spec: Any) -> dict[str, Any]:
@@ -257,11 +333,13 @@ def runtime(**spec: Any) -> dict[str, Any]:
         runtime(mlPolicy={"numNodes": 2, "torch": {}}),
         made(JOBSET, "JobSet", {"replicatedJobs": [JOB, AFTER]}),
         made(JOBSET, "JobSet", IN_ORDER),
+        *(make(**POD) for make in (notebook, mpi)),
     ],
 )
 def test_what_upstream_takes_is_taken(server, item):
     code, answer = post(server, item)
     assert code == 201, answer
+    assert "template" not in item["spec"] or answer["spec"] == item["spec"]
 
 
 @pytest.mark.engine
@@ -278,6 +356,21 @@ def test_what_upstream_takes_is_taken(server, item):
         (runtime(mlPolicy={"numNodes": 1, "torch": {"elasticPolicy": {}}}), "elasticPolicy"),
         (runtime(podGroupPolicy={"volcano": {"networkTopology": {"mode": "none"}}}), "hard"),
         (made(JOBSET, "JobSet", {**IN_ORDER, "replicatedJobs": [JOB, AFTER]}), "dependsOn"),
+        (notebook(containers=[]), "at least 1"),
+        (notebook(containers=[{"name": "a"}]), "image"),
+        (mpi(containers=[{"image": "a"}]), "name"),
+        # of which one would stop the controller for everybody, as it could read none
+        *(
+            (make(**{field: value}), field)
+            for make in (notebook, mpi)
+            for field, value in (
+                ("tolerations", "all"),
+                ("volumes", [{"name": "a", "emptyDir": {"sizeLimit": "much"}}]),
+                ("initContainers", [{"name": "a", "env": [{"name": "A", "value": 1}]}]),
+                ("affinity", {"nodeAffinity": []}),
+                ("priority", 2**31),
+            )
+        ),
     ],
 )
 def test_what_upstream_refuses_is_refused(server, item, text):
