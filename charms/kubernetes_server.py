@@ -9,7 +9,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -139,13 +139,18 @@ class Client:
         return self("GET", path, accept="application/json;as=Table;v=v1;g=meta.k8s.io")
 
     def __call__(
-        self, method: str, path: str, body: Any = None, accept: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        accept: str = "application/json",
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[int, dict[str, Any]]:
         """The answer's code and body."""
         request = urllib.request.Request(
             self._url + path,
             None if body is None else json.dumps(body).encode(),
-            {"Content-Type": "application/json", "Accept": accept},
+            {"Content-Type": "application/json", "Accept": accept, **(headers or {})},
             method=method,
         )
         try:

@@ -63,7 +63,9 @@ class ModelController:
         if kept := self.db.one("SELECT seconds FROM clock"):
             clock.restore(kept["seconds"])
         self.log = ModelLog(state / "log" / "models")
-        self.cluster: Cluster = cluster or KubernetesCluster(kubeconfig, state / "agent")
+        self.cluster: Cluster = cluster or KubernetesCluster(
+            kubeconfig, state / "agent", state / "pki"
+        )
         self.folder = CharmFolder(state / "charms")
         self._hub = Hub(self.cluster.pod_of, self._called)
         self._socket = AgentSocket(state / "agent" / "agent.sock", self._terminating, self._hub)

@@ -9,21 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from lightkube import ApiError, AsyncClient, KubeConfig, codecs
+from lightkube import ApiError, AsyncClient, KubeConfig, codecs, operators
 from lightkube.models.authentication_v1 import TokenReviewSpec
 from lightkube.resources import apps_v1, core_v1, storage_v1
 from lightkube.resources import rbac_authorization_v1 as rbac
 from lightkube.resources.authentication_v1 import TokenReview
 
-from localjuju.model import podexec, provision
+from localjuju.model import created, podexec, provision
+from localjuju.model.admission import Admission
 from localjuju.model.changes import Changes, end
 from localjuju.model.substrate import ApplicationSpec, Claim, Incoming, Pod, Tell
+from localkube.controlplane.pki import Authority
 
 _log = logging.getLogger(__name__)
 logging.getLogger("httpx2").setLevel(logging.WARNING)  # else a line per request
 _MANAGER = "localjuju"
 _MODEL, _NAME = "model.juju.is/name", "app.kubernetes.io/name"
 _SELECTOR: dict[str, Any] = {"app.kubernetes.io/managed-by": provision.MANAGER}
+_NAMED: dict[str, Any] = {_NAME: operators.exists()}
 _POD_UID = "authentication.kubernetes.io/pod-uid"  # of a token that is bound to a pod
 _POLL_SECONDS = 0.2
 _RETRY_SECONDS = 1.0
@@ -32,11 +35,19 @@ _RETRY_SECONDS = 1.0
 class KubernetesCluster:
     """The `Cluster` of `localjuju.model.substrate` on a real API server."""
 
-    def __init__(self, kubeconfig: Path, agent_folder: Path):
-        self._kubeconfig, self._agent_folder = kubeconfig, agent_folder
+    def __init__(self, kubeconfig: Path, agent_folder: Path, pki: Path):
+        """Prepares; asks nothing.
+
+        Args:
+            kubeconfig: cluster administrator's access to the API server.
+            agent_folder: the host's folder with the socket of the hook commands.
+            pki: the folder of the cluster's certificates.
+        """
+        self._kubeconfig, self._agent_folder, self._pki = kubeconfig, agent_folder, pki
         self._listeners: list[Callable[[str, str], None]] = []
         self._pods: dict[tuple[str, str], Pod] = {}
         self._addresses: dict[tuple[str, str], str] = {}
+        self._accounts: dict[tuple[str, str], tuple[str, str]] = {}  # uid and application
         self._tasks: list[asyncio.Task[None]] = []
         self._changes = Changes()
 
@@ -53,25 +64,31 @@ class KubernetesCluster:
         config = self._config = KubeConfig.from_file(str(self._kubeconfig))
         # No proxy of the user's: the API server is in the engine's own network.
         self._client = AsyncClient(config, field_manager=_MANAGER, trust_env=False)
-        self._tasks = [
-            asyncio.create_task(self._watch(core_v1.Pod, self._see_pod, self._pods)),
-            asyncio.create_task(self._watch(core_v1.Service, self._see_service, self._addresses)),
-        ]
+        self._admission = Admission(Authority(self._pki), self._application_of)
+        await self._admission.start()
+        watches = (
+            self._watch(core_v1.Pod, self._see_pod, self._pods),
+            self._watch(core_v1.Service, self._see_service, self._addresses),
+            self._watch(core_v1.ServiceAccount, self._see_account, self._accounts, _NAMED),
+        )
+        self._tasks = [asyncio.create_task(watch) for watch in watches]
 
     async def stop(self) -> None:
         await end(self._tasks)
         if self._tasks:
+            await self._admission.stop()
             await self._client.close()
 
     # Watching --------------------------------------------------------------------------------
 
     async def _watch(
-        self, kind: Any, see: Callable[[Any], Any], seen: dict[tuple[str, str], Any]
-    ) -> None:
+        self, kind: Any, see: Callable[[Any], Any], seen: dict[tuple[str, str], Any],
+        selector: dict[str, Any] = _SELECTOR,
+    ) -> None:  # fmt: skip
         """Keeps `seen` true: lists, follows, and lists again when the connection breaks."""
         while True:
             try:
-                found = self._client.list(kind, namespace="*", labels=_SELECTOR)
+                found = self._client.list(kind, namespace="*", labels=selector)
                 fresh = {_key(item): see(item) async for item in found}
                 models = {key[0] for key in (*seen, *fresh)}
                 seen.clear()
@@ -79,7 +96,7 @@ class KubernetesCluster:
                 for model in models:
                     self._tell(model, "")
                 events = self._client.watch(
-                    kind, namespace="*", labels=_SELECTOR, resource_version=found.resourceVersion
+                    kind, namespace="*", labels=selector, resource_version=found.resourceVersion
                 )
                 async for change, item in events:
                     if change == "DELETED":
@@ -122,13 +139,23 @@ class KubernetesCluster:
         address = (service.spec.clusterIP if service.spec else None) or ""
         return "" if address == "None" else address
 
+    def _see_account(self, account: core_v1.ServiceAccount) -> tuple[str, str]:
+        assert account.metadata is not None
+        return account.metadata.uid or "", (account.metadata.labels or {}).get(_NAME, "")
+
+    def _application_of(self, model: str, account: str, uid: str) -> str:
+        found = self._accounts.get((model, account))
+        return found[1] if found is not None and found[0] == uid else ""
+
     # Writing ---------------------------------------------------------------------------------
 
     async def add_model(self, model: str, uuid: str) -> None:
         await self._apply(provision.namespace(model, uuid))
+        await self._apply(self._admission.configuration(model, uuid))
 
-    async def remove_model(self, model: str) -> None:
+    async def remove_model(self, model: str, uuid: str) -> None:
         await self._delete(core_v1.Namespace, model, None)
+        await created.remove_with_model(self._client, model, uuid)
         labels: dict[str, Any] = {**_SELECTOR, _MODEL: model}
         async for item in self._client.list(storage_v1.StorageClass, labels=labels):
             await self._delete(storage_v1.StorageClass, _name(item), None)
@@ -143,7 +170,7 @@ class KubernetesCluster:
         item = codecs.from_dict(manifest)
         await self._client.apply(item, force=True)
 
-    async def remove(self, model: str, application: str, destroy_storage: bool) -> None:
+    async def remove(self, model: str, uuid: str, application: str, destroy_storage: bool) -> None:
         await self._delete(apps_v1.StatefulSet, application, model)
         while any(key[0] == model and self._is_pod_of(key[1], application) for key in self._pods):
             await self._changes.after(self._changes.count, 5)
@@ -153,6 +180,7 @@ class KubernetesCluster:
         name = provision.cluster_name(model, application)
         await self._delete(rbac.ClusterRoleBinding, name, None)
         await self._delete(rbac.ClusterRole, name, None)
+        await created.remove_with_application(self._client, model, uuid, application)
         if destroy_storage:
             labels: dict[str, Any] = {_NAME: application, _MODEL: model}
             claims = self._client.list(

@@ -74,14 +74,14 @@ class Cluster(Protocol):
 
     async def add_model(self, model: str, uuid: str) -> None: ...
 
-    async def remove_model(self, model: str) -> None:
-        """Returns when the namespace is gone."""
+    async def remove_model(self, model: str, uuid: str) -> None:
+        """Removes what is labelled as the model's; returns when the namespace is gone."""
         ...
 
     async def apply(self, spec: ApplicationSpec) -> None: ...
 
-    async def remove(self, model: str, application: str, destroy_storage: bool) -> None:
-        """Removes the application's objects; returns when its pods are gone."""
+    async def remove(self, model: str, uuid: str, application: str, destroy_storage: bool) -> None:
+        """Removes the application's objects, and what it made; returns when its pods are gone."""
         ...
 
     async def remove_claim(self, model: str, name: str) -> None:

@@ -72,7 +72,8 @@ class ApplicationWorker(Worker):
         if row["life"] != "alive" and not units:
             if not self._removed:
                 destroy = bool(row["destroy_storage"])
-                await self._cluster.remove(self.model, self.application, destroy)
+                uuid = models.get(self._db, self.model)["uuid"]
+                await self._cluster.remove(self.model, uuid, self.application, destroy)
                 self._removed = True
             if self._is_related(row):
                 return True
@@ -165,7 +166,7 @@ class ModelWorker(Worker):
             return True
         if self._db.one("SELECT 1 FROM applications WHERE model = ?", self.model):
             return True
-        await self._cluster.remove_model(self.model)
+        await self._cluster.remove_model(self.model, row["uuid"])
         destroy(self._db, self.model)
         self._log_file.remove(self.model)
         return False

@@ -106,7 +106,7 @@ class LocalNode:
 
     async def add_model(self, model: str, uuid: str) -> None: ...
 
-    async def remove_model(self, model: str) -> None:
+    async def remove_model(self, model: str, uuid: str) -> None:
         assert not [name for where, name in self._pods if where == model]
 
     async def apply(self, spec: ApplicationSpec) -> None:
@@ -124,7 +124,7 @@ class LocalNode:
             self._rolling[spec.model, spec.name] = rolling
             rolling.add_done_callback(lambda _: self._rolling.pop((spec.model, spec.name), None))
 
-    async def remove(self, model: str, application: str, destroy_storage: bool) -> None:
+    async def remove(self, model: str, uuid: str, application: str, destroy_storage: bool) -> None:
         for where, name in self._of(model, application):
             self._remove(where, name)
         self.specs.pop((model, application), None)
