@@ -113,7 +113,7 @@ class Broker:
         relations, pending, failed = self._relations(), 0, ""
         try:
             book = self._book
-            guard.ensure(self._cluster, book.namespace, book.broker, book.uuid)
+            guard.ensure(self._cluster, book.namespace, book.broker, book.uuid, relations)
             applications = self._applications = self._book.all()
             if self._look:
                 removal.remove_orphans(self._cluster, self._book, set(applications))

@@ -18,6 +18,7 @@ the cluster's own controllers, and nodes. Everybody else is checked.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
 from inventory import APPLICATION, MANAGED_BY, MODEL, MODEL_UUID
 from kube import ApiError, Cluster, Object, Ref
@@ -41,6 +42,12 @@ _CONTENT = r"[0-9a-v]{20}-[0-9]+"
 # Source: juju/juju, internal/provider/kubernetes/utils/labels.go, `LabelsForAppCreated`.
 _CREATED_BY = "app.juju.is/created-by"
 
+# Credentials of images' registries: of the model's, and of each container's own image.
+# Source: juju/juju, internal/provider/kubernetes/constants, `CAASImageRepoSecretName`, and
+# internal/provider/kubernetes/application/application.go, `imagePullSecretName`.
+_REGISTRY = "juju-image-pull-secret"
+_NAME = "app.kubernetes.io/name"
+
 _TRUSTED = (
     "request.userInfo.username in ['system:kube-controller-manager', 'system:kube-scheduler']"
     " || request.userInfo.groups.exists(group, group in ['system:masters', 'system:nodes',"
@@ -55,6 +62,7 @@ _TEMPLATES = (
     " 'ReplicationController'] && has(object.spec.template) ? object.spec.template.spec"
     " : object.kind == 'PodTemplate' ? object.template.spec : {}"
 )
+_LABEL = f"?metadata.?labels[?'{_NAME}'].orValue('')"
 _CONTAINERS = (
     "(has(variables.pod.containers) ? variables.pod.containers : [])"
     " + (has(variables.pod.initContainers) ? variables.pod.initContainers : [])"
@@ -66,11 +74,14 @@ _BASELINE_CAPABILITIES = [
 ]  # fmt: skip
 
 
-def manifests(namespace: str, broker: str, uuid: str = "") -> list[Object]:
+def manifests(
+    namespace: str, broker: str, uuid: str = "", applications: Collection[str] = ()
+) -> list[Object]:
     """The admission policies of a model's broker, with their bindings."""
     made: list[Object] = []
+    model = _model(namespace, broker, sorted({broker, *applications}))
     for name, spec, scope in (
-        (f"{namespace}.{broker}.model", _model(namespace, broker), _within(namespace)),
+        (f"{namespace}.{broker}.model", model, _within(namespace)),
         (f"{namespace}.{broker}.reach", _reach(namespace), {}),
         (f"{namespace}.{broker}.tenants", _tenants(), dict([TENANT_LABEL])),
     ):
@@ -91,8 +102,21 @@ def manifests(namespace: str, broker: str, uuid: str = "") -> list[Object]:
     return made
 
 
-def ensure(cluster: Cluster, namespace: str, broker: str, uuid: str = "") -> None:
+def ensure(
+    cluster: Cluster,
+    namespace: str,
+    broker: str,
+    uuid: str = "",
+    applications: Collection[str] = (),
+) -> None:
     """Have the guard as it should be; two requests when it is.
+
+    Args:
+        cluster: the API server.
+        namespace: the model's.
+        broker: the broker's name.
+        uuid: the model's.
+        applications: those that are related to the broker.
 
     Raises:
         ApiError: it cannot be made; without it the broker must not serve.
@@ -106,7 +130,7 @@ def ensure(cluster: Cluster, namespace: str, broker: str, uuid: str = "") -> Non
         for kind in (POLICY, BINDING)
         for item in cluster.list(API, kind, selector)
     }
-    for body in manifests(namespace, broker, uuid):
+    for body in manifests(namespace, broker, uuid, applications):
         kind, metadata = body["kind"], body["metadata"]
         expected = metadata["annotations"][_DIGEST]
         if present.get((kind, metadata["name"])) == (expected, uuid):
@@ -138,11 +162,26 @@ def keepers(namespace: str) -> str:
     return rf"({old}|juju-secret-consumer-[0-9a-f-]{{36}})"
 
 
-def _model(namespace: str, broker: str) -> Object:
+def _unit(item: str) -> str:
+    """Whose unit Juju takes an object's pods for, "" for nobody's: it finds them by one label.
+
+    A pod too many hangs when its application is scaled or removed. Source: juju/juju,
+    internal/provider/kubernetes/application/application.go, `State` and `Units`.
+    """
+    return (
+        f"{item} == null ? '' : {item}.kind == 'Pod' ? {item}.{_LABEL}"
+        f" : {item}.kind == 'CronJob' ? {item}.spec.jobTemplate.spec.template.{_LABEL}"
+        f" : {item}.kind == 'PodTemplate' ? {item}.template.{_LABEL}"
+        f" : {item}.?spec.?template.{_LABEL}"
+    )
+
+
+def _model(namespace: str, broker: str, applications: list[str]) -> Object:
     """Protects the broker, Juju's own objects and other applications' pods in the model."""
     keeping = keepers(namespace)
     guarded = rf"^({broker}|{_SSH}|{_AGENT}|{keeping})$"
-    secrets = rf"^({broker}\\..*|.*-application-config|{_SSH}.*|{_AGENT}.*|{_CONTENT})$"
+    registry = rf"{_REGISTRY}|({'|'.join(applications)})-.+-secret"
+    secrets = rf"^({broker}\\..*|.*-application-config|{_SSH}.*|{_AGENT}.*|{_CONTENT}|{registry})$"
     pod = rf"^{broker}-[0-9]+$"
     return {
         "failurePolicy": "Fail",
@@ -172,6 +211,8 @@ def _model(namespace: str, broker: str) -> Object:
              f"variables.application.matches('^{keeping}$') && request.name.matches('^{_CONTENT}$')"},
             {"name": "pod", "expression": f"object == null ? {{}} : {_TEMPLATES}"},
             {"name": "containers", "expression": _CONTAINERS},
+            {"name": "unit", "expression": _unit("object")},
+            {"name": "was", "expression": _unit("oldObject")},
             {"name": "label", "expression":
              "oldObject != null && has(oldObject.metadata.labels)"
              " && 'app.kubernetes.io/name' in oldObject.metadata.labels"
@@ -217,10 +258,8 @@ def _model(namespace: str, broker: str) -> Object:
                   " || (has(variables.pod.serviceAccount)"
                   f" && variables.pod.serviceAccount.matches('{guarded}'))"),
             _deny("no pod may carry the labels by which Juju finds its units",
-                  f"object != null && request.resource.resource == 'pods'"
-                  f" && request.operation == 'CREATE' && has(object.metadata.labels)"
-                  f" && 'app.kubernetes.io/name' in object.metadata.labels"
-                  f" && object.metadata.labels['app.kubernetes.io/name'] == '{broker}'"),
+                  f"variables.unit in {json.dumps(applications)}"
+                  " && variables.unit != variables.was"),
             _deny("no pod may mount the Secrets of Juju or of the broker",
                   "(has(variables.pod.volumes) && variables.pod.volumes.exists(volume,"
                   f" (has(volume.secret) && volume.secret.secretName.matches('{secrets}'))"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -469,6 +470,24 @@ def test_what_a_dead_model_left_is_removed(context, cluster, modules):
     run(context, context.on.update_status())
     kinds = ("ValidatingWebhookConfiguration", "ClusterRole")
     assert names(cluster) == {f"{kind}/alive" for kind in kinds}
+
+
+@pytest.mark.engine
+def test_the_guard_protects_the_units_of_those_that_are_related(context, cluster, modules):
+    """And of nobody else: an upstream controller may call its pods as it likes."""
+
+    def protected() -> set[str]:
+        policies = cluster.list(modules["guard"].API, modules["guard"].POLICY)
+        (model,) = (each for each in policies if each["metadata"]["name"].endswith(".model"))
+        rule = "no pod may carry the labels by which Juju finds its units"
+        (found,) = (each for each in model["spec"]["validations"] if each["message"] == rule)
+        return set(re.findall(r'"([^"]+)"', found["expression"]))
+
+    settings = thing("v1", "ConfigMap", "cups-settings")
+    run(context, context.on.start(), relate(ALL), relate([settings], "cups"))
+    assert protected() == {"resource-broker", "maker", "cups"}
+    run(context, context.on.start(), relate(ALL))
+    assert protected() == {"resource-broker", "maker"}
 
 
 @pytest.mark.engine

@@ -71,6 +71,13 @@ def template(api: str, kind: str, name: str, **spec: Any) -> dict[str, Any]:
     return {"apiVersion": api, "kind": kind, "metadata": {"name": name}, "spec": content}
 
 
+def units(application: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The workload, with pods that Juju takes for units of the application."""
+    spec = body["spec"].get("jobTemplate", body)["spec"]
+    spec["template"]["metadata"]["labels"] |= {"app.kubernetes.io/name": application}
+    return body
+
+
 class World:
     """The API server, seen by an administrator and by others."""
 
@@ -125,6 +132,15 @@ MOUNT = {"volumes": [{"name": "s", "secret": {"secretName": "mariadb-application
 JUJU_SECRET = [{"name": "main", "image": "main", "envFrom": [
     {"secretRef": {"name": CONTENT}}]}]  # fmt: skip
 SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "9m4e2mr0ui3e8a215n4g-2"}}
+OF_REGISTRY = {
+    "volumes": [
+        {"name": "s", "projected": {"sources": [{"secret": {"name": "mariadb-mysql-secret"}}]}}
+    ]
+}
+OF_MODEL_REGISTRY = [{"name": "main", "image": "main", "envFrom": [
+    {"secretRef": {"name": "juju-image-pull-secret"}}]}]  # fmt: skip
+JOBS = "/apis/batch/v1/namespaces/shop"
+OF_MARIADB = {"app.kubernetes.io/name": "mariadb"}
 OF_BROKER = {"serviceAccountName": BROKER}
 
 ATTACKS: dict[str, tuple[str, str, Any]] = {
@@ -164,6 +180,17 @@ ATTACKS: dict[str, tuple[str, str, Any]] = {
     "a pod as juju ssh": ("POST", f"{SHOP}/pods", pod("evil", serviceAccountName="model-exec")),
     "a pod that is called the broker's": ("POST", f"{SHOP}/pods", pod(f"{BROKER}-7")),
     "a pod behind the broker's labels": ("POST", f"{SHOP}/pods", pod("evil", {"app.kubernetes.io/name": BROKER})),
+    "a pod as a neighbour's unit": ("POST", f"{SHOP}/pods", pod("evil", OF_MARIADB)),
+    "its own unit as a neighbour's": ("PATCH", f"{SHOP}/pods/evil-0", {"metadata": {"labels": OF_MARIADB}}),
+    "a Deployment of a neighbour's units": ("POST", f"{APPS}/deployments", units("mariadb", template("apps/v1", "Deployment", "evil"))),
+    "its own workload of a neighbour's units": ("PATCH", f"{APPS}/deployments/made", {"spec": {"template": {"metadata": {"labels": OF_MARIADB}}}}),
+    "a Deployment of its own units": ("POST", f"{APPS}/deployments", units("evil", template("apps/v1", "Deployment", "evil"))),
+    "a StatefulSet of a neighbour's units": ("POST", f"{APPS}/statefulsets", units("mariadb", template("apps/v1", "StatefulSet", "evil-set"))),
+    "a Job of a neighbour's units": ("POST", f"{JOBS}/jobs", units("mariadb", template("batch/v1", "Job", "evil"))),
+    "a CronJob of a neighbour's units": ("POST", f"{JOBS}/cronjobs", units("mariadb", template("batch/v1", "CronJob", "evil"))),
+    "a pod with credentials of a registry": ("POST", f"{SHOP}/pods", pod("evil", **OF_REGISTRY)),
+    "a pod with those of the model's registry": ("POST", f"{SHOP}/pods", pod("evil", containers=OF_MODEL_REGISTRY)),
+    "credentials of a registry": ("PATCH", f"{SHOP}/secrets/mariadb-mysql-secret", {"stringData": {"a": "b"}}),
     "a Deployment as the broker": ("POST", f"{APPS}/deployments", template("apps/v1", "Deployment", "evil", **OF_BROKER)),
     "a StatefulSet as the broker": ("POST", f"{APPS}/statefulsets", template("apps/v1", "StatefulSet", "evil-set", **OF_BROKER)),
     "a Job as the broker": ("POST", "/apis/batch/v1/namespaces/shop/jobs", template("batch/v1", "Job", "evil", **OF_BROKER)),
@@ -224,7 +251,7 @@ def world(cluster: Any, modules: dict[str, Any]) -> Iterator[World]:
     put({**body, "metadata": {"name": "made", "labels": MADE}})
     for name in ("model-exec", "unit-mariadb-0", "model-shop", CONSUMER):
         put({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
-    for name in (f"{BROKER}.maker", "mariadb-application-config", CONTENT):
+    for name in (f"{BROKER}.maker", "mariadb-application-config", "mariadb-mysql-secret", CONTENT):
         put({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}})
     put(
         {"apiVersion": RBAC, "kind": "ClusterRole", "metadata": {"name": "evil"}, "rules": RIGHTS},
@@ -286,7 +313,7 @@ def unguard(world: World, modules: dict[str, Any]) -> None:
 
 def guard(world: World, modules: dict[str, Any]) -> None:
     """Has the guard made, and returns when the API server asks it."""
-    modules["guard"].ensure(world.cluster, "shop", BROKER)
+    modules["guard"].ensure(world.cluster, "shop", BROKER, applications={"evil", "mariadb"})
     for path in (f"{SHOP}/pods?dryRun=All", "/api/v1/namespaces/kube-system/pods?dryRun=All"):
         deadline = time.monotonic() + 30
         while not refusal(world, "POST", path, pod("probe", **OF_BROKER), ATTACKER):
@@ -340,6 +367,12 @@ LEGITIMATE: dict[str, tuple[str, str, str, Any]] = {
     "a Service that it has made": (ATTACKER, "PATCH", f"{SHOP}/services/made", {"spec": {"selector": {"a": "b"}}}),
     "a workload of a user": (ATTACKER, "POST", "/apis/apps/v1/namespaces/other/deployments", template("apps/v1", "Deployment", "wine")),
     "a workload in the model": (ATTACKER, "POST", f"{APPS}/deployments", template("apps/v1", "Deployment", "wine", serviceAccountName="evil-runner")),
+    "units of no application": (ATTACKER, "POST", f"{APPS}/deployments", units("wine", template("apps/v1", "Deployment", "wine"))),
+    "a pod of no application": (ATTACKER, "POST", f"{SHOP}/pods", pod("wine", {"app.kubernetes.io/name": "mariadb-backup"})),
+    "a Secret that is called alike": (ATTACKER, "POST", f"{SHOP}/secrets", {**SECRET, "metadata": {"name": "wine-mysql-secret"}}),
+    "a pod with its Secret": (ATTACKER, "POST", f"{SHOP}/pods", pod("wine", volumes=[{"name": "s", "secret": {"secretName": "mariadb-secret"}}])),
+    "Juju makes units": ("controller", "POST", f"{APPS}/statefulsets", units("mariadb", template("apps/v1", "StatefulSet", "mariadb-2"))),
+    "the cluster's controller makes a unit": (STATEFUL_SETS, "POST", f"{SHOP}/pods", pod("mariadb-1", OF_MARIADB)),
     "an event about kube-system": (ATTACKER, "POST", "/api/v1/namespaces/kube-system/events", {
         "apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"},
         "involvedObject": {"kind": "Pod", "namespace": "kube-system"}}),
