@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,14 @@ import pytest
 import yaml
 from ops import testing
 
+from localjuju.model.admission import Admission, configuration_name, model_labels
+from localkube.controlplane.pki import Authority
+
 sys.path.insert(0, str(Path(__file__).parent))
 from api_objects import objects  # pyright: ignore[reportMissingImports]
 
 CHARM = Path(__file__).parents[2]
+UUID = "7d2e4f66-2d0c-4c0d-8a52-3e0f3c1b9a10"
 MODULES = (
     "charm",
     "broker",
@@ -58,6 +65,50 @@ def cluster(kubeconfig: Path, modules: dict[str, Any], monkeypatch: pytest.Monke
         client.drop_finalizers(modules["removal"].reference(item))
         client.delete(modules["removal"].reference(item))
     client._http.close()
+
+
+@pytest.fixture
+def hooked(cluster: Any, modules: dict[str, Any], kubeconfig: Path) -> Iterator[Any]:
+    """The broker's client in `shop`, with Juju's webhook as the local engine plays it."""
+    ref, broker = modules["kube"].Ref, "system:serviceaccount:shop:resource-broker"
+    admission = Admission(Authority(kubeconfig.parent / "pki"), lambda _, account, __: account)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(admission.start(), loop).result()
+    namespace = ref("v1", "Namespace", "", "shop")
+    cluster.merge(namespace, {"metadata": {"labels": model_labels("shop", UUID)}})
+    api = "rbac.authorization.k8s.io"
+    body = {
+        "apiVersion": f"{api}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "broker"},
+        "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"apiGroup": api, "kind": "User", "name": broker}],
+    }
+    binding = ref(f"{api}/v1", "ClusterRoleBinding", "", "broker")
+    cluster.apply(binding, body, "test")
+    configuration = admission.configuration("shop", UUID)
+    made = ref(configuration["apiVersion"], configuration["kind"], "", configuration_name("shop"))
+    cluster.apply(made, configuration, "test")
+    client = modules["kube"].Cluster.connect()
+    client._http.headers["Impersonate-User"] = broker
+    probe = ref("v1", "ConfigMap", "shop", "probe")
+    deadline = time.monotonic() + 30
+    while not (cluster.get(probe) or {"metadata": {}})["metadata"].get("labels"):
+        assert time.monotonic() < deadline
+        cluster.delete(probe)
+        metadata = {"name": "probe"}
+        client.apply(probe, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}, "a")
+    yield client
+    client._http.close()
+    for each in (made, binding, probe):
+        cluster.delete(each)
+    cluster.merge(namespace, {"metadata": {"labels": dict.fromkeys(model_labels("", ""))}})
+    asyncio.run_coroutine_threadsafe(admission.stop(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
 
 
 @pytest.fixture

@@ -491,6 +491,29 @@ def test_the_guard_protects_the_units_of_those_that_are_related(context, cluster
 
 
 @pytest.mark.engine
+def test_the_labels_of_juju_s_webhook_are_no_change_to_put_right(
+    context, cluster, modules, hooked, monkeypatch
+):
+    monkeypatch.setattr(modules["kube"].Cluster, "connect", lambda: hooked)
+
+    def found() -> dict[str, Any]:
+        mark = modules["inventory"].APPLICATION
+        ours = [item for kind in KINDS for item in cluster.list(*kind, mark)]
+        return {f"{item['kind']} {item['metadata']['name']}": item["metadata"] for item in ours}
+
+    relation = relate(ALL)
+    out = run(context, context.on.start(), relation)
+    assert answer(out, relation)["problems"] == []
+    before = found()
+    labels = {name: meta["labels"].get("app.juju.is/created-by") for name, meta in before.items()}
+    assert {"Pot default", "ConfigMap maker-settings", "ClusterRole shop-maker"} < set(labels)
+    assert set(labels.values()) == {"resource-broker"}
+    run(context, context.on.update_status(), *out.relations)
+    versions = {name: meta["resourceVersion"] for name, meta in before.items()}
+    assert {name: meta["resourceVersion"] for name, meta in found().items()} == versions
+
+
+@pytest.mark.engine
 def test_what_is_applied_and_the_guard_carry_the_model_s_uuid(context, cluster, modules):
     mark, guard = modules["inventory"].MODEL_UUID, modules["guard"]
 
