@@ -17,7 +17,7 @@ from localjuju.model.charm import Charm
 from localjuju.model.kubernetes import KubernetesCluster
 from localjuju.model.substrate import ApplicationSpec
 
-CREATED_BY = "app.juju.is/created-by"
+CREATED_BY, MANAGED = "app.juju.is/created-by", "app.kubernetes.io/managed-by"
 MAPS, ROLES = "configmaps", "/apis/rbac.authorization.k8s.io/v1/clusterroles"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
@@ -36,7 +36,7 @@ class Model:
         """What Juju puts on what its applications make, but for whose it is."""
         return {
             "model.juju.is/name": self.name, "model.juju.is/id": self.uuid,
-            "app.kubernetes.io/managed-by": "juju",
+            MANAGED: "juju",
         }  # fmt: skip
 
     async def start(self) -> None:
@@ -163,7 +163,7 @@ async def test_what_an_application_changes_is_its_own_from_then_on(model: Model)
 
 
 async def test_a_label_that_is_there_stays_but_for_whose_the_object_is(model: Model):
-    given = {"app.kubernetes.io/managed-by": "me", "model.juju.is/id": "other", CREATED_BY: "me"}
+    given = {MANAGED: "me", "model.juju.is/id": "other", CREATED_BY: "me"}
     made = await model.labelled("tea", model.path(MAPS), labels=given)
     assert made == {**model.labels, **given, CREATED_BY: "tea"}
 
@@ -222,6 +222,8 @@ async def test_what_an_application_made_goes_with_it_and_nothing_else(model: Mod
         await model.labelled(as_, model.path(MAPS), name)
         await model.labelled(as_, ROLES, f"{model.name}-{name}", rules=[])
         await model.labelled(as_, pods, name, spec={"containers": [container]})
+    # As what resource-broker applies for others: Juju looks for what it manages itself.
+    await model.labelled("tea", model.path(MAPS), "managed", labels={MANAGED: "me"})
     for name in ("own", "tea-web-secret"):
         await model.labelled("tea", model.path("secrets"), name)
     pots = await model.define("tea", f"{model.name}.example.com")
@@ -229,7 +231,7 @@ async def test_what_an_application_made_goes_with_it_and_nothing_else(model: Mod
 
     await model.cluster.remove(model.name, model.uuid, "tea", destroy_storage=False)
 
-    assert await model.names(model.path(MAPS)) >= {"others", "nobody-s"}
+    assert await model.names(model.path(MAPS)) >= {"others", "nobody-s", "managed"}
     assert "own" not in await model.names(model.path(MAPS))
     left = {f"{model.name}-{name}" for name in ("others", "nobody-s", "cups")}
     assert {each for each in await model.names(ROLES) if each.startswith(model.name)} == left
