@@ -86,7 +86,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     So the others do not have it beside their own, and those that kill the engine do not touch it.
     Before them come those that need no more images than the core has: the rest is made meanwhile.
     """
-    order = {group: number for number, group in enumerate(_TOGETHER, 1)}
+    groups = list(_TOGETHER)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        groups.reverse()  # each has a worker: the one that takes longest begins first
+    order = {group: number for number, group in enumerate(groups, 1)}
     items.sort(
         key=lambda item: (
             order.get(_group(item.nodeid), 0),
