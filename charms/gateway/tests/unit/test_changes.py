@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import re
 import threading
 import time
@@ -25,12 +24,13 @@ def reroute(door, port):
 
 
 def ask(door, path):
-    """One request. Go's server drops a connection that was made in the moment of a reload, with
-    nothing read from it: a client asks again, as browsers and libraries do.
+    """One request. Go's server drops a connection that was made in the moment of a reload, before
+    or after its handshake, with no request read from it: a client asks again, as browsers and
+    libraries do.
     """
     try:
         return door.get(path)
-    except http.client.RemoteDisconnected:
+    except ConnectionResetError:  # http.client.RemoteDisconnected is one
         return door.get(path)
 
 
