@@ -54,6 +54,8 @@ def test_it_has_what_a_charm_needs(folder):
     assert (folder / "icon.svg").read_text().lstrip().startswith(("<svg", "<?xml"))
     assert len((folder / "README.md").read_text().splitlines()) >= 10
     assert len(meta["summary"]) <= 79
+    # maxLength in charmcraft's schema/charmcraft.json: it packs no charm with a longer one
+    assert 2 <= len(meta["title"]) <= 40
 
 
 def test_every_endpoint_says_whether_it_is_optional(folder):
