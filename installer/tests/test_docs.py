@@ -52,6 +52,33 @@ def test_actions_exist(page: Path):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_IDS)
+def test_parameters_of_actions_are_of_their_types(page: Path):
+    """`juju run` reads each value as YAML, so a file of YAML is a map, and no text."""
+    for charm, action, given in re.findall(
+        r"juju run ([a-z-]+)/(?:\d+|leader) ([a-z-]+) ([^`|#\n]*)", page.read_text()
+    ):
+        file = ROOT / "charms" / charm / "charmcraft.yaml"
+        params = yaml.safe_load(file.read_text())["actions"][action].get("params") or {}
+        for name, value in re.findall(r'\b([a-z-]+)=("[^"]*"|\S+)', given.replace("[", " ")):
+            assert name in params, (action, name)
+            assert "$(cat" not in value, (action, name, "--params FILE")
+            read = yaml.safe_load(value.strip('"').rstrip("])"))
+            wanted = {"string": str, "boolean": bool, "integer": int}[params[name]["type"]]
+            assert isinstance(read, wanted), (action, name, value)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [*PAGES, *ROOT.glob("charms/*/src/*.py"), *ROOT.glob("lib/charmed_mlops/*.py")],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_an_image_alone_is_attached(page: Path):
+    """Juju refreshes what came from a file only with --path, whatever else is asked for."""
+    for line in re.findall(r"juju refresh [^`\n]*", page.read_text()):
+        assert "--path" in line, line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_IDS)
 def test_a_unit_s_log_is_asked_for_by_container(page: Path):
     """Juju's pods have no default container: the first is the charm's, which prints nothing."""
     for line in re.findall(r"kubectl [^`\n]*\b(?:logs|exec|cp) [^`\n]*", page.read_text()):

@@ -77,7 +77,7 @@ class Server:
         if _series(was) > _series(version):
             raise Blocked(
                 f"the data is of MariaDB {was.partition('-')[0]}, which {version} cannot read: "
-                "juju refresh with the image it had, --resource oci-image=IMAGE"
+                "juju attach-resource with oci-image=IMAGE, the image it had"
             )
         if self._workload.read(f"{DATA}/.charmed-mlops-upgrading") is not None:
             old, _, failed = self._line(".charmed-mlops-upgrading").partition(" ")

@@ -205,7 +205,7 @@ def test_data_without_digests_gets_every_account_again(context, tmp_path):
             {**STARTED, "mariadb_upgrade_info": "11.4.5-MariaDB"},
             testing.BlockedStatus(
                 "the data is of MariaDB 11.4.5, which 10.11.19 cannot read: "
-                "juju refresh with the image it had, --resource oci-image=IMAGE"
+                "juju attach-resource with oci-image=IMAGE, the image it had"
             ),
         ),
     ],
