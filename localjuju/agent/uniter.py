@@ -136,7 +136,12 @@ class Uniter:
             return True  # what runs in the pod meets the same, and tells of it
 
     async def _adopt(self, view: View) -> None:
-        """Puts the charm into a new pod. What the unit kept in the old one is lost, as on Juju."""
+        """Puts the charm into a new pod. What the unit kept in the old one is lost, as on Juju.
+
+        Where the charm's folder has gone, Juju puts the charm there as an upgrade, so that
+        `upgrade-charm` follows for the same charm too. Source: checkCharmInstallUpgrade in Juju's
+        internal/worker/uniter/resolver/loop.go.
+        """
         assert view.pod is not None
         state, application = view.state, view.application
         digest = view.charm.sha256
@@ -151,7 +156,7 @@ class Uniter:
                 raise
             return  # it is waited for
         changed = (digest, modified) != (state.charm, state.modified)
-        state.upgrade = state.installed and (state.upgrade or changed)
+        state.upgrade = state.installed
         if changed:  # the hook that failed was another charm's
             state.error = state.pending = None
         state.again = None

@@ -228,7 +228,7 @@ async def test_pod_churn(bench: Bench):
     bench.node.churn("plain-0")
     await bench.until(lambda: "start" in bench.hooks("plain/0"))
     await bench.idle()
-    assert bench.hooks("plain/0") == ["stop", "config-changed", "start"]
+    assert bench.hooks("plain/0") == ["stop", "upgrade-charm", "config-changed", "start"]
 
 
 async def test_update_status_only_when_idle_and_due(bench: Bench):
@@ -256,7 +256,7 @@ async def test_a_pod_whose_folder_was_lost_starts_again(bench: Bench):
     shutil.rmtree(data)
     bench.api.set_config(MODEL, "plain", {"a": "b"})
     await bench.until(lambda: "start" in bench.hooks("plain/0"))
-    assert bench.hooks("plain/0") == ["config-changed", "start"]
+    assert bench.hooks("plain/0") == ["upgrade-charm", "config-changed", "start"]
 
 
 async def test_a_leader_that_stays_away_loses_the_lead(
