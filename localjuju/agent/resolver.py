@@ -91,8 +91,14 @@ def _in_error(view: View) -> Step:
 
 
 def _due(view: View) -> Iterator[Hook | Bury]:
-    """Everything that could run now, the first one first."""
+    """Everything that could run now, the first one first.
+
+    What another hook queued comes next, whatever else is due, also while the unit goes: `start`
+    after the first `config-changed`, and that after `upgrade-charm`.
+    """
     state = view.state
+    for kind in state.queued:
+        yield Hook(kind)
     if state.installed:
         if not view.dying:
             yield from _created(view)
@@ -102,8 +108,6 @@ def _due(view: View) -> Iterator[Hook | Bury]:
             yield from view.secret_hooks
             yield from _actions(view)
             yield from _storage(view)
-    for kind in state.queued:
-        yield Hook(kind)
     if view.dying:
         yield from _teardown(view)
         return
@@ -147,8 +151,6 @@ def _actions(view: View) -> Iterator[Hook]:
 
 
 def _storage(view: View) -> Iterator[Hook]:
-    if view.state.queued and not view.state.started:
-        return
     for row in view.storage:
         if not view.dying and not row["attached"] and not storage.pending(row):
             yield Hook("storage-attached", storage=row["id"])
