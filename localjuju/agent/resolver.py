@@ -105,7 +105,8 @@ def _due(view: View) -> Iterator[Hook | Bury]:
             yield from _leadership(view)
         if not state.stopped:
             yield from _workload(view)
-            yield from view.secret_hooks
+            if not view.dying:
+                yield from view.secret_hooks
             yield from _actions(view)
             yield from _storage(view)
     if view.dying:
