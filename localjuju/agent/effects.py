@@ -13,9 +13,6 @@ def before(db: Database, model: str, unit: str, hook: Hook, state: AgentState,
     """What must be so when the hook starts: being in the relation, Juju's own status."""
     if hook.kind == "relation-created" and hook.relation is not None:
         relations.enter(db, model, hook.relation, unit, addresses)
-    if hook.kind == "relation-departed" and hook.relation is not None:
-        # A unit on its way out is not listed any more; the choice is made, so it can be dropped.
-        state.relation(hook.relation).changed = ""
     if not state.status_set and hook.kind == "install":
         statuses.set_unit(db, model, unit, "maintenance", "installing charm software")
     elif hook.kind == "stop":

@@ -172,7 +172,7 @@ def _relation(view: View, relation: RelationView) -> Iterator[Hook]:
     state = view.state.relations.get(str(relation.id))
     if state is None or not state.created:
         return
-    if state.changed and state.changed in relation.members:
+    if state.changed:  # whatever became of that unit since it joined
         yield _unit_hook("relation-changed", relation, state.changed)
     leaving = view.dying or relation.dying
     for unit in sorted(state.joined, key=_number):
@@ -199,7 +199,7 @@ def _number(unit: str) -> tuple[str, int]:
 
 
 def _unit_hook(kind: str, relation: RelationView, unit: str) -> Hook:
-    return _hook(kind, relation, remote_unit=unit, version=relation.members[unit])
+    return _hook(kind, relation, remote_unit=unit, version=relation.members.get(unit, 0))
 
 
 def _hook(

@@ -7,7 +7,7 @@ from typing import Any
 
 from localjuju.agent.hooks import Hook
 from localjuju.agent.resolver import Step, choose
-from localjuju.agent.state import AgentState
+from localjuju.agent.state import AgentState, RelationState
 from localjuju.agent.view import RelationView, View
 from localjuju.model.substrate import Pod
 
@@ -56,3 +56,16 @@ def test_a_unit_that_goes_is_told_nothing_of_secrets():
     due = {"secret_hooks": [Hook("secret-remove", secret="s", revision=1)]}
     assert _kind(_next(_state(started=True), **due)) == "secret-remove"
     assert _kind(_next(_state(started=True), life="dying", **due)) == "stop"
+
+
+def test_changed_follows_joined_though_that_unit_has_gone_since():
+    progress = RelationState(created=True, joined={"other/0": 0, "other/1": 4}, changed="other/0")
+    state = _state(started=True, relations={"3": progress})
+    for relation in (_relation(other_1=4), _relation(dying=True, other_1=4)):
+        step = _next(state, relations=[relation])
+        assert isinstance(step, Hook)
+        assert (step.kind, step.remote_unit, step.version) == ("relation-changed", "other/0", 0)
+    progress.changed = ""
+    step = _next(state, relations=[_relation(other_1=4)])
+    assert isinstance(step, Hook)
+    assert (step.kind, step.remote_unit) == ("relation-departed", "other/0")
