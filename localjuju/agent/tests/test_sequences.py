@@ -209,7 +209,8 @@ async def test_a_unit_goes_on_with_its_charm_until_its_pod_is_replaced(bench: Be
     bench.node.ready.set()
     await bench.until(lambda: "start" in bench.hooks("plain/0"))
     await bench.idle()
-    assert bench.hooks("plain/0")[1:4] == ["stop", "upgrade-charm", "others-relation-created"]
+    after = ["stop", "upgrade-charm", "config-changed", "start", "others-relation-created"]
+    assert bench.hooks("plain/0")[1:6] == after
     assert _said(bench, "plain-0")[-1] == "new b"
 
 
