@@ -8,7 +8,7 @@ import re
 from localjuju.agent.commands.arguments import Arguments, output
 from localjuju.agent.commands.registry import command
 from localjuju.agent.context import CommandError, Context, PendingSecret
-from localjuju.model import clock, relations, secrets
+from localjuju.model import clock, models, relations, secrets
 from localjuju.model.db import Row
 from localjuju.model.errors import ModelError
 
@@ -84,7 +84,9 @@ def secret_add(context: Context, arguments: Arguments) -> str:
             )  # fmt: skip
 
     context.later(create)
-    return f"secret:{identity}\n"
+    # Where it is, too: Juju's CreateSecretURIs (apiserver/facades/agent/secretsmanager).
+    uuid = models.get(context.db, context.model)["uuid"]
+    return f"secret://{uuid}/{identity}\n"
 
 
 def _owned_by_label(context: Context, label: str) -> str | None:
@@ -118,13 +120,13 @@ def secret_get(context: Context, arguments: Arguments) -> str:
     if refresh and peek:
         raise CommandError("specify one of --refresh or --peek but not both", 2)
     if arguments.words:
-        identity, shown = _bare(arguments.words[0]), arguments.words[0]
+        identity = _bare(arguments.words[0])
         key = arguments.words[1] if len(arguments.words) > 1 else None
     elif label:
-        identity, shown, key = _by_label(context, label), label, None
+        identity, key = _by_label(context, label), None
     else:
         raise CommandError("require either a secret URI or label", 2)
-    values = _read(context, identity, shown, label if arguments.words else None, refresh, peek)
+    values = _read(context, identity, label if arguments.words else None, refresh, peek)
     return output(values if key is None else values.get(key), arguments.text("format"))
 
 
@@ -139,7 +141,7 @@ def _by_label(context: Context, label: str) -> str:
 
 
 def _read(
-    context: Context, identity: str, shown: str, label: str | None, refresh: bool, peek: bool
+    context: Context, identity: str, label: str | None, refresh: bool, peek: bool
 ) -> dict[str, str]:
     pending = context.secrets.get(identity)
     new = pending.content if pending and not pending.removed else None
@@ -147,7 +149,7 @@ def _read(
         return new
     found = secrets.find(context.db, context.model, context.unit, identity)
     if found is None or _removed(context, identity):
-        raise CommandError(f'secret "{shown.removeprefix("secret:")}" not found')
+        raise CommandError(f'secret "{identity}" not found')
     secret, unit = found
     if not secrets.may_read(context.db, secret, unit):
         raise CommandError("permission denied")

@@ -142,7 +142,7 @@ async def test_a_secret_is_granted_to_another_model(bench: Bench):
     await _related(bench, script)
     add = "id=$(secret-add --label root abc=1); secret-grant -r 1 $id; echo $id"
     secret = (await _sh(bench, MODEL, "giver/0", add))[1].strip()
-    bare = secret.removeprefix("secret:")
+    bare = secret.rpartition("/")[2]
     get = f"secret-get --format=json {secret} --label mine"
     assert await _sh(bench, OTHER, "taker/0", get) == (0, '{"abc":"1"}\n', "")
     assert (await _sh(bench, MODEL, "giver/0", f"secret-set {secret} abc=2"))[0] == 0

@@ -24,8 +24,11 @@ async def _related(bench: Bench, owner: str = "application") -> str:
       secret-get --format=json $id >&2; secret-grant --relation 2 $id; echo $id"""
     code, stdout, stderr = await _sh(bench, "giver/0", add)
     assert (code, stderr) == (0, '{"password":"s3cret"}\n')
-    assert len(stdout.strip()) == len("secret:") + 20
-    return stdout.strip()
+    uri = re.fullmatch(r"secret://([0-9a-f-]{36})/([0-9a-v]{20})\n", stdout)
+    assert uri is not None
+    assert bench.api.models()[0]["model-uuid"] == uri[1]
+    assert (await _sh(bench, "giver/0", f"secret-info-get {stdout}"))[0] == 0
+    return f"secret:{uri[2]}"
 
 
 async def test_granted_and_followed(bench: Bench):
@@ -88,7 +91,7 @@ async def test_times_of_secrets_are_to_the_second_and_a_new_one_has_no_rotation_
       echo $id; secret-info-get --format=json $id"""
     _, told, _ = await _sh(bench, "plain/0", add)
     secret, info = told.split()
-    bare = secret.removeprefix("secret:")
+    bare = secret.rpartition("/")[2]
     fresh = json.loads(info)[bare]
     assert fresh["expiry"] == "2040-01-01T00:00:00Z"
     assert "rotates" not in fresh
