@@ -163,6 +163,13 @@ def _secrets(
         "AND s.owner = ?) AND NOT (s.owner_kind = 'application' AND s.owner = ?) ORDER BY s.id",
         model, unit, unit, application["name"],
     )  # fmt: skip
+    if not leader:  # followers that read a secret of their application's, by its label
+        changed += db.all(
+            "SELECT s.id, coalesce(c.label, s.label) AS label, s.latest FROM secret_consumers c "
+            "JOIN secrets s ON s.id = c.secret WHERE s.model = ? AND c.unit = ? "
+            "AND c.told < s.latest AND s.owner_kind = 'application' AND s.owner = ? ORDER BY s.id",
+            model, unit, application["name"],
+        )  # fmt: skip
     for name, where in secrets.names_elsewhere(db, model, unit).items():
         changed += db.all(
             "SELECT s.id, c.label, s.latest, m.uuid AS source FROM secret_consumers c "

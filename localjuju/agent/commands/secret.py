@@ -158,8 +158,9 @@ def _read(
     if followed and label is None and not refresh and not peek:
         return secrets.content(db, identity, followed["revision"])
     owner = _owns(context, secret)
-    if peek:
+    if peek and followed and label is None:
         return secrets.content(db, identity, latest)
+    # Who peeks at what it did not follow yet follows it from then on.
     revision = latest if refresh or followed is None else followed["revision"]
     # Consumers' tracking is not undone by a failed hook; the owner's is part of the hook.
     consumer_label = None if owner else label
@@ -172,7 +173,7 @@ def _read(
     else:
         with db.transaction():
             follow()
-    return secrets.content(db, identity, revision)
+    return secrets.content(db, identity, latest if peek else revision)
 
 
 def _owns(context: Context, secret: Row) -> bool:

@@ -54,6 +54,28 @@ async def test_granted_and_followed(bench: Bench):
     assert (await _sh(bench, "giver/0", removed))[0] == 0
 
 
+async def test_followers_that_read_their_applications_secret_are_told_of_changes(bench: Bench):
+    secret = await _related(bench)
+    assert (await _sh(bench, "giver/1", "secret-get --format=json --label root"))[0] == 0
+    assert (await _sh(bench, "giver/0", f"secret-set {secret} password=second"))[0] == 0
+    await bench.until(lambda: "secret-changed" in bench.hooks("giver/1"))
+    await bench.idle()
+    assert (bench.state / "secrets").read_text().split()[:3] == [secret, "root", "rev="]
+    assert "secret-changed" not in bench.hooks("giver/0")
+    assert bench.hooks("giver/1").count("secret-changed") == 1
+
+
+async def test_who_peeks_first_follows_from_then_on(bench: Bench):
+    secret = await _related(bench)
+    peek = await _sh(bench, "taker/0", f"secret-get --format=json {secret} --peek --label mine")
+    assert peek == (0, '{"password":"s3cret"}\n', "")
+    assert (await _sh(bench, "giver/0", f"secret-set {secret} password=second"))[0] == 0
+    await bench.until(lambda: "secret-changed" in bench.hooks("taker/0"))
+    by_label = "secret-get --format=json --label mine"
+    assert (await _sh(bench, "taker/0", by_label))[1] == '{"password":"s3cret"}\n'
+    assert (await _sh(bench, "taker/0", by_label + " --peek"))[1] == '{"password":"second"}\n'
+
+
 async def test_refusals(bench: Bench):
     secret = await _related(bench)
     bare = secret.removeprefix("secret:")
