@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,18 +75,20 @@ def pairs(text: str) -> dict[str, str]:
         CommandError: it is something else.
     """
     try:
-        values = yaml.safe_load(text) or {}
+        values = yaml.load(text, Loader=_Texts) or {}
     except yaml.YAMLError as error:
         raise CommandError(" ".join(str(error).split())) from None
     if not isinstance(values, dict):
         raise CommandError("expected a map of keys to values")
-    return {str(key): "" if value is None else _scalar(value) for key, value in values.items()}
+    return {str(key): "" if value is None else str(value) for key, value in values.items()}
 
 
-def _scalar(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
+class _Texts(yaml.BaseLoader):
+    """Leaves scalars as they are written, as Juju reads them into texts: `010`, `yes`, `1e3`."""
+
+
+_Texts.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(?:~|null|Null|NULL)?$"), None)
+_Texts.add_constructor("tag:yaml.org,2002:null", lambda *_: None)
 
 
 def output(value: Any, style: str | None) -> str:
