@@ -40,8 +40,10 @@ def relation_get(context: Context, arguments: Arguments) -> str:
     """Prints what a unit or an application put into a relation."""
     relation = context.relation(_id(arguments))
     key = arguments.words[0] if arguments.words else "-"
-    member = arguments.words[1] if len(arguments.words) > 1 else _remote(context)
-    if arguments.on("app"):
+    given = len(arguments.words) > 1
+    member = arguments.words[1] if given else _remote(context)
+    # In a hook that no unit caused, the other application is meant.
+    if arguments.on("app") or (not given and "/" not in member):
         data = _application_data(context, relation, member.partition("/")[0])
     else:
         remote = relations.other(relation, context.application)
@@ -64,7 +66,7 @@ def _application_data(context: Context, relation: dict, application: str) -> dic
 def _remote(context: Context) -> str:
     if context.hook and (remote := context.hook.remote_unit or context.hook.remote_app):
         return remote
-    raise CommandError("no unit id specified", 2)
+    raise CommandError("no unit or application specified", 2)
 
 
 @command("relation-set", "KEY=VALUE…", r=str, relation=str, app=bool, file=str, format=str)

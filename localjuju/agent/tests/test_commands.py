@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from localjuju.agent.commands import execute
 from localjuju.agent.commands.arguments import pairs
+from localjuju.agent.hooks import Hook
+
+
+def _printed(context: Any, *argv: str) -> str:
+    answer = execute(context, argv, None)
+    assert (answer.stderr, answer.code) == ("", 0)
+    return answer.stdout
 
 
 def test_values_of_a_file_are_the_texts_that_are_written_there():
@@ -15,3 +28,14 @@ def test_values_of_a_file_are_the_texts_that_are_written_there():
         "a": "true", "b": "", "c": "", "d": "caf\u00e9", "e": "5", "f": "true",
     }  # fmt: skip
     assert pairs("") == {}
+
+
+@pytest.mark.parametrize("kind", ["relation-created", "relation-broken", "relation-changed"])
+def test_relation_get_means_the_other_application_where_no_unit_caused_the_hook(kind: str):
+    relation = {"id": 3, "provider": "other", "requirer": "plain", "peer": 0}
+    context = SimpleNamespace(
+        hook=Hook(kind, relation=3, endpoint="db", remote_app="other"), application="plain",
+        relation=lambda _: relation, application_data=lambda _, name: {"from": name},
+    )  # fmt: skip
+    assert _printed(context, "relation-get", "--format=json") == '{"from":"other"}\n'
+    assert _printed(context, "relation-get", "from") == "other\n"
