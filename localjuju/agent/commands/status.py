@@ -36,26 +36,28 @@ def status_set(context: Context, arguments: Arguments) -> None:
 @command("status-get", format=str, application=bool, include_data=bool)
 def status_get(context: Context, arguments: Arguments) -> str:
     """Prints the unit's or the application's status."""
-    style = arguments.text("format")
+    style, data = arguments.text("format"), arguments.on("include-data")
+    bare = not data and style in (None, "smart")
     if not arguments.on("application"):
-        own = _status(context.row["status"], context.row["message"], context.row["status_data"])
-        return output(own if arguments.on("include-data") else own["status"], style)
+        own = _status(context.row, data)
+        return output(own["status"] if bare else own, style)
     context.need_leader(_NOT_LEADER)
     units = applications.units(context.db, context.model, context.application)
     row = context.application_row
     status, message, _ = statuses.of_application(row, units)
-    shown = _status(status, message, row["status_data"])
-    if not arguments.on("include-data"):
+    shown = _status(row | {"status": status, "message": message}, data)
+    if bare:
         return output(status, style)
-    shown["units"] = {
-        unit["name"]: _status(unit["status"], unit["message"], unit["status_data"])
-        for unit in units
-    }
+    shown["units"] = {unit["name"]: _status(unit, data) for unit in units}
     return output({"application-status": shown}, style)
 
 
-def _status(status: str, message: str, data: dict[str, Any]) -> dict[str, Any]:
-    return {"status": status, "message": message, "status-data": data}
+def _status(row: Row, data: bool) -> dict[str, Any]:
+    if not data:
+        return {"status": row["status"]}
+    return {
+        "status": row["status"], "message": row["message"], "status-data": row["status_data"],
+    }  # fmt: skip
 
 
 @command("application-version-set", "VERSION")

@@ -39,3 +39,12 @@ def test_relation_get_means_the_other_application_where_no_unit_caused_the_hook(
     )  # fmt: skip
     assert _printed(context, "relation-get", "--format=json") == '{"from":"other"}\n'
     assert _printed(context, "relation-get", "from") == "other\n"
+
+
+def test_status_get_is_a_map_where_it_is_not_for_reading():
+    row = {"status": "active", "message": "here", "status_data": {}}
+    context = SimpleNamespace(row=row)
+    assert _printed(context, "status-get") == "active\n"
+    assert _printed(context, "status-get", "--format=json") == '{"status":"active"}\n'
+    full = '{"status":"active","message":"here","status-data":{}}\n'
+    assert _printed(context, "status-get", "--format=json", "--include-data") == full
