@@ -42,6 +42,11 @@ def key(relation: Row) -> str:
     return f"{relation['requirer']}:{relation['requirer_endpoint']} {provider}"
 
 
+def tag(relation: Row) -> str:
+    """A relation's name where Juju tells of one among other things."""
+    return f"relation-{key(relation).replace(':', '.').replace(' ', '#')}"
+
+
 def endpoints_of(relation: Row, application: str) -> list[str]:
     """The application's endpoints in the relation: one, or both of one related to itself."""
     sides = [

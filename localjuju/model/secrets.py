@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from localjuju.model import clock, models
+from localjuju.model import clock, models, relations
 from localjuju.model.db import Database, Row
 from localjuju.model.errors import ModelError, NotFound
 
@@ -343,7 +343,7 @@ def show(
             "target": f"unit-{g['target'].replace('/', '-')}"
             if "/" in g["target"]
             else f"application-{g['target']}",
-            "scope": "model" if g["relation"] is None else f"relation-{g['relation']}",
+            "scope": _scope(db, row, g["relation"]),
             "role": "view",
         }
         for g in db.all("SELECT * FROM secret_grants WHERE secret = ? ORDER BY target", row["id"])
@@ -357,6 +357,14 @@ def show(
             json.dumps(values, sort_keys=True).encode()
         ).hexdigest()
     return {row["id"]: described}
+
+
+def _scope(db: Database, secret: Row, relation: int | None) -> str:
+    """The tag of what a grant lives as long as."""
+    if relation is None:
+        return f"model-{models.get(db, secret['model'])['uuid']}"
+    found = relations.get(db, secret["model"], relation)
+    return relations.tag(found) if found else ""
 
 
 def _described(db: Database, row: Row) -> dict[str, Any]:

@@ -256,7 +256,7 @@ def _access(context: Context, grant: Row) -> dict[str, str]:
     if grant["relation"] is not None:
         row = relations.get(context.db, context.model, grant["relation"])
     if row:
-        shown["scope"] = f"relation-{relations.key(row).replace(':', '.').replace(' ', '#')}"
+        shown["scope"] = relations.tag(row)
     return shown
 
 

@@ -15,7 +15,15 @@ import pytest
 
 from localjuju.agent.statistics import Statistics
 from localjuju.agent.tests.bench import pack
-from localjuju.model import applications, charm, models, relations, storage, tasks
+from localjuju.model import (
+    applications,
+    charm,
+    models,
+    relations,
+    secrets,
+    storage,
+    tasks,
+)
 from localjuju.model.api import Api
 from localjuju.model.charm import CharmFolder
 from localjuju.model.db import Database
@@ -330,6 +338,23 @@ async def test_user_secrets(api: Api, tmp_path: Path):
     assert [r["revision"] for r in described[identity]["revisions"]] == [1, 2]
     api.remove_secret("m", "s")
     assert api.secrets("m") == {}
+
+
+async def test_who_may_read_a_secret_is_told_with_tags(api: Api, db: Database, tmp_path: Path):
+    await _deploy(api, tmp_path, "plain", provides={"db": SQL})
+    await _deploy(api, tmp_path, "taker", requires={"store": SQL})
+    api.integrate("m", "plain", "taker")
+    uri = api.add_secret("m", "s", {"token": "1"})
+    api.grant_secret("m", "s", "plain")
+    identity = uri.removeprefix("secret:")
+    with db.transaction():
+        secrets.grant(db, identity, "taker", 0)
+    access = api.show_secret("m", "s")[identity]["access"]
+    model = f"model-{models.get(db, 'm')['uuid']}"
+    assert [(a["target"], a["scope"]) for a in access] == [
+        ("application-plain", model),
+        ("application-taker", "relation-taker.store#plain.db"),
+    ]
 
 
 async def test_peers_end_with_their_application(api: Api, db: Database, tmp_path: Path):
