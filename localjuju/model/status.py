@@ -74,7 +74,7 @@ def _application(db: Database, cluster: Cluster, model: str, row: Row) -> dict[s
     if related := _relations(db, model, row["name"]):
         shown["relations"] = related
     if units:
-        shown["units"] = {unit["name"]: _unit(cluster, model, row, unit) for unit in units}
+        shown["units"] = {unit["name"]: _unit(db, cluster, model, row, unit) for unit in units}
     shown["endpoint-bindings"] = {"": "alpha"} | dict.fromkeys(sorted(charm.endpoints), "alpha")
     return shown
 
@@ -96,8 +96,12 @@ def _relations(db: Database, model: str, application: str) -> dict[str, list[dic
     return dict(sorted(found.items()))
 
 
-def _unit(cluster: Cluster, model: str, application: Row, row: Row) -> dict[str, Any]:
+def _unit(
+    db: Database, cluster: Cluster, model: str, application: Row, row: Row
+) -> dict[str, Any]:
     current, message, since = statuses.shown(row)
+    if row["agent_status"] == "error":
+        message += _with_whom(db, model, application["name"], row["agent_data"])
     agent = _info(row["agent_status"], row["agent_message"], row["agent_since"])
     if row["agent_status"] == "error":  # the message is the workload's; the agent itself is idle
         agent = _info("idle", "", row["agent_since"])
@@ -116,6 +120,18 @@ def _unit(cluster: Cluster, model: str, application: Row, row: Row) -> dict[str,
     if pod and pod.ip:
         shown["address"] = pod.ip
     return shown | {"provider-id": name}
+
+
+def _with_whom(db: Database, model: str, application: str, data: Mapping[str, Any]) -> str:
+    """The other end of the relation whose hook failed, as Juju's client has it in the message.
+
+    Source: updateUnitStatusInfo in Juju's cmd/juju/status/formatter.go.
+    """
+    row = relations.get(db, model, data["relation-id"]) if "relation-id" in data else None
+    if row is None or row["provider"] == row["requirer"]:
+        return ""
+    side = "requirer" if row["provider"] == application else "provider"
+    return f" for {row[side]}:{row[f'{side}_endpoint']}"
 
 
 def _info(current: str, message: str, since: str) -> dict[str, str]:

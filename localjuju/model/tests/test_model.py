@@ -21,6 +21,7 @@ from localjuju.model import (
     models,
     relations,
     secrets,
+    statuses,
     storage,
     tasks,
 )
@@ -355,6 +356,23 @@ async def test_who_may_read_a_secret_is_told_with_tags(api: Api, db: Database, t
         ("application-plain", model),
         ("application-taker", "relation-taker.store#plain.db"),
     ]
+
+
+async def test_a_failed_hook_of_a_relation_says_with_whom(api: Api, db: Database, tmp_path: Path):
+    await _deploy(api, tmp_path, "plain", provides={"db": SQL}, peers={"all": {"interface": "a"}})
+    await _deploy(api, tmp_path, "taker", requires={"store": SQL})
+    api.integrate("m", "plain", "taker")
+    numbers = {bool(row["peer"]): row["id"] for row in relations.of(db, "m", "plain")}
+
+    def shown(number: int) -> str:
+        statuses.set_agent(db, "m", "plain/0", "idle")
+        text = 'hook failed: "x-relation-changed"'
+        statuses.set_agent(db, "m", "plain/0", "error", text, {"relation-id": number})
+        unit = api.status("m")["applications"]["plain"]["units"]["plain/0"]
+        return unit["workload-status"]["message"].removeprefix(text)
+
+    assert shown(numbers[False]) == " for taker:store"
+    assert shown(numbers[True]) == ""
 
 
 async def test_peers_end_with_their_application(api: Api, db: Database, tmp_path: Path):
