@@ -266,9 +266,19 @@ def bury(db: Database, model: str, name: str) -> None:
 def set_config(
     db: Database, model: str, name: str, values: Mapping[str, Any], reset: list[str]
 ) -> None:
-    """Raises ModelError: an unknown option or a value of the wrong type."""
+    """Also sets `trust`, which Juju counts to an application's configuration.
+
+    Raises:
+        ModelError: an unknown option or a value of the wrong type.
+    """
     row = get(db, model, name)
     charm = charm_of(db, row)
+    trust = row["trust"]
+    if "trust" not in charm.options:
+        trust = 0 if "trust" in reset else trust
+        trust = int(config.trust(values["trust"])) if "trust" in values else trust
+        values = {key: value for key, value in values.items() if key != "trust"}
+        reset = [key for key in reset if key != "trust"]
     for key in reset:
         if key not in charm.options:
             raise ModelError(f'unknown option "{key}"')
@@ -276,8 +286,8 @@ def set_config(
     for key in reset:
         merged.pop(key, None)
     with db.transaction():
-        db.run("UPDATE applications SET config = ? WHERE model = ? AND name = ?", merged, model,
-               name)  # fmt: skip
+        db.run("UPDATE applications SET config = ?, trust = ? WHERE model = ? AND name = ?",
+               merged, trust, model, name)  # fmt: skip
 
 
 def set_trust(db: Database, model: str, name: str, trust: bool) -> None:

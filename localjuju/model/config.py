@@ -27,6 +27,11 @@ def parse(charm: Charm, values: Mapping[str, Any]) -> dict[str, Value]:
     return parsed
 
 
+def trust(value: Any) -> bool:
+    """Raises ModelError: it is no boolean."""
+    return bool(_typed("trust", "boolean", value))
+
+
 def effective(charm: Charm, values: Mapping[str, Value]) -> dict[str, Value]:
     """What `config-get` prints: set values over defaults, options with neither left out."""
     result = {}
@@ -41,7 +46,7 @@ def _typed(name: str, kind: str, value: Any) -> Value:
     shown = f'"{value}"' if isinstance(value, str) else str(value)
     wrong = ModelError(f'option "{name}" expected {kind}, got {shown}')
     if kind == "secret":
-        if not str(value).startswith("secret:"):
+        if str(value) and not str(value).startswith("secret:"):
             raise wrong
         return str(value)
     if kind == "string":

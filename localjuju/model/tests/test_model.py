@@ -375,6 +375,21 @@ async def test_a_failed_hook_of_a_relation_says_with_whom(api: Api, db: Database
     assert shown(numbers[True]) == ""
 
 
+async def test_trust_is_configuration_and_a_secret_may_be_unset(
+    api: Api, db: Database, tmp_path: Path
+):
+    await _deploy(api, tmp_path, "plain", options={"key": {"type": "secret"}})
+    api.set_config("m", "plain", {"trust": "true", "key": ""})
+    assert api.config("m", "plain")["application-config"]["trust"]["value"] is True
+    assert api.config("m", "plain")["settings"]["key"]["value"] == ""
+    api.set_config("m", "plain", {}, ["trust"])
+    assert api.config("m", "plain")["application-config"]["trust"]["value"] is False
+    with pytest.raises(ModelError, match='option "trust" expected boolean, got "maybe"'):
+        api.set_config("m", "plain", {"trust": "maybe"})
+    with pytest.raises(ModelError, match='option "key" expected secret, got "mine"'):
+        api.set_config("m", "plain", {"key": "mine"})
+
+
 async def test_peers_end_with_their_application(api: Api, db: Database, tmp_path: Path):
     await _deploy(api, tmp_path, "plain", peers={"cluster": {"interface": "c"}})
     api.remove_application("m", "plain")
