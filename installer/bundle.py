@@ -21,12 +21,17 @@ class Application:
     Attributes:
         name: its name in the model.
         charm: the .charm file, or None for one from Charmhub.
-        images: the image references of its resources.
+        resources: the image references of its resources, by the resource's name.
     """
 
     name: str
     charm: Path | None
-    images: tuple[str, ...]
+    resources: Mapping[str, str]
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The image references of its resources."""
+        return tuple(self.resources.values())
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,9 @@ def _application(file: Path, name: str, spec: Mapping[str, Any]) -> Application:
             f"{file}: application {name} names no charm: is an overlay meant for another bundle? "
             "--full has every application"
         )
-    references = [text for text in (spec.get("resources") or {}).values() if isinstance(text, str)]
-    images = tuple(text for text in references if not text.startswith((".", "/")))
-    return Application(name, Path(charm) if charm.startswith("/") else None, images)
+    resources = {
+        key: text
+        for key, text in (spec.get("resources") or {}).items()
+        if isinstance(text, str) and not text.startswith((".", "/"))
+    }
+    return Application(name, Path(charm) if charm.startswith("/") else None, resources)

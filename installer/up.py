@@ -254,7 +254,12 @@ def _add_model(chosen: target.Target) -> None:
 def _deploy(
     chosen: target.Target, bundle: bundles.Bundle, overlays: list[Path], progress: Progress
 ) -> None:
-    """Deploys what the model lacks or what the files say anew; refreshes from newer packs."""
+    """Deploys what the model lacks or what the files say anew; refreshes from newer packs.
+
+    Where an application is from a local file, Juju leaves its charm and its images as they are
+    when a bundle is deployed again (resolveCharmsAndEndpoints of cmd/juju/application/deployer,
+    allowCharmUpgrade of core/bundle/changes): it has to be refreshed for both.
+    """
     present = overview.applications(chosen)
     file = paths.state() / "deployed.json"
     try:
@@ -266,6 +271,11 @@ def _deploy(
         for app in bundle.applications.values()
         if app.charm is not None
     }
+    now |= {
+        f"{chosen.model}/{app.name} images": " ".join(_resources(app))
+        for app in bundle.applications.values()
+        if app.charm is not None
+    }
     deployed = f"{chosen.model} bundle"
     now[deployed] = bundle.digest
     if bundle.missing(present) or before.get(deployed) != bundle.digest:
@@ -273,11 +283,20 @@ def _deploy(
         with progress.step("deploy"):
             chosen.run("deploy", str(bundle.file), "--trust", *options, timeout=900, cwd=ROOT)
     for name, app in bundle.applications.items():
+        if name not in present or app.charm is None:
+            continue
         key = f"{chosen.model}/{name}"
-        if name in present and app.charm and before.get(key, now[key]) != now[key]:
+        # the local engine has given it the images already
+        keys = [key] if chosen.is_local else [key, f"{key} images"]
+        if any(before.get(each, now[each]) != now[each] for each in keys):
+            images = [word for text in _resources(app) for word in ("--resource", text)]
             with progress.step(f"refresh {name}"):
-                chosen.run("refresh", name, "--path", str(app.charm), cwd=ROOT)
+                chosen.run("refresh", name, "--path", str(app.charm), *images, cwd=ROOT)
     _write(file, {**before, **now})
+
+
+def _resources(app: bundles.Application) -> list[str]:
+    return [f"{name}={image}" for name, image in sorted(app.resources.items())]
 
 
 def unsettled(status: Mapping[str, Any], wanted: list[str]) -> dict[str, tuple[str, str]]:

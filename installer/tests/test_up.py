@@ -285,6 +285,43 @@ def test_juju_where_there_is_none(state: Path, tmp_path: Path, monkeypatch: pyte
         target.Target("juju").juju()
 
 
+class _Model(target.Target):
+    """One where everything is deployed; it writes down what it is asked for."""
+
+    def run(self, *arguments: str, **_: object) -> str:
+        self.__dict__.setdefault("asked", []).append(arguments)
+        return ""
+
+
+@pytest.mark.parametrize("engine", ["juju", "local"])
+def test_other_images_of_the_bundle_come_by_a_refresh_where_juju_leaves_them(
+    engine: str, bundle: bundles.Bundle, state: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (bundle.file.parent.parent / "build").mkdir()
+    for app in bundle.applications.values():
+        assert app.charm
+        app.charm.write_text(app.name)
+    there = {name: {} for name in bundle.applications}
+    monkeypatch.setattr("installer.overview.applications", lambda _: there)
+
+    def refreshed(found: bundles.Bundle) -> list[tuple[str, ...]]:
+        model = _Model(engine)
+        up._deploy(model, found, [], Progress())
+        return [asked for asked in vars(model)["asked"] if asked[0] == "refresh"]
+
+    assert not refreshed(bundle)
+    bundle.file.write_text(BUNDLE.replace("mariadb:11", "mariadb:12"))
+    found = bundles.read(bundle.file)
+    charm = found.applications["db"].charm
+    assert charm
+    asked = ("refresh", "db", "--path", str(charm))
+    asked += ("--resource", "oci-image=docker.io/library/mariadb:12")
+    assert refreshed(found) == ([asked] if engine == "juju" else [])
+    assert not refreshed(found)
+    charm.write_text("newer")
+    assert refreshed(found) == [asked]
+
+
 def test_juju_s_own_error_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     program = tmp_path / "juju"
     program.write_text("#!/bin/sh\necho warming up >&2\necho 'ERROR model gone' >&2\nexit 1\n")
