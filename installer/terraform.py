@@ -46,7 +46,7 @@ def module(root: Path = ROOT) -> dict[str, Any]:
         "//": "Made from the bundle and its overlays by python -m installer.terraform.",
         "terraform": {
             "required_version": ">= 1.6",
-            "required_providers": {"juju": {"source": "juju/juju", "version": "~> 1.0"}},
+            "required_providers": {"juju": {"source": "juju/juju", "version": ">= 1.0, < 3.0"}},
         },
         "variable": _variables(list(specs)),
         "locals": {

@@ -134,6 +134,21 @@ def test_every_variable_and_local_that_is_named_is_declared():
     assert set(re.findall(r"\blocal\.(\w+)", text)) == set(MODULE["locals"])
 
 
+def test_the_readme_names_every_variable_and_what_each_overlay_adds():
+    page = (ROOT / terraform.MODULE).with_name("README.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.M))
+    assert set(rows) == set(MODULE["variable"])
+    for overlay in terraform.OVERLAYS:
+        for name in FILES[overlay]["applications"]:
+            assert f"`{name}`" in rows[overlay.replace("-", "_")]
+
+
+def test_versions_for_juju_3_and_4_are_allowed_and_none_that_nobody_has_looked_at():
+    """1 is for controllers of Juju 3; 2, with the same fields, for those of Juju 3 and 4."""
+    provider = MODULE["terraform"]["required_providers"]["juju"]
+    assert provider == {"source": "juju/juju", "version": ">= 1.0, < 3.0"}
+
+
 def test_what_looks_like_a_template_in_an_option_stays_text(tmp_path: Path):
     overlays = tmp_path / "bundle/overlays"
     overlays.mkdir(parents=True)
