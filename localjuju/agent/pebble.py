@@ -69,15 +69,23 @@ class PebbleWatch:
                 "pebble-custom-notice", container=self._container, notice_id=notice["id"],
                 notice_type="custom", notice_key=notice["key"], notice_time=time,
             )  # fmt: skip
-        kind = (notice.get("last-data") or {}).get("kind")
+        data = notice.get("last-data") or {}
+        kind = data.get("kind")
         if notice["type"] != "change-update" or kind not in ("perform-check", "recover-check"):
             return None
-        change = await _get(session, f"/v1/changes/{notice['key']}")
+        try:
+            change = await _get(session, f"/v1/changes/{notice['key']}")
+        except aiohttp.ClientResponseError as error:
+            if error.status != 404:
+                raise
+            change = None  # Pebble has pruned it, as it does with old ones: it had come to its end
         ends = {"perform-check": ("Error", "failed"), "recover-check": ("Done", "recovered")}
         wanted, word = ends[kind]
-        if change["status"] != wanted:
+        if change is not None and change["status"] != wanted:
             return None
-        name = change["tasks"][0]["data"]["check-name"]
+        name = data.get("check-name") or (change and change["tasks"][0]["data"]["check-name"])
+        if not name:
+            return None
         return Hook(
             f"pebble-check-{word}", container=self._container, check=name, notice_time=time
         )
