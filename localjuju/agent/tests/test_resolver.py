@@ -53,7 +53,7 @@ def test_what_a_hook_queued_comes_next_whatever_else_is_due():
 
 
 def test_a_unit_that_goes_is_told_nothing_of_secrets():
-    due = {"secret_hooks": [Hook("secret-remove", secret="s", revision=1)]}
+    due: dict[str, Any] = {"secret_hooks": [Hook("secret-remove", secret="s", revision=1)]}
     assert _kind(_next(_state(started=True), **due)) == "secret-remove"
     assert _kind(_next(_state(started=True), life="dying", **due)) == "stop"
 
