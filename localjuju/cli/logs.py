@@ -20,7 +20,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tail", action="store_true", help="go on with new lines")
     parser.add_argument("--no-tail", action="store_true", help="end with the last line")
     parser.add_argument("-n", "--lines", type=int, default=10, help="of the past, to begin with")
-    parser.add_argument("--limit", type=int, default=0, help="end after so many lines")
+    parser.add_argument("--limit", type=int, default=0, help="of the past, and end with them")
     parser.add_argument("-l", "--level", type=str.upper, choices=_LEVELS, default="TRACE")
     for option in ("--include", "--exclude", "--include-module", "--exclude-module"):
         parser.add_argument(option, action="append", default=[])
@@ -35,8 +35,8 @@ def debug_log(options: argparse.Namespace, context: Context) -> None:
     """Goes on with new lines on a terminal or with --tail."""
     follow = options.tail or (sys.stdout.isatty() and not options.no_tail and not options.limit)
     past = _matching(context.client.log(context.model, replay=True, follow=False), options)
-    if not (options.replay or options.limit):
-        past = iter(collections.deque(past, options.lines))
+    if not options.replay:
+        past = iter(collections.deque(past, options.limit or options.lines))
     shown = 0
     for line in past:
         print(_text(line, options))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -145,3 +147,26 @@ def test_help_says_what_each_option_does(name: str):
         if action.option_strings and not action.help
     ]
     assert set(bare) <= {"--relations", "--storage", "--watch"}  # Juju's own words say enough
+
+
+def test_debug_log_with_a_limit_shows_the_newest_lines(capsys: pytest.CaptureFixture[str]):
+    lines = [
+        {"entity": "unit-a-0", "timestamp": "2026-01-02T03:04:05Z", "level": "INFO",
+         "module": "m", "message": str(number)}
+        for number in range(30)
+    ]  # fmt: skip
+    client = SimpleNamespace(log=lambda *_, **__: iter(lines))
+    context: Any = SimpleNamespace(client=client, model="m")
+    command = find("debug-log")
+    assert command is not None
+
+    def shown(*argv: str) -> list[str]:
+        parser = argparse.ArgumentParser()
+        command.arguments(parser)
+        command.run(parser.parse_args(argv), context)
+        return [line.rpartition(" ")[2] for line in capsys.readouterr().out.splitlines()]
+
+    assert shown("--limit", "2") == ["28", "29"]
+    assert shown("--limit", "12") == [str(number) for number in range(18, 30)]
+    assert shown("--replay", "--limit", "2") == ["0", "1"]
+    assert len(shown()) == 10
