@@ -296,14 +296,19 @@ def show_status_log(options: argparse.Namespace, context: Context) -> None:
 def _wait_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", choices=["application", "unit", "model"])
     parser.add_argument("name")
-    parser.add_argument("--query", default='status=="active"')
+    parser.add_argument("--query")
     parser.add_argument("--timeout", type=seconds, default=600.0)
     parser.add_argument("--summary", action="store_true", help="ignored")
 
 
 @command("wait-for", "Waits for an application, a unit or a model.", _wait_arguments)
 def wait_for(options: argparse.Namespace, context: Context) -> None:
-    """QUERY is terms FIELD==VALUE or FIELD!=VALUE joined by &&, on status, message and life."""
+    """QUERY is terms FIELD==VALUE or FIELD!=VALUE joined by &&, on fields that Juju names.
+
+    Of an application and a model: name, life, status; of a unit: name, application, life,
+    workload-status, workload-message, agent-status.
+    """
+    options.query = options.query or _QUERIES[options.kind]
     terms = [_term(text.strip()) for text in options.query.split("&&")]
 
     def done() -> bool:
@@ -311,6 +316,13 @@ def wait_for(options: argparse.Namespace, context: Context) -> None:
         return all((fields.get(name) == value) == equal for name, equal, value in terms)
 
     context.wait(done, options.timeout, f"{options.kind} {options.name}: {options.query}")
+
+
+_QUERIES = {
+    "application": 'life=="alive" && status=="active"',
+    "unit": 'life=="alive" && workload-status=="active"',
+    "model": 'life=="alive" && status=="available"',
+}
 
 
 def _term(text: str) -> tuple[str, bool, str]:
@@ -323,11 +335,14 @@ def _term(text: str) -> tuple[str, bool, str]:
 
 def _fields(found: dict[str, Any], kind: str, name: str) -> dict[str, str]:
     if kind == "model":
-        return {"status": found["model"]["model-status"]["current"], "name": name}
+        current = found["model"]["model-status"]["current"]
+        life = "alive" if current == "available" else "dying"
+        return {"status": current, "name": name, "life": life}
     application = found["applications"].get(name.partition("/")[0])
     if application is None:
         return {"life": "dead"}
     if kind == "application":
+        unit = {}
         state = application["application-status"]
         life = application.get("life", "alive")
     else:
@@ -335,4 +350,12 @@ def _fields(found: dict[str, Any], kind: str, name: str) -> dict[str, str]:
         if unit is None:
             return {"life": "dead"}
         state, life = unit["workload-status"], unit["juju-status"].get("life", "alive")
-    return {"status": state["current"], "message": state.get("message", ""), "life": life}
+    fields = {"status": state["current"], "message": state.get("message", ""), "life": life}
+    if kind == "unit":
+        fields |= {
+            "application": name.partition("/")[0],
+            "workload-status": fields["status"],
+            "workload-message": fields["message"],
+            "agent-status": unit["juju-status"]["current"],
+        }
+    return fields | {"name": name}

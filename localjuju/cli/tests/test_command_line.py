@@ -12,7 +12,7 @@ import pytest
 from localjuju.cli.__main__ import main
 from localjuju.cli.output import table
 from localjuju.cli.registry import ALIASES, MODULES, NOT_SUPPORTED, every, find
-from localjuju.cli.status import _tabular
+from localjuju.cli.status import _QUERIES, _fields, _tabular, _term
 
 
 @pytest.fixture(autouse=True)
@@ -170,3 +170,22 @@ def test_debug_log_with_a_limit_shows_the_newest_lines(capsys: pytest.CaptureFix
     assert shown("--limit", "12") == [str(number) for number in range(18, 30)]
     assert shown("--replay", "--limit", "2") == ["0", "1"]
     assert len(shown()) == 10
+
+
+def test_what_can_be_waited_for_is_named_as_on_juju():
+    unit = {
+        "workload-status": {"current": "active", "message": "up"},
+        "juju-status": {"current": "idle"},
+    }
+    application = {"application-status": {"current": "blocked"}, "units": {"a/0": unit}}
+    model = {"model-status": {"current": "available"}}
+    found = {"model": model, "applications": {"a": application}}
+    fields = _fields(found, "unit", "a/0")
+    assert (fields["workload-status"], fields["agent-status"]) == ("active", "idle")
+    assert (fields["workload-message"], fields["application"]) == ("up", "a")
+    assert _fields(found, "application", "a")["status"] == "blocked"
+    for kind, name, done in (("unit", "a/0", True), ("application", "a", False),
+                             ("model", "m", True)):  # fmt: skip
+        values = _fields(found, kind, name)
+        terms = [_term(text.strip()) for text in _QUERIES[kind].split("&&")]
+        assert done == all((values.get(key) == value) == equal for key, equal, value in terms)
