@@ -22,7 +22,8 @@ def secrets(options: argparse.Namespace, context: Context) -> None:
     """Without their content."""
     found = context.call("secrets")
     if options.owner:
-        found = {id: entry for id, entry in found.items() if entry["owner"] == options.owner}
+        owner = _owner(options.owner)
+        found = {id: entry for id, entry in found.items() if entry["owner"] == owner}
     rows = [("ID", "Name", "Owner", "Rotation", "Revision", "Last updated")]
     rows += [
         (
@@ -32,6 +33,14 @@ def secrets(options: argparse.Namespace, context: Context) -> None:
         for id, entry in sorted(found.items())
     ]  # fmt: skip
     show(options, found, lambda: table(rows) if len(rows) > 1 else "")
+
+
+def _owner(text: str) -> str:
+    """A name as it is, or of Juju's tag of an application or a unit."""
+    if text.startswith("unit-"):
+        application, _, number = text.removeprefix("unit-").rpartition("-")
+        return f"{application}/{number}"
+    return text.removeprefix("application-")
 
 
 def _show_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ import pytest
 from localjuju.cli.__main__ import main
 from localjuju.cli.output import table
 from localjuju.cli.registry import ALIASES, MODULES, NOT_SUPPORTED, every, find
+from localjuju.cli.secrets import _owner
 from localjuju.cli.status import _QUERIES, _fields, _tabular, _term
 
 
@@ -189,3 +190,10 @@ def test_what_can_be_waited_for_is_named_as_on_juju():
         values = _fields(found, kind, name)
         terms = [_term(text.strip()) for text in _QUERIES[kind].split("&&")]
         assert done == all((values.get(key) == value) == equal for key, equal, value in terms)
+
+
+def test_the_owner_of_secrets_may_be_a_tag():
+    for text in ("a-b", "application-a-b"):
+        assert _owner(text) == "a-b"
+    for text in ("a-b/3", "unit-a-b-3"):
+        assert _owner(text) == "a-b/3"
