@@ -238,27 +238,46 @@ def _short(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _named(name: str) -> Any:
-    def arguments(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("names", nargs="+", metavar=name)
-        parser.add_argument("--app", action="store_true", help="ignored")
-        parser.add_argument("--endpoint", help="ignored")
-        parser.add_argument("--related-unit", help="ignored")
-        format_option(parser, "yaml", "json")
-
-    return arguments
+def _unit_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="+", metavar="UNIT")
+    parser.add_argument("--app", action="store_true", help="of relations only applications' data")
+    parser.add_argument("--endpoint", help="only relations of this endpoint")
+    parser.add_argument("--related-unit", help="of relations only this unit's data")
+    format_option(parser, "yaml", "json")
 
 
-@command("show-unit", "Shows a unit with its relations' data.", _named("UNIT"))
+@command("show-unit", "Shows a unit with its relations' data.", _unit_arguments)
 def show_unit(options: argparse.Namespace, context: Context) -> None:
     """One or several."""
     found: dict[str, Any] = {}
     for name in options.names:
         found |= context.call("show_unit", unit=name)
+    for unit in found.values():
+        unit["relation-info"] = [
+            _of_interest(relation, options)
+            for relation in unit["relation-info"]
+            if options.endpoint in (None, relation["endpoint"])
+        ]
     show(options, found)
 
 
-@command("show-application", "Shows an application.", _named("APPLICATION"))
+def _of_interest(relation: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """What the options ask for of a relation of a unit."""
+    left_out = {"local-unit", "related-units"} if options.app else set()
+    if options.related_unit:
+        left_out.add("local-unit")
+        units = relation.get("related-units", {})
+        units = {name: data for name, data in units.items() if name == options.related_unit}
+        relation = relation | {"related-units": units}
+    return {key: value for key, value in relation.items() if key not in left_out}
+
+
+def _application_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="+", metavar="APPLICATION")
+    format_option(parser, "yaml", "json")
+
+
+@command("show-application", "Shows an application.", _application_arguments)
 def show_application(options: argparse.Namespace, context: Context) -> None:
     """One or several."""
     found: dict[str, Any] = {}

@@ -219,6 +219,8 @@ def show_unit(db: Database, cluster: Cluster, model: str, name: str) -> dict[str
         ],
         "provider-id": name.replace("/", "-"),
     }
+    if application["version"]:
+        shown["workload-version"] = application["version"]
     if pod and pod.ip:
         shown["address"] = pod.ip
     return {name: shown}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -190,6 +191,36 @@ def test_what_can_be_waited_for_is_named_as_on_juju():
         values = _fields(found, kind, name)
         terms = [_term(text.strip()) for text in _QUERIES[kind].split("&&")]
         assert done == all((values.get(key) == value) == equal for key, equal, value in terms)
+
+
+def test_show_unit_shows_what_its_options_ask_for(capsys: pytest.CaptureFixture[str]):
+    other = {"b/0": {"data": {"x": "1"}}, "b/1": {"data": {"x": "2"}}}
+    relations = [
+        {
+            "endpoint": "db",
+            "application-data": {"k": "v"},
+            "local-unit": {},
+            "related-units": other,
+        },
+        {"endpoint": "web", "application-data": {}},
+    ]  # fmt: skip
+    context: Any = SimpleNamespace(call=lambda *_, **__: {"a/0": {"relation-info": relations}})
+    command = find("show-unit")
+    assert command is not None
+
+    def shown(*argv: str) -> list[dict[str, Any]]:
+        parser = argparse.ArgumentParser()
+        command.arguments(parser)
+        command.run(parser.parse_args(["a/0", "--format=json", *argv]), context)
+        return json.loads(capsys.readouterr().out)["a/0"]["relation-info"]
+
+    assert shown() == relations
+    assert shown("--endpoint", "web") == relations[1:]
+    assert shown("--app", "--endpoint", "db") == [
+        {"endpoint": "db", "application-data": {"k": "v"}}
+    ]
+    one = shown("--related-unit", "b/1", "--endpoint", "db")[0]
+    assert (one["related-units"], "local-unit" in one) == ({"b/1": other["b/1"]}, False)
 
 
 def test_the_owner_of_secrets_may_be_a_tag():

@@ -375,6 +375,14 @@ async def test_a_failed_hook_of_a_relation_says_with_whom(api: Api, db: Database
     assert shown(numbers[True]) == ""
 
 
+async def test_show_unit_has_the_version_of_the_workload(api: Api, db: Database, tmp_path: Path):
+    await _deploy(api, tmp_path, "plain")
+    assert "workload-version" not in api.show_unit("m", "plain/0")["plain/0"]
+    with db.transaction():
+        db.run("UPDATE applications SET version = '1.2' WHERE name = 'plain'")
+    assert api.show_unit("m", "plain/0")["plain/0"]["workload-version"] == "1.2"
+
+
 async def test_trust_is_configuration_and_a_secret_may_be_unset(
     api: Api, db: Database, tmp_path: Path
 ):
