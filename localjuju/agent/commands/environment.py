@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 from localjuju.agent.commands.arguments import Arguments, output, pairs
 from localjuju.agent.commands.registry import DEFAULTS, command
@@ -17,8 +18,13 @@ _PORT = re.compile(r"(\d+)(?:-(\d+))?(?:/(tcp|udp))?")
 @command("config-get", "[KEY]", format=str, a=bool, all=bool)
 def config_get(context: Context, arguments: Arguments) -> str:
     """Prints the application's configuration, or one option of it."""
-    values = config.effective(context.charm, context.application_row["config"])
-    value = values.get(arguments.words[0]) if arguments.words else values
+    values: dict[str, Any] = config.effective(context.charm, context.application_row["config"])
+    key = arguments.words[0] if arguments.words else ""
+    if arguments.on("all") or arguments.on("a"):
+        if key:
+            raise CommandError(f'cannot use argument --all together with key "{key}"', 2)
+        values = dict.fromkeys(sorted(context.charm.options)) | values
+    value = values.get(key) if key else values
     return output(value, arguments.text("format"))
 
 

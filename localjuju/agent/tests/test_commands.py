@@ -48,3 +48,16 @@ def test_status_get_is_a_map_where_it_is_not_for_reading():
     assert _printed(context, "status-get", "--format=json") == '{"status":"active"}\n'
     full = '{"status":"active","message":"here","status-data":{}}\n'
     assert _printed(context, "status-get", "--format=json", "--include-data") == full
+
+
+def test_config_get_shows_options_without_a_value_where_all_are_asked_for():
+    options = {"port": {"type": "int", "default": 1}, "name": {"type": "string"}}
+    context = SimpleNamespace(charm=SimpleNamespace(options=options),
+                              application_row={"config": {}})  # fmt: skip
+    assert _printed(context, "config-get", "--format=json") == '{"port":1}\n'
+    for flag in ("--all", "-a"):
+        both = _printed(context, "config-get", "--format=json", flag)
+        assert both == '{"name":null,"port":1}\n'
+    refused = execute(context, ["config-get", "--all", "port"], None)  # type: ignore[arg-type]
+    assert refused.code == 2
+    assert refused.stderr == 'ERROR cannot use argument --all together with key "port"\n'
