@@ -20,6 +20,7 @@ Without -e: lint, unit, python312, localkube and integration.
   python312    agents and model of the engine on Python 3.12
   localkube    the engine's Kubernetes: a real node in namespaces of its own; as root
   integration  the bundle, deployed; on a real Juju with -- --juju
+  load         no request fails while applications scale and are refreshed; 15 minutes
   faults       the engine's programs killed at random moments; with -- --seeds 50; as root
   bench        what a deploy costs; with -- --full, -- --edge
   pack         the quick packer's tree against charmcraft's; as root

@@ -78,6 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Registers the markers of tests that only the local engine can run, and of the last ones."""
     config.addinivalue_line("markers", "localjuju: needs the local engine (kills it, or looks in)")
     config.addinivalue_line("markers", "last: after all others; the shared model may go with it")
+    config.addinivalue_line("markers", "load: takes the whole machine for long; tox -e load")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -20,6 +20,8 @@ from browsers import namespace_of, settle
 from intruders import IMAGE, Pod, pod
 from reach import Reach
 
+pytestmark = pytest.mark.load
+
 # Asks with several connections at once until its file is there and it asked often enough; every
 # other request has a connection of its own. One that is closed with nothing answered is asked
 # again, once, as browsers and HTTP libraries do.
