@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import httpx2
@@ -222,14 +223,33 @@ def whole_bundle(charms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return write_bundle(charms, tmp_path_factory.mktemp("bundle"), ["training-v1"])
 
 
+@contextmanager
+def turn(folders: pytest.TempPathFactory) -> Iterator[None]:
+    """Has the workers go one after the other.
+
+    Two deployments of the whole bundle at once took 13 minutes on two cores, one took 3: programs
+    that answer late fail their checks, and each failure is another hook.
+    """
+    # the parent is the workers' common folder
+    with (folders.getbasetemp().parent / "turn.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
-def stack(all_images: None, shared_model: jubilant.Juju, whole_bundle: Path) -> jubilant.Juju:
+def stack(
+    all_images: None,
+    shared_model: jubilant.Juju,
+    whole_bundle: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> jubilant.Juju:
     """The whole bundle, deployed once and settled.
 
     Who changes it changes it back.
     """
-    shared_model.deploy(whole_bundle, trust=True)
-    settle(shared_model, timeout=1800)
+    with turn(tmp_path_factory):
+        shared_model.deploy(whole_bundle, trust=True)
+        settle(shared_model, timeout=1800)
     return shared_model
 
 
