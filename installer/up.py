@@ -266,16 +266,12 @@ def _deploy(
         before: dict[str, str] = json.loads(file.read_text())
     except (OSError, ValueError):
         before = {}
-    now = {
-        f"{chosen.model}/{app.name}": hashlib.sha256(app.charm.read_bytes()).hexdigest()
-        for app in bundle.applications.values()
-        if app.charm is not None
-    }
-    now |= {
-        f"{chosen.model}/{app.name} images": " ".join(_resources(app))
-        for app in bundle.applications.values()
-        if app.charm is not None
-    }
+    now: dict[str, str] = {}
+    for name, app in bundle.applications.items():
+        if app.charm is not None:
+            key = f"{chosen.model}/{name}"
+            now[key] = hashlib.sha256(app.charm.read_bytes()).hexdigest()
+            now[f"{key} images"] = " ".join(_resources(app))
     deployed = f"{chosen.model} bundle"
     now[deployed] = bundle.digest
     if bundle.missing(present) or before.get(deployed) != bundle.digest:

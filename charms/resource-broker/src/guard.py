@@ -20,8 +20,9 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 
-from inventory import APPLICATION, MANAGED_BY, MODEL, MODEL_UUID
+from inventory import APPLICATION, CREATED_BY, MANAGED_BY, MODEL, MODEL_UUID
 from kube import ApiError, Cluster, Object, Ref
+from policy import NAME_LABEL
 
 from charmed_mlops.interfaces.manifests import TENANT_LABEL, digest
 
@@ -36,17 +37,10 @@ _SSH, _AGENT = "model-exec", "modeloperator"
 # On the Kubernetes backend the content of a Juju secret is a Secret ID-REVISION. A unit writes it
 # with an account that Juju makes for that, see `keepers`.
 _CONTENT = r"[0-9a-v]{20}-[0-9]+"
-# Since 3.6.11 a webhook of Juju's labels what an application makes or changes, with `managed-by`
-# too where it has none. What an application made is not Juju's, but Juju's own Services stay so,
-# which an application may change: they bear its name.
-# Source: juju/juju, internal/provider/kubernetes/utils/labels.go, `LabelsForAppCreated`.
-_CREATED_BY = "app.juju.is/created-by"
-
 # Credentials of images' registries: of the model's, and of each container's own image.
 # Source: juju/juju, internal/provider/kubernetes/constants, `CAASImageRepoSecretName`, and
 # internal/provider/kubernetes/application/application.go, `imagePullSecretName`.
 _REGISTRY = "juju-image-pull-secret"
-_NAME = "app.kubernetes.io/name"
 
 _TRUSTED = (
     "request.userInfo.username in ['system:kube-controller-manager', 'system:kube-scheduler']"
@@ -62,7 +56,7 @@ _TEMPLATES = (
     " 'ReplicationController'] && has(object.spec.template) ? object.spec.template.spec"
     " : object.kind == 'PodTemplate' ? object.template.spec : {}"
 )
-_LABEL = f"?metadata.?labels[?'{_NAME}'].orValue('')"
+_LABEL = f"?metadata.?labels[?'{NAME_LABEL}'].orValue('')"
 _CONTAINERS = (
     "(has(variables.pod.containers) ? variables.pod.containers : [])"
     " + (has(variables.pod.initContainers) ? variables.pod.initContainers : [])"
@@ -215,13 +209,15 @@ def _model(namespace: str, broker: str, applications: list[str]) -> Object:
             {"name": "was", "expression": _unit("oldObject")},
             {"name": "label", "expression":
              "oldObject != null && has(oldObject.metadata.labels)"
-             " && 'app.kubernetes.io/name' in oldObject.metadata.labels"
-             " ? oldObject.metadata.labels['app.kubernetes.io/name'] : ''"},
+             f" && '{NAME_LABEL}' in oldObject.metadata.labels"
+             f" ? oldObject.metadata.labels['{NAME_LABEL}'] : ''"},
+            # Not what an application made, though it is labelled so; but Juju's own Services stay
+            # Juju's when their application changes them, whose name they bear.
             {"name": "juju", "expression":
              "oldObject != null && has(oldObject.metadata.labels)"
-             " && 'app.kubernetes.io/managed-by' in oldObject.metadata.labels"
-             " && oldObject.metadata.labels['app.kubernetes.io/managed-by'] == 'juju'"
-             f" && (!('{_CREATED_BY}' in oldObject.metadata.labels)"
+             f" && '{MANAGED_BY}' in oldObject.metadata.labels"
+             f" && oldObject.metadata.labels['{MANAGED_BY}'] == 'juju'"
+             f" && (!('{CREATED_BY}' in oldObject.metadata.labels)"
              " || oldObject.metadata.name == variables.label"
              " || oldObject.metadata.name == variables.label + '-endpoints')"},
             {"name": "declared", "expression":

@@ -23,6 +23,12 @@ MODEL_UUID = "charmed-mlops.io/model-uuid"
 APPLICATION = "charmed-mlops.io/application"
 KEPT = "charmed-mlops.io/kept"
 MANAGED_BY = "app.kubernetes.io/managed-by"
+CREATED_BY = "app.juju.is/created-by"
+"""A webhook of Juju's writes it on what an application makes or changes.
+
+Since 3.6.11 also `managed-by`, where there is none. Source: juju/juju,
+internal/provider/kubernetes/utils/labels.go, `LabelsForAppCreated`.
+"""
 _KIND = "charmed-mlops.io/inventory"
 OUTLIVES = {"juju-resource-lifecycle": "persistent"}
 """Of a definition: Juju leaves it when the model is destroyed.

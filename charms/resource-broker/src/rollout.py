@@ -8,23 +8,24 @@ that time, and a unit that does not serve yet keeps its pod from being Ready.
 Juju names no value for the field, so it stays when Juju changes a StatefulSet. Source: juju/juju,
 internal/provider/kubernetes/resources/statefulset.go, `Apply`.
 
-Since 3.6.11 a webhook of Juju's labels what an application changes as made by that application,
-and Juju deletes what has the label with it: the other applications would go with the broker. So
-the label is taken off again, which the webhook leaves alone where another label forbids it to act.
-Sources: juju/juju, internal/worker/caasadmission/; internal/provider/kubernetes/utils/labels.go,
-`LabelsForAppCreated`; internal/provider/kubernetes/application/application.go, `Delete`.
+A webhook of Juju's labels what an application changes as made by that application (CREATED_BY),
+and since 3.6.11 Juju deletes what has the label with it: the other applications would go with the
+broker. So the label is taken off again. Another label keeps the webhook from writing it anew.
+Sources: juju/juju, internal/worker/caasadmission/; internal/provider/kubernetes/application/
+application.go, `Delete`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
+from inventory import CREATED_BY, MANAGED_BY
 from kube import Cluster, Ref
 
 SECONDS = 30
 """Longer than from the start of a pod to the end of its unit's first hook."""
-_API, _KIND, _JUJUS = "apps/v1", "StatefulSet", "app.kubernetes.io/managed-by=juju"
-_CREATED_BY, _UNHOOKED = "app.juju.is/created-by", "model.juju.is/disable-webhook"
+_API, _KIND, _JUJUS = "apps/v1", "StatefulSet", f"{MANAGED_BY}=juju"
+_UNHOOKED = "model.juju.is/disable-webhook"
 
 
 def pace(cluster: Cluster, namespace: str, applications: Collection[str]) -> None:
@@ -41,9 +42,9 @@ def pace(cluster: Cluster, namespace: str, applications: Collection[str]) -> Non
     for found in cluster.list(_API, _KIND, _JUJUS, namespace) if applications else ():
         name, labels = found["metadata"]["name"], found["metadata"]["labels"]
         paced = found["spec"].get("minReadySeconds", 0) >= SECONDS
-        if name in applications and (not paced or _CREATED_BY in labels):
+        if name in applications and (not paced or CREATED_BY in labels):
             ref = Ref(_API, _KIND, namespace, name)
             spec = {"minReadySeconds": SECONDS}
             cluster.merge(ref, {"metadata": {"labels": {_UNHOOKED: "true"}}, "spec": spec})
             # a patch of its own: the webhook is asked as long as one of before and after may be
-            cluster.merge(ref, {"metadata": {"labels": {_CREATED_BY: None}}})
+            cluster.merge(ref, {"metadata": {"labels": {CREATED_BY: None}}})
