@@ -203,12 +203,22 @@ def test_knatives_programs_need_a_newer_kubernetes(name: str):
 
 @pytest.fixture
 def dispatch(project: Path, tmp_path: Path) -> Callable[..., str]:
-    """Runs the packed charm's dispatch for an event, of another unit or a check; its output."""
+    """Runs the packed charm's dispatch for an event, of another unit or a check; its output.
+
+    The hook tool `status-get` says the given status of the unit.
+    """
     [charm] = pack(root=project)
     folder = _unpack(charm, tmp_path / "charm")
 
-    def run(event: str, unit: str = "", own: str = "demo/0", check: str = "") -> str:
-        path = f"{pythons.find().program.parent}:/usr/bin:/bin"
+    tool = tmp_path / "tools" / "status-get"
+    tool.parent.mkdir()
+    tool.write_text('#!/bin/sh\necho "$STATUS"\n')
+    tool.chmod(0o755)
+
+    def run(
+        event: str, unit: str = "", own: str = "demo/0", check: str = "", status: str = "active"
+    ) -> str:
+        path = f"{tool.parent}:{pythons.find().program.parent}:/usr/bin:/bin"
         place = event if event.startswith("actions/") else f"hooks/{event}"
         return subprocess.run(
             [str(folder / "dispatch")],
@@ -219,6 +229,7 @@ def dispatch(project: Path, tmp_path: Path) -> Callable[..., str]:
                 "JUJU_REMOTE_UNIT": unit,
                 "JUJU_UNIT_NAME": own,
                 "JUJU_PEBBLE_CHECK_NAME": check,
+                "STATUS": status,
             },
             capture_output=True,
             text=True,
@@ -256,8 +267,17 @@ def test_what_ends_with_its_pod_needs_no_stop(dispatch: Callable[..., str]):
 def test_a_check_that_only_keeps_traffic_away_tells_nothing(dispatch: Callable[..., str]):
     for check in ("demo-aside", "demo-leaving"):
         assert not dispatch("demo-pebble-check-failed", check=check)
-    assert dispatch("demo-pebble-check-failed", check="demo-start")
+    assert dispatch("demo-pebble-check-failed", check="demo")
     assert dispatch("demo-pebble-check-recovered", check="demo-start")
+
+
+def test_a_unit_that_waits_already_is_not_told_that_its_program_does_not_answer_yet(
+    dispatch: Callable[..., str],
+):
+    failed = "demo-pebble-check-failed"
+    assert not dispatch(failed, check="demo-start", status="waiting")
+    assert dispatch(failed, check="demo-start", status="active")
+    assert dispatch(failed, check="demo", status="waiting")
 
 
 def test_values_of_units_are_looked_at_only_where_there_are_some(dispatch: Callable[..., str]):

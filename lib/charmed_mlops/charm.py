@@ -323,14 +323,10 @@ class ServiceCharm(ops.CharmBase):
         self.converge()
         return {"expires": min(ends).isoformat()} if ends else {}
 
-    def converge(self, recovered: str = "") -> None:
-        """Reconcile now, and keep what came of it as the unit's status.
-
-        Args:
-            recovered: the health check of which Pebble says that it has recovered.
-        """
+    def converge(self) -> None:
+        """Reconcile now, and keep what came of it as the unit's status."""
         try:
-            self._settle(recovered)
+            self._settle()
             self._outcome = ops.ActiveStatus()
         except Restarting as reason:
             self._outcome = ops.MaintenanceStatus(str(reason))
@@ -343,34 +339,37 @@ class ServiceCharm(ops.CharmBase):
             self._outcome = ops.WaitingStatus(f"will try again: {reason}")
         except ops.pebble.ConnectionError:
             self._outcome = ops.WaitingStatus("waiting for the workload's container")
+        with contextlib.suppress(ops.pebble.ConnectionError):  # Pebble may have gone meanwhile
+            for workload in self._workloads:
+                workload.end_start_check()
         if not isinstance(self._outcome, ops.ActiveStatus):
-            with contextlib.suppress(ops.pebble.ConnectionError):  # Pebble may have gone meanwhile
+            with contextlib.suppress(ops.pebble.ConnectionError):
                 self._hold_back()
                 for workload in self._workloads:
                     workload.forward_logs()  # what runs goes on, and its log may say what is wrong
 
-    def _settle(self, recovered: str) -> None:
+    def _settle(self) -> None:
         """Reconcile, and let the unit get requests once its programs answer."""
         try:
             self.reconcile()
         except (Waiting, Blocked):
             # what is missing, or has to be put right, need not keep it from serving
-            if self._serves(recovered):
+            if self._serves():
                 self._open()
             raise
         for workload in self._workloads:
-            workload.require_healthy(recovered)
+            workload.require_healthy()
         for workload in self._workloads:
             workload.admit()
         self._open()
 
-    def _serves(self, recovered: str) -> bool:
+    def _serves(self) -> bool:
         """Whether all programs are declared and answer, and nothing holds the pod back."""
         if not all(each.is_open for each in self._workloads):
             return False
         try:
             for workload in self._workloads:
-                workload.require_healthy(recovered)
+                workload.require_healthy()
         except Waiting:
             return False
         return True
@@ -451,14 +450,11 @@ class ServiceCharm(ops.CharmBase):
         return events
 
     def _on_event(self, event: ops.EventBase) -> None:
-        recovered = ""
-        if isinstance(event, (ops.PebbleCheckFailedEvent, ops.PebbleCheckRecoveredEvent)):
-            check = event.info.name
-            if any(each.has_ended(check) for each in self._workloads):
-                return  # old news: a busy machine has many such events waiting
-            recovered = check if isinstance(event, ops.PebbleCheckRecoveredEvent) else ""
+        if isinstance(event, ops.PebbleCheckRecoveredEvent):
+            for workload in self._workloads:
+                workload.note_recovery(event.info.name)
         if not self._is_leaving(event):
-            self.converge(recovered)
+            self.converge()
             if isinstance(event, ops.UpdateStatusEvent):
                 with contextlib.suppress(ops.pebble.ConnectionError):
                     self._let_others_follow()

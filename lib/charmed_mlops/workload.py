@@ -88,6 +88,7 @@ class Workload:
         self._log_targets = log_targets or (lambda: {})
         self._beside_others = beside_others
         self._managed = False
+        self._answered = False
         self._aside: ops.pebble.Check | None = None
 
     @property
@@ -209,6 +210,7 @@ class Workload:
         return {**off, **self._log_targets()}
 
     def _start(self, checked: bool) -> None:
+        self._answered = False  # what it said before is about a program that ends now
         try:
             if checked:
                 self.container.start_checks(f"{self.name}-start")
@@ -400,20 +402,22 @@ class Workload:
             self.container.add_layer(name, layer, combine=True)
             self.container.replan()
 
-    def has_ended(self, check: str) -> bool:
-        """Whether it is the start check and has been stopped: what it said before is old news."""
-        if check != f"{self.name}-start" or not self.can_connect:
-            return False
-        info = self.container.get_checks(check).get(check)
-        return info is not None and info.status is ops.pebble.CheckStatus.INACTIVE
+    def note_recovery(self, check: str) -> None:
+        """Take it that the service has answered, if it is the start check that has recovered.
 
-    def require_healthy(self, recovered: str = "") -> None:
+        Whatever that check says by now: on a busy machine it goes up and down.
+        """
+        self._answered = self._answered or check == f"{self.name}-start"
+
+    def end_start_check(self) -> None:
+        """Stop the start check if the service has answered: each time it went up and down the
+        charm would be woken, also one that waits for something else.
+        """
+        if self._answered and self.can_connect:
+            self.container.stop_checks(f"{self.name}-start")
+
+    def require_healthy(self) -> None:
         """Raises Waiting unless the service that `run` declared runs and answers.
-
-        Args:
-            recovered: the check that Pebble says has recovered. Where it is the start check, the
-                service has answered, whatever that check says by now: on a busy machine it goes
-                up and down, and each time the charm would be woken.
 
         Raises:
             Restarting: it answered before this charm restarted it.
@@ -423,8 +427,7 @@ class Workload:
         checks = self.container.get_checks()
         start, lasting = checks.get(f"{self.name}-start"), checks.get(self.name)
         down = ops.pebble.CheckStatus.DOWN
-        answered = recovered == f"{self.name}-start"
-        if start and start.status == down and not answered:
+        if start and start.status == down and not self._answered:
             slow = start.failures >= _START_FAILURES
             if not (slow and lasting and lasting.status != down and not lasting.failures):
                 # it has answered in this container before: Pebble counts on as long as the check
@@ -436,9 +439,9 @@ class Workload:
         if (
             start
             and start.status != ops.pebble.CheckStatus.INACTIVE
-            and (answered or start.status == down or start.successes is None or start.successes)
+            and (start.status == down or start.successes is None or start.successes)
         ):
-            self.container.stop_checks(f"{self.name}-start")
+            self._answered = True
         if lasting and lasting.status == down:
             raise Waiting(f"{self.name} does not answer its health check")
         services = self.container.get_services(self.name)

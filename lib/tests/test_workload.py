@@ -12,6 +12,7 @@ from ops import testing
 
 from charmed_mlops import Blocked, File, Http, ServiceCharm, Tcp
 from charmed_mlops.checks import duration
+from charmed_mlops.errors import Waiting
 
 META = {
     "name": "tea",
@@ -248,24 +249,46 @@ def test_a_start_check_that_has_succeeded_once_is_done_though_it_fails_again(con
     assert infos["tea-start"].status == ops.pebble.CheckStatus.INACTIVE
 
 
-def test_what_a_start_check_said_before_it_was_stopped_changes_nothing(context, monkeypatch):
+def test_a_unit_that_waits_is_woken_once_by_a_start_check_that_has_recovered(context, monkeypatch):
+    first = run(context)
+    tea = first.get_container("tea")
+    start = testing.CheckInfo(
+        "tea-start", threshold=1, successes=1, startup=ops.pebble.CheckStartup.DISABLED
+    )
+    others = {info for info in tea.check_infos if info.name != "tea-start"}
+    answers = dataclasses.replace(tea, check_infos={start} | others)
+    before = dataclasses.replace(first, containers=[answers, first.get_container("milk")])
+
+    def wait(charm: Tea):
+        raise Waiting("waiting for water")
+
+    monkeypatch.setattr(Tea, "reconcile", wait)
+    out = context.run(context.on.pebble_check_recovered(answers, start), before)
+    assert out.unit_status == testing.WaitingStatus("waiting for water")
+    infos = {info.name: info for info in out.get_container("tea").check_infos}
+    assert infos["tea-start"].status == ops.pebble.CheckStatus.INACTIVE
+
+
+def test_a_service_that_is_restarted_has_not_answered_yet(context):
     first = run(context)
     tea = first.get_container("tea")
     start = testing.CheckInfo(
         "tea-start",
-        status=ops.pebble.CheckStatus.INACTIVE,
+        status=ops.pebble.CheckStatus.DOWN,
         threshold=1,
+        failures=2,
         startup=ops.pebble.CheckStartup.DISABLED,
     )
     others = {info for info in tea.check_infos if info.name != "tea-start"}
-    serves = dataclasses.replace(tea, check_infos={start} | others)
-    active = testing.ActiveStatus()
-    before = dataclasses.replace(
-        first, containers=[serves, first.get_container("milk")], unit_status=active
+    stopped = dataclasses.replace(
+        tea,
+        check_infos={start} | others,
+        service_statuses={**tea.service_statuses, "tea": ops.pebble.ServiceStatus.INACTIVE},
     )
-    monkeypatch.setattr(Tea, "reconcile", None)  # it would raise if it was called
-    for happened in (context.on.pebble_check_failed, context.on.pebble_check_recovered):
-        assert context.run(happened(serves, start), before).unit_status == active
+    before = dataclasses.replace(first, containers=[stopped, first.get_container("milk")])
+    out = context.run(context.on.pebble_check_recovered(stopped, start), before)
+    infos = {info.name: info for info in out.get_container("tea").check_infos}
+    assert infos["tea-start"].status != ops.pebble.CheckStatus.INACTIVE
 
 
 @pytest.mark.parametrize("lasting, message", [("up", ""), ("down", "waiting for tea to answer")])
