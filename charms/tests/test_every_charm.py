@@ -48,6 +48,11 @@ def sources(folder: Path) -> str:
 # how it is declared
 
 
+def test_its_options_are_models_that_load_fast(folder):
+    slow = "import pydantic" in (folder / "src/charm.py").read_text()
+    assert not slow, "pydantic takes half of a hook's time: msgspec.Struct, see lib's fields.py"
+
+
 def test_it_has_what_a_charm_needs(folder):
     meta = merged(folder)
     assert meta["charm-user"] == "non-root"

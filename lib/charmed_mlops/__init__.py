@@ -1,7 +1,7 @@
 """What all charms of this repository share: one reconciling base class and its helpers.
 
 Names are imported when first used, so a charm loads only what it needs: `import charmed_mlops`
-alone loads neither ops nor jinja2, lightkube, pydantic or cryptography.
+alone loads neither ops nor jinja2, lightkube, msgspec or cryptography.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class ServiceCharm(ops.CharmBase):
     status is left to Juju, which derives it from its units.
 
     Actions are methods named `action_NAME` (underscores for hyphens): they get the parameters
-    as the pydantic model that their parameter's annotation names, else as a dict, return the
+    as the model that their parameter's annotation names, else as a dict, return the
     results as a dict (or None), and raise ActionFailed.
 
     Attributes:
@@ -150,12 +150,12 @@ class ServiceCharm(ops.CharmBase):
     # what a reconcile function asks for
 
     def options(self, model: type[Model]) -> Model:
-        """The config as a pydantic model; `-` in an option's name is `_` in the field's.
+        """The config as a model of msgspec; `-` in an option's name is `_` in the field's.
 
         Raises:
             Blocked: options are wrong; the text names each.
         """
-        from charmed_mlops.options import load_options  # here: pydantic takes long to load
+        from charmed_mlops.options import load_options
 
         return load_options(self, model)  # type: ignore[type-var]
 

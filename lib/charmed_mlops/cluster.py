@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import ops
-import pydantic
 
 from charmed_mlops.charm import ServiceCharm
 from charmed_mlops.errors import Blocked, Waiting
@@ -60,7 +60,7 @@ class ClusterResources:
     def tenants(self) -> list[str]:
         """The tenants' namespaces, as the broker answered; empty while it has not."""
         relation = self._charm.model.get_relation(self._endpoint)
-        return relation.load(Answer, relation.app).tenants if relation else []
+        return _answer(relation).tenants if relation else []
 
     @property
     def gone_known(self) -> bool:
@@ -71,7 +71,7 @@ class ClusterResources:
         relation = self._charm.model.get_relation(self._endpoint)
         if relation is None or not relation.active:
             return True
-        answer = relation.load(Answer, relation.app)
+        answer = _answer(relation)
         return bool(answer.hash) and bool(answer.tenants or not answer.problems)
 
     @property
@@ -80,7 +80,7 @@ class ClusterResources:
         relation = self._charm.model.get_relation(self._endpoint)
         if relation is None or not relation.active:
             return False
-        return bool(relation.load(Request, self._charm.app).hash)
+        return bool(Request.load(relation, self._charm.app).hash)
 
     @property
     def by_label(self) -> bool:
@@ -88,7 +88,7 @@ class ClusterResources:
         relation = self._charm.model.get_relation(self._endpoint)
         if relation is None or not relation.active:
             return True
-        current = relation.load(Request, self._charm.app)
+        current = Request.load(relation, self._charm.app)
         return not current.hash or current.serving
 
     def protect(self, reach: Reach = NOBODY) -> None:
@@ -127,7 +127,7 @@ class ClusterResources:
         if self._charm.unit.is_leader():
             own = [policy(self._charm, reach), *self._charm.serving_services()]
             wanted = self._request(relation, own, context)
-        answer = relation.load(Answer, relation.app)
+        answer = _answer(relation)
         if not answer.hash or wanted not in (None, answer.hash):
             raise Waiting(f"waiting for {relation.app.name} to apply the cluster objects")
         for problem in answer.problems:
@@ -142,7 +142,7 @@ class ClusterResources:
     ) -> str:
         """Have the objects requested, `own` ones before the rendered; returns the hash."""
         inputs = self._inputs(own, context)
-        current = relation.load(Request, self._charm.app)
+        current = Request.load(relation, self._charm.app)
         if inputs and current.hash and (current.inputs, current.version) == (inputs, VERSION):
             return current.hash
         manifests = [*own, *self._rendered("", context)]
@@ -204,7 +204,7 @@ class ClusterResources:
     ) -> None:
         if current.hash == wanted and current.version == VERSION:
             same = {"inputs": inputs, "serving": self._charm.selects_by_label}
-            relation.save(current.model_copy(update=same), self._charm.app)
+            msgspec.structs.replace(current, **same).save(relation, self._charm.app)
             return
         names: set[str] = set()
         packed = [
@@ -221,7 +221,7 @@ class ClusterResources:
             serving=self._charm.selects_by_label,
         )
         before = self._secret_labels(current)
-        relation.save(request, self._charm.app)
+        request.save(relation, self._charm.app)
         for label in sorted(before - names):
             with contextlib.suppress(ops.SecretNotFoundError):
                 self._charm.model.get_secret(label=label).remove_all_revisions()
@@ -266,10 +266,18 @@ class ClusterResources:
         }
 
 
+def _answer(relation: ops.Relation) -> Answer:
+    """What the broker answered; one that wrote what nobody can read has not answered yet."""
+    try:
+        return Answer.load(relation, relation.app)
+    except ValueError:
+        return Answer()
+
+
 def _plain(value: Any) -> Any:
     """Models and dataclasses by their fields, for json.dumps, which cannot write them itself."""
-    if isinstance(value, pydantic.BaseModel) and not value.__pydantic_private__:
-        return {**vars(value), **(value.__pydantic_extra__ or {})}
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.asdict(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     raise TypeError(f"{type(value).__name__} has no form in JSON")

@@ -218,9 +218,10 @@ def test_actions(context):
 def test_importing_the_library_is_cheap():
     code = (
         "import sys, charmed_mlops\n"
-        "print([m for m in ('ops', 'jinja2', 'lightkube', 'cryptography') if m in sys.modules])\n"
-        "from charmed_mlops import ServiceCharm\n"
-        "print([m for m in ('jinja2', 'lightkube', 'cryptography') if m in sys.modules])"
+        "LATER = ('jinja2', 'lightkube', 'cryptography', 'pydantic')\n"
+        "print([m for m in ('ops', *LATER) if m in sys.modules])\n"
+        "from charmed_mlops import ClusterResources, Quantity, ServiceCharm\n"
+        "print([m for m in LATER if m in sys.modules])"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": "lib"}, capture_output=True, text=True

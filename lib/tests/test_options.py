@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
+import msgspec
 import ops
-import pydantic
 import pytest
 from ops import testing
 
@@ -20,14 +20,14 @@ OPTIONS = {
 ACTIONS = {"brew": {"params": {"cup-size": {"type": "integer"}}, "additionalProperties": False}}
 
 
-class Options(pydantic.BaseModel):
+class Options(msgspec.Struct, kw_only=True):
     log_level: Literal["debug", "info"]
-    workers: int = pydantic.Field(ge=1, le=8)
+    workers: Annotated[int, msgspec.Meta(ge=1, le=8)]
     memory: Quantity
 
 
-class Brew(pydantic.BaseModel):
-    cup_size: int = pydantic.Field(default=1, ge=1)
+class Brew(msgspec.Struct, kw_only=True):
+    cup_size: Annotated[int, msgspec.Meta(ge=1)] = 1
 
 
 class Tea(ServiceCharm):

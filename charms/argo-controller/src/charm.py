@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
+import msgspec
 import ops
-import pydantic
 
 from charmed_mlops import ClusterResources, Http, Metrics, S3Requirer, ServiceCharm, pipelines
 
@@ -14,17 +14,17 @@ VERSION = "3.7.3"
 METRICS, HEALTH = 9090, 6060
 
 
-class Options(pydantic.BaseModel):
+class Options(msgspec.Struct, kw_only=True):
     """The charm's options."""
 
-    workflow_ttl: int = pydantic.Field(ge=0)
-    workflow_deadline: int = pydantic.Field(ge=0)
+    workflow_ttl: Annotated[int, msgspec.Meta(ge=0)]
+    workflow_deadline: Annotated[int, msgspec.Meta(ge=0)]
     pod_gc: Literal[
         "OnPodCompletion", "OnPodSuccess", "OnWorkflowCompletion", "OnWorkflowSuccess", "Never"
     ]
-    parallelism: int = pydantic.Field(ge=0)
-    namespace_parallelism: int = pydantic.Field(ge=0)
-    requeue_time: str = pydantic.Field(pattern=r"^[1-9]\d*(ms|s|m)$")
+    parallelism: Annotated[int, msgspec.Meta(ge=0)]
+    namespace_parallelism: Annotated[int, msgspec.Meta(ge=0)]
+    requeue_time: Annotated[str, msgspec.Meta(pattern=r"^[1-9]\d*(ms|s|m)\Z")]
 
 
 class ArgoController(ServiceCharm):

@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+import msgspec
 import ops
-import pydantic
 
 from charmed_mlops import (
     ClusterResources,
@@ -32,7 +32,7 @@ _PLACES = {
 }
 
 
-class Options(pydantic.BaseModel):
+class Options(msgspec.Struct, kw_only=True):
     """The charm's options."""
 
     registration: bool

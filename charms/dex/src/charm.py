@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-import connectors
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
 import ops
-import pydantic
 import reachability
 import users
 
@@ -22,16 +23,19 @@ from charmed_mlops import (
 )
 from charmed_mlops.interfaces.oidc_client import Issuer
 
+if TYPE_CHECKING:
+    import connectors
+
 VERSION = "2.45.0"
 PORT, TELEMETRY = 5556, 5558
 CONFIG = "/tmp/dex/config.yaml"  # the image's user may write nowhere else
 
 
-class Options(pydantic.BaseModel):
+class Options(msgspec.Struct, kw_only=True):
     """The charm's options."""
 
     admin: users.Email
-    token_lifetime: str = pydantic.Field(pattern=r"^([1-9]\d*[hm])+$")
+    token_lifetime: Annotated[str, msgspec.Meta(pattern=r"^([1-9]\d*[hm])+\Z")]
     connectors: str
 
 
@@ -107,7 +111,12 @@ class Dex(ServiceCharm):
         return Issuer(self._url, login, f"{url}/token", f"{url}/keys")
 
     def _connectors(self, options: Options) -> list[connectors.Connector]:
-        return connectors.parsed(options.connectors, self._secrets(), self.gateway.url())
+        secrets = self._secrets()
+        if not options.connectors.strip():
+            return []
+        import connectors  # here, as it takes long to load
+
+        return connectors.parsed(options.connectors, secrets, self.gateway.url())
 
     def _secrets(self) -> dict[str, str]:
         uri = self.config.get("connector-secrets")

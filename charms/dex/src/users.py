@@ -9,19 +9,17 @@ import uuid
 from typing import Annotated
 
 import bcrypt
-import pydantic
+import msgspec
 
 from charmed_mlops import ActionFailed, ServiceCharm
 from charmed_mlops.results import names
 
-Email = Annotated[
-    str, pydantic.StringConstraints(pattern=r"^[\w.+-]+@[\w-]+(\.[\w-]+)*$", max_length=254)
-]
+Email = Annotated[str, msgspec.Meta(pattern=r"^[\w.+-]+@[\w-]+(\.[\w-]+)*\Z", max_length=254)]
 _USERS, _ADMIN, _KEY = "users", "admin", "users"
 _COST = 10  # the least that Dex takes; passwords are random, so more would add nothing
 
 
-class User(pydantic.BaseModel):
+class User(msgspec.Struct, kw_only=True):
     """Who is meant."""
 
     email: Email

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import inner
+import msgspec
 import ops
-import pydantic
 import routes
 import tls
 
@@ -35,15 +35,15 @@ FOLDER = "/tmp/gateway"
 CONFIG = f"{FOLDER}/Caddyfile"
 
 
-class Options(pydantic.BaseModel):
+class Options(msgspec.Struct, kw_only=True):
     """The charm's options."""
 
-    hostname: str = pydantic.Field(pattern=f"^{tls.HOST}$")
-    external_port: int = pydantic.Field(ge=1, le=65535)
+    hostname: Annotated[str, msgspec.Meta(pattern=rf"^{tls.HOST}\Z")]
+    external_port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
     service_type: Literal["ClusterIP", "NodePort", "LoadBalancer"]
-    node_port: int = pydantic.Field(ge=0, le=65535)
-    token_audience: str = pydantic.Field(pattern=r"^[\w.:/-]+$")
-    decision_ttl: int = pydantic.Field(ge=0, le=300)
+    node_port: Annotated[int, msgspec.Meta(ge=0, le=65535)]
+    token_audience: Annotated[str, msgspec.Meta(pattern=r"^[\w.:/-]+\Z")]
+    decision_ttl: Annotated[int, msgspec.Meta(ge=0, le=300)]
 
 
 class Gateway(ServiceCharm):

@@ -6,10 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-import pydantic
+import msgspec
 import yaml
+from msgspec.structs import asdict
 
 from charmed_mlops import Blocked, Quantity
+from charmed_mlops.fields import Parsed
 
 _REFERENCE = re.compile(r"[a-z0-9][\w.-]*([/:@][\w.:/@-]*)")
 # What users can be kept from changing, by the names of the form's fields. Volumes are not among
@@ -58,24 +60,20 @@ def _gibibytes(text: str) -> str:
     return text
 
 
-Words = Annotated[list[str], pydantic.BeforeValidator(_words)]
-Images = Annotated[Words, pydantic.Field(min_length=1)]
-Yaml = Annotated[list[Item], pydantic.BeforeValidator(_yaml)]
-Factor = Annotated[str, pydantic.AfterValidator(_factor)]
+Words = Annotated[list[str], Parsed(_words)]
+Images = Annotated[Words, msgspec.Meta(min_length=1)]
+Yaml = Annotated[list[Item], Parsed(_yaml)]
+Factor = Annotated[str, Parsed(_factor)]
 
 
-class _Part(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid")
-
-
-class Vendor(_Part):
+class Vendor(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A kind of GPU."""
 
-    limitsKey: str = pydantic.Field(pattern=r"^[a-z0-9.-]+/[\w.-]+$")  # noqa: N815 (upstream's)
+    limitsKey: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9.-]+/[\w.-]+\Z")]  # noqa: N815 (upstream's)
     uiName: str  # noqa: N815
 
 
-class Tolerations(_Part):
+class Tolerations(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A group of tolerations."""
 
     groupKey: str  # noqa: N815
@@ -83,7 +81,7 @@ class Tolerations(_Part):
     tolerations: list[dict[str, Any]]
 
 
-class Affinity(_Part):
+class Affinity(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """An affinity."""
 
     configKey: str  # noqa: N815
@@ -91,21 +89,19 @@ class Affinity(_Part):
     affinity: dict[str, Any]
 
 
-class Volume(_Part):
+class Volume(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A volume that the form starts with."""
 
-    mount: str = pydantic.Field(pattern=r"^/")
+    mount: Annotated[str, msgspec.Meta(pattern=r"^/")]
     newPvc: dict[str, Any] | None = None  # noqa: N815
     existingSource: dict[str, Any] | None = None  # noqa: N815
 
-    @pydantic.model_validator(mode="after")
-    def _one_source(self) -> Volume:
+    def __post_init__(self) -> None:
         if (self.newPvc is None) == (self.existingSource is None):
             raise ValueError("needs either newPvc or existingSource")
-        return self
 
 
-class Options(pydantic.BaseModel):
+class Options(msgspec.Struct, kw_only=True):
     """The charm's options."""
 
     jupyter_images: Images
@@ -115,14 +111,14 @@ class Options(pydantic.BaseModel):
     hide_registry: bool
     hide_tag: bool
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"]
-    cpu: Annotated[str, pydantic.AfterValidator(_number)]
+    cpu: Annotated[str, Parsed(_number)]
     cpu_limit_factor: Factor
-    memory: Annotated[str, pydantic.AfterValidator(_gibibytes)]
+    memory: Annotated[str, Parsed(_gibibytes)]
     memory_limit_factor: Factor
     gpu_vendors: Yaml[Vendor]
     gpu_vendor: str
     gpus: Literal["none", "1", "2", "4", "8"]
-    workspace_mount: str = pydantic.Field(pattern=r"^/")
+    workspace_mount: Annotated[str, msgspec.Meta(pattern=r"^/")]
     workspace_size: Quantity
     workspace_storage_class: str
     data_volumes: Yaml[Volume]
@@ -134,8 +130,7 @@ class Options(pydantic.BaseModel):
     shared_memory: bool
     read_only: Words
 
-    @pydantic.model_validator(mode="after")
-    def _what_is_chosen_is_there(self) -> Options:
+    def __post_init__(self) -> None:
         for option, chosen, known in (
             ("gpu-vendor", self.gpu_vendor, [each.limitsKey for each in self.gpu_vendors]),
             ("toleration-group", self.toleration_group, [g.groupKey for g in self.tolerations]),
@@ -147,7 +142,6 @@ class Options(pydantic.BaseModel):
                 raise ValueError(f"config {option}={chosen}: must be one of {listed}")
         if self.gpus != "none" and not self.gpu_vendor:
             raise ValueError(f"config gpus={self.gpus}: set gpu-vendor too")
-        return self
 
 
 def render(options: Options, images: Mapping[str, str]) -> str:
@@ -184,7 +178,7 @@ def render(options: Options, images: Mapping[str, str]) -> str:
         "gpus": {
             "value": {
                 "vendor": options.gpu_vendor,
-                "vendors": [each.model_dump() for each in options.gpu_vendors],
+                "vendors": [asdict(each) for each in options.gpu_vendors],
                 "num": options.gpus,
             }
         },
@@ -195,15 +189,18 @@ def render(options: Options, images: Mapping[str, str]) -> str:
             }
         },
         "dataVolumes": {
-            "value": [each.model_dump(exclude_none=True) for each in options.data_volumes]
+            "value": [
+                {key: value for key, value in asdict(each).items() if value is not None}
+                for each in options.data_volumes
+            ]
         },
         "affinityConfig": {
             "value": options.affinity,
-            "options": [each.model_dump() for each in options.affinities],
+            "options": [asdict(each) for each in options.affinities],
         },
         "tolerationGroup": {
             "value": options.toleration_group,
-            "options": [each.model_dump() for each in options.tolerations],
+            "options": [asdict(each) for each in options.tolerations],
         },
         "shm": {"value": options.shared_memory},
         "configurations": {"value": options.configurations},

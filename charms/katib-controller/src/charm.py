@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import experiments
+import msgspec
 import ops
-import pydantic
 
 from charmed_mlops import (
     ClusterResources,
@@ -35,10 +35,10 @@ _USUAL = {
 }  # fmt: skip
 
 
-class Options(pydantic.BaseModel):
+class Options(msgspec.Struct, kw_only=True):
     """The charm's options."""
 
-    trial_resources: str = pydantic.Field(pattern=rf"^\s*{_KIND}(\s+{_KIND})*\s*$")
+    trial_resources: Annotated[str, msgspec.Meta(pattern=rf"^\s*{_KIND}(\s+{_KIND})*\s*\Z")]
     suggestion_cpu_limit: Quantity
     suggestion_memory_limit: Quantity
 

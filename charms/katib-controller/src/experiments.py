@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
+from typing import Annotated, Any
 
-import pydantic
+import msgspec
 
 from charmed_mlops import ActionFailed, Named, Where, kubernetes
 from charmed_mlops.conditions import last_true
@@ -18,13 +18,13 @@ _GROUP = "/apis/kubeflow.org/v1beta1"
 class Resume(Named):
     """Which experiment may make how many trials more."""
 
-    further_trials: int = pydantic.Field(default=1, ge=1)
+    further_trials: Annotated[int, msgspec.Meta(ge=1)] = 1
 
 
 class Purge(Where):
     """Which experiments go."""
 
-    older_than_days: int = pydantic.Field(default=30, ge=0)
+    older_than_days: Annotated[int, msgspec.Meta(ge=0)] = 30
     confirm: bool = False
 
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import artifacts
+import msgspec
 import ops
-import pydantic
 import runs
 import server
 
@@ -31,7 +31,7 @@ from charmed_mlops import (
 FRONT = "/tmp/envoy.yaml"
 
 
-class Options(pydantic.BaseModel):
+class Options(msgspec.Struct, kw_only=True):
     """The charm's options."""
 
     cache: bool

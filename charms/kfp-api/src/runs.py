@@ -13,9 +13,9 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import pydantic
+import msgspec
 from artifacts import Artifacts
 
 from charmed_mlops import ActionFailed
@@ -26,25 +26,25 @@ _TIMEOUT_SECONDS = 30
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 
 
-class Where(pydantic.BaseModel):
+class Where(msgspec.Struct, kw_only=True):
     """Which runs are listed."""
 
     namespace: str = ""
     state: str = ""
-    limit: int = pydantic.Field(default=50, ge=1, le=1000)
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 50
 
 
-class Run(pydantic.BaseModel):
+class Run(msgspec.Struct, kw_only=True):
     """Which run is meant."""
 
-    run_id: str = pydantic.Field(pattern=r"^[A-Za-z0-9-]{1,64}$")
+    run_id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9-]{1,64}\Z")]
 
 
-class Purge(pydantic.BaseModel):
+class Purge(msgspec.Struct, kw_only=True):
     """Which runs go."""
 
     namespace: str = ""
-    older_than_days: int = pydantic.Field(default=30, ge=0)
+    older_than_days: Annotated[int, msgspec.Meta(ge=0)] = 30
     state: Literal["", "SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"] = ""
     confirm: bool = False
 

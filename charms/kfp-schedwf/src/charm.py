@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
 import ops
-import pydantic
 
 from charmed_mlops import (
     ClusterResources,
@@ -18,11 +20,13 @@ from charmed_mlops import (
 METRICS = 9090
 
 
-class Options(pydantic.BaseModel):
+class Options(msgspec.Struct, kw_only=True):
     """The charm's options."""
 
-    timezone: str = pydantic.Field(pattern=r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$")
-    resync_seconds: int = pydantic.Field(ge=1, le=3600)
+    timezone: Annotated[
+        str, msgspec.Meta(pattern=r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*\Z")
+    ]
+    resync_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)]
 
 
 class KfpSchedwf(ServiceCharm):

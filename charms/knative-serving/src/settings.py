@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import pydantic
+import msgspec
 
-_REGISTRIES = r"^([a-z0-9][a-z0-9.:-]*(,[a-z0-9][a-z0-9.:-]*)*)?$"
+_REGISTRIES = r"^([a-z0-9][a-z0-9.:-]*(,[a-z0-9][a-z0-9.:-]*)*)?\Z"
 # What KServe's pods, and users' own, have in them. What reaches the node's own files, network or
 # processes stays off.
 _FEATURES = (
@@ -33,18 +33,18 @@ _FEATURES = (
 _PROGRAMS = ("activator", "autoscaler", "controller", "queueproxy", "webhook")
 
 
-class Options(pydantic.BaseModel):
+class Options(msgspec.Struct, kw_only=True):
     """The charm's options; times are in seconds."""
 
-    ingress_class: Annotated[str, pydantic.StringConstraints(pattern=r"^[a-z0-9.-]+$")]
+    ingress_class: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9.-]+\Z")]
     scale_to_zero: bool
-    stable_window: int = pydantic.Field(ge=6, le=3600)
-    scale_to_zero_grace_period: int = pydantic.Field(ge=1, le=3600)
-    target_concurrency: int = pydantic.Field(ge=1, le=10000)
-    max_scale_limit: int = pydantic.Field(ge=0, le=1000)
-    initial_scale: int = pydantic.Field(ge=0, le=100)
-    progress_deadline: int = pydantic.Field(ge=10, le=86400)
-    skip_tag_resolving: Annotated[str, pydantic.StringConstraints(pattern=_REGISTRIES)]
+    stable_window: Annotated[int, msgspec.Meta(ge=6, le=3600)]
+    scale_to_zero_grace_period: Annotated[int, msgspec.Meta(ge=1, le=3600)]
+    target_concurrency: Annotated[int, msgspec.Meta(ge=1, le=10000)]
+    max_scale_limit: Annotated[int, msgspec.Meta(ge=0, le=1000)]
+    initial_scale: Annotated[int, msgspec.Meta(ge=0, le=100)]
+    progress_deadline: Annotated[int, msgspec.Meta(ge=10, le=86400)]
+    skip_tag_resolving: Annotated[str, msgspec.Meta(pattern=_REGISTRIES)]
     log_level: Literal["debug", "info", "warn", "error"]
 
 

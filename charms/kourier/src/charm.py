@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import loopback
+import msgspec
 import ops
-import pydantic
 import routes
 
 from charmed_mlops import (
@@ -50,13 +50,13 @@ KILL_SECONDS = 5
 logger = logging.getLogger(__name__)
 
 
-class Options(pydantic.BaseModel):
+class Options(msgspec.Struct, kw_only=True):
     """The charm's options."""
 
     open_to_pods: bool
     access_log: bool
-    idle_timeout: int = pydantic.Field(ge=0, le=3600)
-    drain_seconds: int = pydantic.Field(ge=1, le=20)
+    idle_timeout: Annotated[int, msgspec.Meta(ge=0, le=3600)]
+    drain_seconds: Annotated[int, msgspec.Meta(ge=1, le=20)]
     log_level: Literal["debug", "info", "warning", "error"]
 
 

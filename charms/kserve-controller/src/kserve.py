@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import pydantic
+import msgspec
 
 from charmed_mlops import Quantity
 
 
-class Options(pydantic.BaseModel):
+class Options(msgspec.Struct, kw_only=True):
     """The charm's options; what a predictor gets unless its InferenceService says otherwise."""
 
     log_level: Literal["debug", "info", "error"]

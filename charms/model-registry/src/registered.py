@@ -10,9 +10,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import pydantic
+import msgspec
 
 from charmed_mlops import ActionFailed
 from charmed_mlops.results import listing
@@ -22,11 +22,11 @@ _PAGE = 100
 _TIMEOUT_SECONDS = 30
 
 
-class Where(pydantic.BaseModel):
+class Where(msgspec.Struct, kw_only=True):
     """Which models are listed."""
 
     state: Literal["", "LIVE", "ARCHIVED"] = ""
-    limit: int = pydantic.Field(default=50, ge=1, le=1000)
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 50
 
 
 def listed(url: str, where: Where) -> dict[str, Any]:

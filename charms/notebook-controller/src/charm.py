@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import notebooks
 import ops
-import pydantic
 
 from charmed_mlops import ManagerCharm, Named, Where, object_route
 
@@ -18,12 +18,12 @@ ROUTE = object_route(
 )
 
 
-class Options(pydantic.BaseModel):
+class Options(msgspec.Struct, kw_only=True):
     """The charm's options."""
 
     culling: bool
-    cull_idle_minutes: int = pydantic.Field(ge=1)
-    idleness_check_minutes: int = pydantic.Field(ge=1, le=1440)
+    cull_idle_minutes: Annotated[int, msgspec.Meta(ge=1)]
+    idleness_check_minutes: Annotated[int, msgspec.Meta(ge=1, le=1440)]
     add_fsgroup: bool
 
 

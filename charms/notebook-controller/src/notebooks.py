@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
+from typing import Annotated, Any
 
-import pydantic
+import msgspec
 
 from charmed_mlops import ActionFailed, Named, Where, kubernetes
 from charmed_mlops.results import listing, names
@@ -19,7 +19,7 @@ _ACTIVITY = "notebooks.kubeflow.org/last-activity"
 class Idle(Where):
     """Since when they are not used."""
 
-    minutes: int = pydantic.Field(default=60, ge=0)
+    minutes: Annotated[int, msgspec.Meta(ge=0)] = 60
 
 
 class All(Where):

@@ -6,9 +6,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import secrets
+from typing import Annotated
 
+import msgspec
 import ops
-import pydantic
 
 from charmed_mlops import (
     Address,
@@ -32,18 +33,17 @@ PORT, METRICS = 4180, 44180
 CONFIG, CA = "/tmp/oauth2-proxy.cfg", "/tmp/issuer-ca.pem"
 CALLBACK = "/oauth2/callback"
 _SECRET, _KEY = "cookie", "cookie-secret"
-_DURATION = r"^([1-9]\d*[hms])+$"
+_DURATION = r"^([1-9]\d*[hms])+\Z"
 
 
-class Options(pydantic.BaseModel):
+class Options(msgspec.Struct, kw_only=True):
     """The charm's options."""
 
-    session_lifetime: str = pydantic.Field(pattern=_DURATION)
-    session_refresh: str = pydantic.Field(pattern=r"^$|" + _DURATION)
-    email_domains: str = pydantic.Field(pattern=r"^(\*|[\w.-]+(\s*,\s*[\w.-]+)*)$")
+    session_lifetime: Annotated[str, msgspec.Meta(pattern=_DURATION)]
+    session_refresh: Annotated[str, msgspec.Meta(pattern=r"^\Z|" + _DURATION)]
+    email_domains: Annotated[str, msgspec.Meta(pattern=r"^(\*|[\w.-]+(\s*,\s*[\w.-]+)*)\Z")]
 
-    @pydantic.model_validator(mode="after")
-    def _shorter(self) -> Options:
+    def __post_init__(self) -> None:
         if self.session_refresh and _seconds(self.session_refresh) >= _seconds(
             self.session_lifetime
         ):
@@ -51,7 +51,6 @@ class Options(pydantic.BaseModel):
                 f"config session-refresh={self.session_refresh}: must be less than "
                 f"session-lifetime={self.session_lifetime}"
             )
-        return self
 
 
 class OAuth2Proxy(ServiceCharm):

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import msgspec
 import ops
 import plan
-import pydantic
 import tenancy
 
 from charmed_mlops import (
@@ -27,13 +27,13 @@ MANAGEMENT = 8081  # fixed in the program
 _NO_MESH = ("NOTEBOOK_CONTROLLER_PRINCIPAL", "ISTIO_INGRESS_GATEWAY_PRINCIPAL", "KFP_UI_PRINCIPAL")
 
 
-class Options(pydantic.BaseModel):
+class Options(msgspec.Struct, kw_only=True):
     """The charm's options."""
 
     pod_security: Literal["privileged", "baseline", "restricted"]
     namespace_labels: str
     isolate_namespaces: bool
-    cluster_admin: str = pydantic.Field(pattern=r"^[^\s'\"]*$")
+    cluster_admin: Annotated[str, msgspec.Meta(pattern=r"^[^\s'\"]*\Z")]
 
 
 class Profiles(ServiceCharm):

@@ -5,27 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import pydantic
+import msgspec
 import tenancy
 import yaml
 
-from charmed_mlops import ActionFailed, kubernetes
+from charmed_mlops import ActionFailed, fields, kubernetes
 
 _NAMESPACE_SECONDS = 30  # the controller makes a namespace within a second or two
 
 
-class Apply(pydantic.BaseModel):
+class Apply(msgspec.Struct, kw_only=True):
     """The text, and whether to leave it at the plan."""
 
     tenants: str
     dry_run: bool = False
 
 
-class _Strict(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid")
-
-
-class Tenant(_Strict):
+class Tenant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One profile."""
 
     owner: tenancy.User
@@ -33,21 +29,19 @@ class Tenant(_Strict):
     contributors: dict[tenancy.User, tenancy.Role] = {}
 
 
-class Tenants(_Strict):
+class Tenants(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The text. `users`, where given, are all names that may stand in it: typing errors show."""
 
     users: list[tenancy.User] | None = None
     profiles: dict[tenancy.Name, Tenant] = {}
 
-    @pydantic.model_validator(mode="after")
-    def _known(self) -> Tenants:
+    def __post_init__(self) -> None:
         for name, tenant in self.profiles.items():
             if tenant.owner in tenant.contributors:
                 raise ValueError(f"profiles.{name}: {tenant.owner} owns it, so is no contributor")
             for user in (tenant.owner, *tenant.contributors):
                 if self.users is not None and user not in self.users:
                     raise ValueError(f"profiles.{name}: {user} is not among users")
-        return self
 
 
 @dataclass(frozen=True)
@@ -75,15 +69,11 @@ def parsed(text: str) -> Tenants:
         ActionFailed: it is wrong; the first error is named with where it is.
     """
     try:
-        return Tenants.model_validate(yaml.load(text, _Loader))
+        return fields.converted(yaml.load(text, _Loader), Tenants)
     except yaml.YAMLError as error:
         raise ActionFailed("tenants: " + " ".join(str(error).split())) from None
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        reason = first["msg"].removeprefix("Value error, ")
-        raise ActionFailed(f"tenants: {where}: {reason}" if where else f"tenants: {reason}") \
-            from None  # fmt: skip
+    except fields.WrongFields as error:
+        raise ActionFailed(f"tenants: {error}") from None
 
 
 class _Loader(yaml.SafeLoader):

@@ -10,11 +10,12 @@ import re
 from collections import Counter
 from typing import Annotated, Any, Literal
 
-import pydantic
+import msgspec
 import yaml
 
 from charmed_mlops import ActionFailed, kubernetes
 from charmed_mlops.conditions import conditions
+from charmed_mlops.fields import Parsed
 from charmed_mlops.results import as_text, listing
 
 Role = Literal["admin", "edit", "view"]
@@ -42,11 +43,11 @@ _CONTENTS = {
     "workflows": "/apis/argoproj.io/v1alpha1",
 }
 
-Name = Annotated[str, pydantic.StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-User = Annotated[str, pydantic.StringConstraints(pattern=r"^[^\s,'\"]{1,253}$")]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")]
+User = Annotated[str, msgspec.Meta(pattern=r"^[^\s,'\"]{1,253}\Z")]
 Amounts = dict[
-    Annotated[str, pydantic.StringConstraints(pattern=r"^[a-z0-9][\w./-]*$")],
-    Annotated[str, pydantic.StringConstraints(pattern=r"^\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")],
+    Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][\w./-]*\Z")],
+    Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?\Z")],
 ]
 
 
@@ -62,10 +63,10 @@ def _amounts(given: object) -> object:
     return {str(key): str(value) for key, value in given.items()}
 
 
-Hard = Annotated[Amounts, pydantic.BeforeValidator(_amounts)]
+Hard = Annotated[Amounts, Parsed(_amounts)]
 
 
-class Create(pydantic.BaseModel):
+class Create(msgspec.Struct, kw_only=True):
     """A profile to be made."""
 
     name: Name
@@ -73,14 +74,14 @@ class Create(pydantic.BaseModel):
     quota: Hard = {}
 
 
-class Delete(pydantic.BaseModel):
+class Delete(msgspec.Struct, kw_only=True):
     """A profile to be deleted."""
 
     name: Name
     confirm: bool = False
 
 
-class Contributor(pydantic.BaseModel):
+class Contributor(msgspec.Struct, kw_only=True):
     """Somebody in a profile."""
 
     profile: Name
@@ -93,7 +94,7 @@ class Add(Contributor):
     role: Role = "edit"
 
 
-class Quota(pydantic.BaseModel):
+class Quota(msgspec.Struct, kw_only=True):
     """A profile's quota."""
 
     profile: Name

@@ -12,6 +12,7 @@ from typing import Any
 
 import apply
 import guard
+import msgspec
 import ops
 import policy
 import removal
@@ -237,7 +238,7 @@ class Broker:
         relations = self._leading(application)
         try:
             return [
-                problem.model_dump()
+                msgspec.structs.asdict(problem)
                 for name, relation in sorted(relations.items())
                 if application in ("", name)
                 for problem in self._answer(relation, granted, force=True)
@@ -248,7 +249,7 @@ class Broker:
     def adopt(self, application: str, names: Sequence[str]) -> list[str]:
         """Make existing objects, named `Kind/name`, the application's; returns their names."""
         relation = self._leading(application)[application]
-        manifests = self._unpacked(relation.load(Request, relation.app))[0]
+        manifests = self._unpacked(Request.load(relation, relation.app))[0]
         declared = {name_of(manifest): manifest for manifest in manifests}
         if unknown := sorted(set(names) - set(declared)):
             raise ActionFailed(f"{application} does not declare {unknown[0]}")
@@ -281,12 +282,12 @@ class Broker:
     def _explained(self, relation: ops.Relation, granted: Sequence[policy.Grant]) -> report.Report:
         checker = Policy(relation.app.name, self._charm.model.name, granted, self._charm.app.name)
         try:
-            manifests, tenants = self._unpacked(relation.load(Request, relation.app))
+            manifests, tenants = self._unpacked(Request.load(relation, relation.app))
             found = report.explain(checker, manifests, tenants)
         except (ValueError, RecursionError) as error:  # InvalidManifests is one
             return report.unreadable(str(error))
         if self._charm.unit.is_leader():  # others may not read what it answered
-            report.add_problems(found, relation.load(Answer, self._charm.app).problems)
+            report.add_problems(found, Answer.load(relation, self._charm.app).problems)
         return found
 
     def _leading(self, application: str) -> dict[str, ops.Relation]:
@@ -307,10 +308,10 @@ class Broker:
     def _answer(self, relation: ops.Relation, granted: Grants, force: bool) -> list[Problem]:
         """Serve one application; only an API server that is not there concerns the others."""
         application = relation.app.name
-        before = relation.load(Answer, self._charm.app)
+        before = Answer.load(relation, self._charm.app)
         answer = Answer(hash=_hash(relation))
         try:
-            request = relation.load(Request, relation.app)
+            request = Request.load(relation, relation.app)
             if not request.hash or request.manifests is None:
                 return []
             if request.serving:
@@ -333,7 +334,7 @@ class Broker:
             logger.exception("the request of %s cannot be read", application)
             answer.problems = [_problem("refused", "malformed")]
         if answer != before:
-            relation.save(answer, self._charm.app)
+            answer.save(relation, self._charm.app)
         return answer.problems
 
     def _checked(self, request: Request, granted: Sequence[policy.Grant], tenants: list[str]):

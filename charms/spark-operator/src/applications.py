@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-import pydantic
+import msgspec
 
 from charmed_mlops import ActionFailed, Where, kubernetes
 from charmed_mlops import Named as Application
@@ -19,7 +19,7 @@ _ENDED = ("COMPLETED", "FAILED")
 class Log(Application):
     """How much of which driver's log."""
 
-    lines: int = pydantic.Field(default=50, ge=1)
+    lines: Annotated[int, msgspec.Meta(ge=1)] = 50
 
 
 def listed(where: Where) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import applications
+import msgspec
 import ops
-import pydantic
 
 from charmed_mlops import (
     Certificate,
@@ -27,10 +27,10 @@ PROGRAM = "/usr/bin/entrypoint.sh"  # runs the operator under tini, which reaps 
 CERTIFICATES = "/tmp/k8s-webhook-server/serving-certs"
 
 
-class Options(pydantic.BaseModel):
+class Options(msgspec.Struct, kw_only=True):
     """The charm's options."""
 
-    threads: int = pydantic.Field(ge=1, le=64)
+    threads: Annotated[int, msgspec.Meta(ge=1, le=64)]
     ui_service: bool
     gang_scheduler: Literal["", "volcano", "yunikorn"]
     log_level: Literal["debug", "info", "error"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-import pydantic
+import msgspec
 
 from charmed_mlops import ActionFailed, Named, Where, kubernetes
 from charmed_mlops.conditions import last_true
@@ -18,7 +18,7 @@ _JOBSET_LABEL = "jobset.sigs.k8s.io%2Fjobset-name"
 class Log(Named):
     """How much of which job's log."""
 
-    lines: int = pydantic.Field(default=50, ge=1)
+    lines: Annotated[int, msgspec.Meta(ge=1)] = 50
 
 
 def listed(where: Where) -> dict[str, Any]:

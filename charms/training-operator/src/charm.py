@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import jobs
+import msgspec
 import ops
-import pydantic
 
 from charmed_mlops import (
     ClusterResources,
@@ -24,12 +24,12 @@ WEBHOOK, HEALTH, METRICS = 9443, 8081, 8080
 CERTIFICATES = "/tmp/k8s-webhook-server/serving-certs"  # fixed in the program
 
 
-class Options(pydantic.BaseModel):
+class Options(msgspec.Struct, kw_only=True):
     """The charm's options."""
 
     kinds: jobs.Kinds
-    threads: int = pydantic.Field(ge=1, le=64)
-    gang_scheduler: str = pydantic.Field(pattern=r"^[a-z0-9.-]*$")
+    threads: Annotated[int, msgspec.Meta(ge=1, le=64)]
+    gang_scheduler: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9.-]*\Z")]
 
 
 class TrainingOperator(ServiceCharm):

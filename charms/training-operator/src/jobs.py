@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import pydantic
+import msgspec
 
 from charmed_mlops import ActionFailed, Named, Where, kubernetes
 from charmed_mlops.conditions import last_true
+from charmed_mlops.fields import Parsed
 from charmed_mlops.results import listing
 
 KINDS = ("PyTorchJob", "TFJob", "XGBoostJob", "MPIJob", "PaddleJob", "JAXJob")
@@ -29,14 +30,14 @@ def _chosen(text: object) -> list[str]:
     return [_known(word) for word in words]
 
 
-Kinds = Annotated[list[str], pydantic.BeforeValidator(_chosen)]
+Kinds = Annotated[list[str], Parsed(_chosen)]
 """Kinds out of a text with spaces between them."""
 
 
 class Job(Named):
     """Which job."""
 
-    kind: Annotated[str, pydantic.AfterValidator(_known)]
+    kind: Annotated[str, Parsed(_known)]
 
     @property
     def url(self) -> str:
@@ -47,7 +48,7 @@ class Job(Named):
 class Log(Job):
     """How much of which job's log."""
 
-    lines: int = pydantic.Field(default=50, ge=1)
+    lines: Annotated[int, msgspec.Meta(ge=1)] = 50
 
 
 def plural(kind: str) -> str:

@@ -19,9 +19,12 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-import pydantic
+import msgspec
+import ops
+
+from charmed_mlops import fields
 
 Manifest = dict[str, Any]
 
@@ -44,7 +47,33 @@ class InvalidManifests(ValueError):  # noqa: N818
     """The databag does not hold what this interface says; str() says what is wrong."""
 
 
-class Request(pydantic.BaseModel):
+class Databag(msgspec.Struct, kw_only=True):
+    """What one side writes: each field as JSON, under its name."""
+
+    @classmethod
+    def load(cls: type[Side], relation: ops.Relation, side: ops.Application) -> Side:
+        """What a side wrote; what it has no field for is passed over.
+
+        Raises:
+            ValueError: a field is malformed.
+        """
+        databag = relation.data[side]
+        texts = {name: databag[name] for name in cls.__struct_fields__ if name in databag}
+        try:
+            return fields.load(cls, {name: json.loads(text) for name, text in texts.items()})
+        except RecursionError as error:
+            raise ValueError(str(error)) from None
+
+    def save(self, relation: ops.Relation, side: ops.Application) -> None:
+        """Write it."""
+        values = msgspec.to_builtins(self)
+        relation.data[side].update({name: json.dumps(value) for name, value in values.items()})
+
+
+Side = TypeVar("Side", bound=Databag)
+
+
+class Request(Databag, kw_only=True):
     """What the requirer writes.
 
     Attributes:
@@ -64,7 +93,7 @@ class Request(pydantic.BaseModel):
     serving: bool = False
 
 
-class Problem(pydantic.BaseModel):
+class Problem(msgspec.Struct, kw_only=True):
     """Why one object is not as declared.
 
     Attributes:
@@ -80,7 +109,7 @@ class Problem(pydantic.BaseModel):
     outcome: str = "failed"
 
 
-class Answer(pydantic.BaseModel):
+class Answer(Databag, kw_only=True):
     """What the provider writes.
 
     Attributes:
@@ -91,8 +120,8 @@ class Answer(pydantic.BaseModel):
     """
 
     hash: str | None = None
-    problems: list[Problem] = pydantic.Field(default_factory=list)
-    tenants: list[str] = pydantic.Field(default_factory=list)
+    problems: list[Problem] = []
+    tenants: list[str] = []
     checked: str = ""
 
 

@@ -30,9 +30,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import msgspec
 import ops
-import pydantic
 
+from charmed_mlops import fields
 from charmed_mlops.errors import Blocked, Waiting
 from charmed_mlops.interfaces import _common
 from charmed_mlops.interfaces.oidc_client import Client, Issuer
@@ -44,8 +45,8 @@ OFFLINE = "offline_access"
 # offline_access but gives it to a client that has asked for it when it was made.
 _UNNAMED = ("openid", OFFLINE)
 # RFC 6749, appendix A: VSCHAR, and scope-token with spaces between
-_Text = Annotated[str, pydantic.StringConstraints(pattern=r"^[ -~]+$")]
-_Scope = Annotated[str, pydantic.StringConstraints(pattern=r"^[ !#-\[\]-~]+$")]
+_Text = Annotated[str, msgspec.Meta(pattern=r"^[ -~]+\Z")]
+_Scope = Annotated[str, msgspec.Meta(pattern=r"^[ !#-\[\]-~]+\Z")]
 _WRONG = {
     "scope": "is no list of scopes",
     "client_id": "is no client's name",
@@ -80,10 +81,28 @@ def _url(text: str) -> str:
     return text
 
 
-_Url = Annotated[str, pydantic.AfterValidator(_url)]
+def _certificates(text: str) -> str:
+    """The PEM texts in one; the provider's library writes a JSON list, or one PEM text."""
+    from cryptography import x509  # here: few issuers have a CA of their own
+
+    if text.lstrip().startswith("-----BEGIN "):
+        found: Any = [text]
+    else:
+        try:
+            found = json.loads(text)
+        except RecursionError:
+            raise ValueError from None
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise ValueError
+    for each in found:
+        x509.load_pem_x509_certificates(each.encode())
+    return "".join(f"{each.strip()}\n" for each in found)
 
 
-class _Provider(pydantic.BaseModel):
+_Url = Annotated[str, fields.Parsed(_url)]
+
+
+class _Provider(msgspec.Struct, kw_only=True):
     """What the provider wrote; fields of later versions are let pass."""
 
     issuer_url: _Url
@@ -95,26 +114,7 @@ class _Provider(pydantic.BaseModel):
     client_id: _Text
     client_secret_id: _Text
     groups: _Text = "groups"
-    ca_chain: str = ""
-
-    @pydantic.field_validator("ca_chain", mode="before")
-    @classmethod
-    def _certificates(cls, text: str) -> str:
-        """The PEM texts in one; the provider's library writes a JSON list, or one PEM text."""
-        from cryptography import x509  # here: few issuers have a CA of their own
-
-        if text.lstrip().startswith("-----BEGIN "):
-            found: Any = [text]
-        else:
-            try:
-                found = json.loads(text)
-            except RecursionError:
-                raise ValueError from None
-        if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
-            raise ValueError
-        for each in found:
-            x509.load_pem_x509_certificates(each.encode())
-        return "".join(f"{each.strip()}\n" for each in found)
+    ca_chain: Annotated[str, fields.Parsed(_certificates)] = ""
 
 
 class OauthRequirer:
@@ -181,10 +181,10 @@ def _known(scopes: Sequence[str], named: str) -> str:
 
 def _parsed(theirs: dict[str, str], provider: str) -> _Provider:
     try:
-        return _Provider.model_validate(theirs)
-    except pydantic.ValidationError as error:
-        wrong = [each["loc"][0] for each in error.errors() if each["type"] != "missing"]
+        return fields.load(_Provider, theirs)
+    except fields.WrongFields as error:
+        wrong = [each.name for each in error.wrong if each.name in theirs]
     if wrong:
-        field = str(wrong[0])
+        field = wrong[0]
         raise Blocked(f"{provider}: {field} {_WRONG.get(field, 'is no URL')}")
     raise Waiting(f"waiting for {provider} to give a client")

@@ -296,9 +296,9 @@ def test_a_profile_that_the_text_does_not_name_is_kept(charm, cluster):
     [
         ("{", "tenants: "),
         ("[]", "tenants: "),
-        ("profils: {}", "tenants: profils: Extra inputs"),
-        ("profiles: {a: {owner: x, quotta: {}}}", "tenants: profiles.a.quotta: Extra inputs"),
-        ("profiles: {a: {}}", "tenants: profiles.a.owner: Field required"),
+        ("profils: {}", "tenants: profils: is unknown"),
+        ("profiles: {a: {owner: x, quotta: {}}}", "tenants: profiles.a.quotta: is unknown"),
+        ("profiles: {a: {}}", "tenants: profiles.a.owner: is missing"),
         ("{users: [x], profiles: {a: {owner: y}}}", "tenants: profiles.a: y is not among users"),
         ("profiles: {a: {owner: x, contributors: {x: edit}}}", "tenants: profiles.a: x owns it"),
         (
