@@ -6,8 +6,8 @@ import datetime
 from collections.abc import Collection, Container, Iterable, Sequence
 
 from inventory import APPLICATION, KEPT, MANAGED_BY, MODEL, OUTLIVES, Book, Inventory
+from kinds import CLUSTER_KINDS, CRD, NAMESPACED_KINDS, RBAC, WEBHOOKS
 from kube import ApiError, Cluster, Object, Ref
-from policy import CLUSTER_KINDS, CRD, NAMESPACED_KINDS, RBAC, WEBHOOKS
 from watcher import applied_fields
 
 from charmed_mlops.interfaces.manifests import Manifest, Problem, digest, name_of

@@ -8,19 +8,17 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apply
 import guard
 import msgspec
 import ops
-import policy
 import removal
-import report
 import rollout
 from inventory import MANAGED_BY, MODEL, Book, Inventory
+from kinds import WEBHOOKS
 from kube import ApiError, Cluster
-from policy import Grants, Policy
 
 from charmed_mlops import ActionFailed, Blocked, ServiceCharm, Waiting
 from charmed_mlops.interfaces.manifests import (
@@ -41,6 +39,11 @@ from charmed_mlops.interfaces.manifests import (
     unpack,
 )
 
+if TYPE_CHECKING:
+    import policy
+    import report
+    from policy import Grants, Policy
+
 logger = logging.getLogger(__name__)
 
 
@@ -50,6 +53,10 @@ def grants(text: str) -> Grants:
     Raises:
         Blocked: it cannot be read.
     """
+    if not text.strip():
+        return {}
+    import policy
+
     try:
         return policy.grants(text)
     except ValueError as error:
@@ -166,7 +173,7 @@ class Broker:
             "webhooks": sorted(
                 application
                 for application, inventory in applications.items()
-                if any((ref.api, ref.kind) in policy.WEBHOOKS for ref in inventory.objects)
+                if any((ref.api, ref.kind) in WEBHOOKS for ref in inventory.objects)
             ),
             "unsettled": self._unsettled,
         }
@@ -270,6 +277,8 @@ class Broker:
 
     def explain(self, granted: Grants, application: str) -> dict[str, report.Report]:
         """What the policy says to the request of one application, or of every related one."""
+        import report
+
         relations = self._relations()
         if application and application not in relations:
             return {application: report.unrelated(granted.get(application, ()))}
@@ -280,7 +289,9 @@ class Broker:
         }
 
     def _explained(self, relation: ops.Relation, granted: Sequence[policy.Grant]) -> report.Report:
-        checker = Policy(relation.app.name, self._charm.model.name, granted, self._charm.app.name)
+        import report
+
+        checker = self._policy(relation.app.name, granted)
         try:
             manifests, tenants = self._unpacked(Request.load(relation, relation.app))
             found = report.explain(checker, manifests, tenants)
@@ -358,9 +369,9 @@ class Broker:
         granted: Sequence[policy.Grant],
         force: bool,
     ) -> list[Problem]:
-        application, namespace = relation.app.name, self._charm.model.name
+        application = relation.app.name
         manifests, tenants = self._unpacked(request)
-        checker = Policy(application, namespace, granted, self._charm.app.name)
+        checker = self._policy(relation.app.name, granted)
         refused = [
             Problem(object=name_of(manifest), reason=refusal.reason, outcome="refused")
             for manifest, refusal in checker.check(manifests, tenants)
@@ -376,6 +387,12 @@ class Broker:
             resolved += self._of_tenants(self._resolve(manifest, application))
         self._applied = True
         return apply.apply(self._cluster, self._book, application, resolved, force)
+
+    def _policy(self, application: str, granted: Sequence[policy.Grant]) -> Policy:
+        # here, as it takes a third of a hook's time to load and most hooks check no request
+        from policy import Policy
+
+        return Policy(application, self._charm.model.name, granted, self._charm.app.name)
 
     def _of_tenants(self, manifest: Manifest) -> list[Manifest]:
         """An object as it is applied in the namespace of each tenant that it is for."""

@@ -21,8 +21,8 @@ import json
 from collections.abc import Collection
 
 from inventory import APPLICATION, CREATED_BY, MANAGED_BY, MODEL, MODEL_UUID
+from kinds import NAME_LABEL
 from kube import ApiError, Cluster, Object, Ref
-from policy import NAME_LABEL
 
 from charmed_mlops.interfaces.manifests import TENANT_LABEL, digest
 

@@ -12,28 +12,12 @@ import pydantic
 import rights
 import shapes
 import yaml
+from kinds import CLUSTER_KINDS, CRD, NAME_LABEL, NAMESPACED_KINDS, RBAC, WEBHOOKS
 
 from charmed_mlops.interfaces.manifests import TENANT, TENANT_LABEL
 
 Manifest = Mapping[str, Any]
 
-RBAC = "rbac.authorization.k8s.io/v1"
-_ADMISSION = "admissionregistration.k8s.io/v1"
-CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
-WEBHOOKS = (
-    (_ADMISSION, "MutatingWebhookConfiguration"),
-    (_ADMISSION, "ValidatingWebhookConfiguration"),
-)
-CLUSTER_KINDS = {CRD, (RBAC, "ClusterRole"), (RBAC, "ClusterRoleBinding"), *WEBHOOKS}
-NAMESPACED_KINDS = {
-    ("v1", "ConfigMap"),
-    ("v1", "Secret"),
-    ("v1", "Service"),
-    ("v1", "ServiceAccount"),
-    ("networking.k8s.io/v1", "NetworkPolicy"),
-    (RBAC, "Role"),
-    (RBAC, "RoleBinding"),
-}
 _SHAPES: Mapping[tuple[str, str], type[shapes._Object]] = {
     CRD: shapes.Definition,
     (RBAC, "ClusterRole"): shapes.Role,
@@ -45,7 +29,6 @@ _SHAPES: Mapping[tuple[str, str], type[shapes._Object]] = {
     ("v1", "Secret"): shapes.Secret,
     ("networking.k8s.io/v1", "NetworkPolicy"): shapes.NetworkPolicy,
 }
-NAME_LABEL = "app.kubernetes.io/name"
 # Groups whose kinds, and label domains whose labels, belong to the cluster or to Juju.
 _RESERVED = re.compile(
     r"(^|\.)(k8s\.io|kubernetes\.io|juju\.is|charmed-mlops\.io|projectcalico\.org|cilium\.io)$"

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import guard
 from apply import instances, rank
 from inventory import APPLICATION, KEPT, MANAGED_BY, MODEL, MODEL_UUID, OUTLIVES, Book
+from kinds import CRD, WEBHOOKS
 from kube import Cluster, Object, Ref
-from policy import CRD, WEBHOOKS
 
 from charmed_mlops.conditions import condition
 
