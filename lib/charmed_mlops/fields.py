@@ -118,7 +118,9 @@ def converted(value: Any, wanted: Any) -> Any:
             if isinstance(each, Parsed):
                 value = each.read(value)
         # entry by entry, for the place of what is wrong
-        if isinstance(value, dict) and isinstance(plain, type) and issubclass(plain, Struct):
+        # kind first: to Python 3.10 `dict[str, int]` is a type, too
+        model = kind is None and isinstance(plain, type) and issubclass(plain, Struct)
+        if model and isinstance(value, dict):
             return load(plain, value)
         if kind is list and isinstance(value, list):
             (item,) = typing.get_args(plain)
