@@ -119,7 +119,7 @@ def test_a_certificate_that_has_expired_is_named(stack: jubilant.Juju, option, l
          "there is a namespace default already"),
         ("profiles/leader", "apply-tenants",
          {"tenants": "profiles: {a: {owner: x, quotta: {}}}"},
-         "tenants: profiles.a.quotta: Extra inputs are not permitted"),
+         "tenants: profiles.a.quotta: is unknown"),
     ],
     ids=["a user who is there", "a namespace that is no profile", "tenants with a typo"],
 )  # fmt: skip
