@@ -126,6 +126,21 @@ def test_a_path_that_can_be_read_in_two_ways_is_refused(door, path):
     assert (answer.status, answer.seen) == (400, None)
 
 
+@pytest.mark.parametrize("referer", ["", "https://x/pipeline/apis/v1beta1/_proxy/http://a:1/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/pipeline/apis/v1beta1/_proxy/http://kfp-api:8888/x", "/pipeline/apis/v2beta1/_PROXY/a",
+        "/pipeline/apis/v1beta1/%5fproxy/a", "/pipeline/x",
+    ],
+)  # fmt: skip
+def test_the_pipelines_page_fetches_no_url_for_others(door, path, referer):
+    answer = door.get(path, ("Referer", referer), user="ann")
+    refused = bool(referer) or path != "/pipeline/x"
+    assert (answer.status == 403 and "closed" in answer.text) is refused
+    assert answer.seen is None or not refused
+
+
 @pytest.mark.parametrize(
     "path",
     ["/notebook/%31/mine/", "/NOTEBOOK/1/mine/", "/notebook//1/mine/", "/notebook/1;2/mine/",
