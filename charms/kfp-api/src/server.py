@@ -77,9 +77,17 @@ def roots(database: Credentials, bucket: Bucket) -> dict[str, str]:
 
 
 def visualization(found: Address | None) -> dict[str, str]:
-    """Where visualizations are made. Without a value the server aborts, so there is always one."""
+    """Where visualizations are made. Without a value the server aborts, so there is always one.
+
+    For a request that names a namespace, the server of 2.16 asks http://NAME.NAMESPACE:PORT, and
+    aborts at the first such request if one is not set. One server makes them for all namespaces,
+    so NAME ends where a query begins, and the rest is a query that nobody reads. Source:
+    getVisualizationServiceURL in backend/src/apiserver/server/visualization_server.go.
+    """
     host, port = (found.host, found.port) if found else ("localhost", 9)
     return {
+        "VISUALIZATIONSERVICE_NAME": f"{host}:{port}/?",
+        "VISUALIZATIONSERVICE_PORT": str(port),
         "ML_PIPELINE_VISUALIZATIONSERVER_SERVICE_HOST": host,
         "ML_PIPELINE_VISUALIZATIONSERVER_SERVICE_PORT": str(port),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import urllib.parse
 
 import pytest
 import yaml
@@ -69,6 +70,10 @@ def test_visualizations_have_an_address_in_any_case_as_it_aborts_without(charm, 
     environment = charm.environment(charm.settled(*related))
     name = "ML_PIPELINE_VISUALIZATIONSERVER_SERVICE"
     assert (environment[f"{name}_HOST"], environment[f"{name}_PORT"]) == value
+    # what the server makes of it for a request that names a namespace
+    name, port = (environment[f"VISUALIZATIONSERVICE_{each}"] for each in ("NAME", "PORT"))
+    url = urllib.parse.urlsplit(f"http://{name}.ann:{port}")
+    assert (url.hostname, str(url.port), url.path) == (*value, "/")
 
 
 def test_options_reach_the_server(charm):
