@@ -9,6 +9,7 @@ import ops
 
 from charmed_mlops import (
     Address,
+    Blocked,
     ClusterResources,
     DashboardLinks,
     GatewayRoute,
@@ -116,6 +117,12 @@ class KfpUi(ServiceCharm):
                 desc="Pipelines",
             ),
         )
+        # the rest of the page works: isAllowedResourceName in upstream's frontend/server/utils.ts
+        if "." in bucket.bucket:
+            raise Blocked(
+                f"bucket {bucket.bucket}: the page shows no artifacts of one with a dot: "
+                "use another"
+            )
 
     def _on(self, option: str) -> str:
         return str(bool(self.config[option])).lower()

@@ -48,9 +48,11 @@ def parts(viewer):
 
 
 def surplus(viewers, most):
-    """The oldest, beyond the number that may be."""
-    ordered = sorted(viewers, key=lambda each: each["metadata"]["creationTimestamp"])
-    return ordered[: max(0, len(ordered) - most)]
+    """The oldest in each namespace, beyond the number that may be there."""
+    places = {}
+    for each in sorted(viewers, key=lambda each: each["metadata"]["creationTimestamp"]):
+        places.setdefault(each["metadata"]["namespace"], []).append(each)
+    return [each for found in places.values() for each in found[: max(0, len(found) - most)]]
 
 
 def main():

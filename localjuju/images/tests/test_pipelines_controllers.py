@@ -95,10 +95,13 @@ def test_a_viewer_becomes_a_tensorboard_that_goes_with_it(load):
     }
 
 
-def test_the_oldest_viewers_go_first(load):
-    viewers = [{"metadata": {"creationTimestamp": f"2026-01-0{day}"}} for day in (3, 1, 2)]
-    surplus = load("kfp_viewer").surplus(viewers, 2)
-    assert [each["metadata"]["creationTimestamp"] for each in surplus] == ["2026-01-01"]
+def test_the_oldest_viewers_of_a_namespace_go_first(load):
+    made = [("ann", 3), ("ann", 1), ("bob", 1), ("ann", 2), ("bob", 2)]
+    viewers = [
+        {"metadata": {"namespace": namespace, "creationTimestamp": f"2026-01-0{day}"}}
+        for namespace, day in made
+    ]
+    assert load("kfp_viewer").surplus(viewers, 2) == [viewers[1]]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 import pytest
+from ops import testing
 
 from charmed_mlops.testing import KEYS, address, bucket, relation
 
@@ -176,3 +177,12 @@ def test_it_trusts_the_ca_of_the_store(charm):
     out = charm.settled(store, secrets=[keys])
     file = charm.environment(out)["NODE_EXTRA_CA_CERTS"]
     assert charm.file(out, file) == "a CA\n"
+
+
+def test_a_bucket_of_which_the_page_shows_nothing_is_named_and_the_page_goes_on(charm):
+    store, keys = bucket("object-store", "data.example")
+    out = charm.settled(store, secrets=[keys])
+    assert out.unit_status == testing.BlockedStatus(
+        "bucket data.example: the page shows no artifacts of one with a dot: use another"
+    )
+    assert charm.service(out).command.startswith("node ")
