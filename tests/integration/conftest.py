@@ -32,8 +32,8 @@ _TOGETHER = {
 }
 """The files that one worker runs, one after the other; any other file goes to whoever is free.
 `roles` looks at the rights that the rest of its group use, on their engine. `under_load` and
-`whole_bundle` take all processors, and the latter ends the shared model. These groups come last,
-so each has a worker."""
+`whole_bundle` take all processors, and the latter ends the shared model. A run by one process has
+these groups last."""
 _ROOM = 12 << 30
 """Bytes of memory that two engines with the whole bundle, and builds beside them, have room in."""
 
@@ -88,13 +88,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     So the others do not have it beside their own, and those that kill the engine do not touch it.
     Before them come those that need no more images than the core has: the rest is made meanwhile.
     """
-    groups = list(_TOGETHER)
+    order = {group: number for number, group in enumerate(_TOGETHER, 1)}
     if "PYTEST_XDIST_WORKER" in os.environ:
-        groups.reverse()  # each has a worker: the one that takes longest begins first
-    order = {group: number for number, group in enumerate(groups, 1)}
+        # the group that takes longest begins as soon as it can, so that both end at one time
+        order = {"rights": 1, "end": 3}
     items.sort(
         key=lambda item: (
-            order.get(_group(item.nodeid), 0),
+            order.get(_group(item.nodeid), 2 if _waits_for_images(item) else 0),
             item.get_closest_marker("last") is not None,
             takes(item, "shared_model"),
             takes(item, "all_images"),
@@ -105,6 +105,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if "localjuju" in item.keywords:
                 item.add_marker(skip)
+
+
+def _waits_for_images(item: pytest.Item) -> bool:
+    """Whether one of two workers gives it away after those that need few images."""
+    return "PYTEST_XDIST_WORKER" in os.environ and takes(item, "all_images")
 
 
 def takes(item: pytest.Item, fixture: str) -> bool:
