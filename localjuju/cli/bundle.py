@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from localjuju.cli import charmhub
+from localjuju.cli.context import UsageError
 from localjuju.cli.overlay import lay_over, mapping
 from localjuju.model.charm import Charm, read
 from localjuju.model.config import parse as parse_config
@@ -130,6 +132,14 @@ def _include(text: str, folder: Path, where: str) -> str:
         raise EngineError(f"{where}: {name} is no text: use include-base64://") from None
 
 
+def _resources(given: dict[str, Any], charm: Charm, hub: bool) -> dict[str, str]:
+    """A number is a revision in Charmhub: the image that such a charm names stands for it."""
+    if not hub:
+        return {name: str(value) for name, value in given.items()}
+    named = {name: value for name, value in given.items() if isinstance(value, str)}
+    return charmhub.resources(charm) | named
+
+
 Wrong = Callable[[str], EngineError]
 
 
@@ -152,14 +162,15 @@ def _verified(document: dict[str, Any], file: Path) -> Bundle:
         raise wrong("applications is no map")
     applications, charms, notes = [], {}, []
     for name, entry in entries.items():
-        if not isinstance(entry, dict) or not entry.get("charm"):
+        if not isinstance(entry, dict) or not isinstance(entry.get("charm") or None, str):
             raise wrong(f'empty charm path of application "{name}"')
         path = entry["charm"]
-        if not path.startswith("/"):
-            raise wrong(
-                f'application "{name}": charm "{path}" is Charmhub\'s: not supported by '
-                "localjuju; name a local file, such as ./build/NAME.charm"
-            )
+        hub = not path.startswith("/")
+        if hub:
+            try:
+                path = str(charmhub.find(path))
+            except UsageError as error:
+                raise wrong(f'application "{name}": {error}') from None
         if not Path(path).is_file():
             raise wrong(
                 f'charm path in application "{name}" does not exist: {path}: '
@@ -191,7 +202,7 @@ def _verified(document: dict[str, Any], file: Path) -> Bundle:
                 scaled=not entry.keys().isdisjoint(("scale", "num_units")),
                 trust=trust,
                 options=options,
-                resources={k: str(v) for k, v in (entry.get("resources") or {}).items()},
+                resources=_resources(entry.get("resources") or {}, charms[name], hub),
                 storage={k: str(v) for k, v in (entry.get("storage") or {}).items()},
                 constraints=str(entry.get("constraints") or ""),
                 offers=_offers(name, entry.get("offers") or {}, charms[name], notes, wrong),

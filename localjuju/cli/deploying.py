@@ -6,11 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from localjuju.cli import charmhub
 from localjuju.cli.bundle import Bundle, load, texts
 from localjuju.cli.context import Context, UsageError, plain_name, say
 from localjuju.cli.registry import command
 from localjuju.cli.settings import pairs, read_mapping
 from localjuju.cli.status import as_applications
+from localjuju.model.charm import read
 from localkube.host.errors import EngineError
 
 Step = tuple[str, str, dict[str, Any]]  # what is told, a method of the API, its parameters
@@ -19,7 +21,8 @@ _NOT_SUPPORTED = ("--bind", "--to", "--attach-storage", "--device")
 
 
 def _deploy_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("charm", help="a .charm file, a bundle, or the folder of one")
+    parser.add_argument("charm", help="a .charm file, a bundle, the folder of one, or the name "
+                        "of a charm in the folder that LOCALJUJU_CHARMS names")  # fmt: skip
     parser.add_argument("application", nargs="?")
     parser.add_argument("-n", "--num-units", type=int, default=None)
     parser.add_argument("--trust", action="store_true")
@@ -43,21 +46,18 @@ def deploy(options: argparse.Namespace, context: Context) -> None:
     path = Path(options.charm)
     if path.is_dir():
         path = path / "bundle.yaml"
-    local = options.charm.startswith((".", "/")) or path.exists()
-    if not local:
-        raise UsageError(
-            f'"{options.charm}" is Charmhub\'s: not supported by localjuju; name a local file, '
-            f"such as ./build/{options.charm}.charm"
-        )
+    hub = not options.charm.startswith((".", "/")) and not path.exists()
+    if hub:
+        path = charmhub.find(options.charm)
     if not path.is_file():
         raise EngineError(f'no charm or bundle found at "{options.charm}"')
     if path.suffix in (".yaml", ".yml"):
         _deploy_bundle(options, context, path.resolve())
     else:
-        _deploy_charm(options, context, path.resolve())
+        _deploy_charm(options, context, path.resolve(), hub)
 
 
-def _deploy_charm(options: argparse.Namespace, context: Context, path: Path) -> None:
+def _deploy_charm(options: argparse.Namespace, context: Context, path: Path, hub: bool) -> None:
     if options.overlay:
         raise UsageError("--overlay is for bundles only")
     config: dict[str, Any] = {}
@@ -71,7 +71,8 @@ def _deploy_charm(options: argparse.Namespace, context: Context, path: Path) -> 
         "charm": str(path),
         "application": options.application or "",
         "config": texts(config),
-        "resources": _resources(pairs(options.resource, "--resource")),
+        "resources": (charmhub.resources(read(path)) if hub else {})
+        | _resources(pairs(options.resource, "--resource")),
         "units": 1 if options.num_units is None else options.num_units,
         "trust": options.trust,
         "constraints": " ".join(options.constraints),
