@@ -78,11 +78,15 @@ def objects(spec: ApplicationSpec, agent_folder: str) -> list[Manifest]:
 def made_for(annotations: Mapping[str, str]) -> int:
     """The application's counter that a pod was made for.
 
-    -1 for a pod that an engine with another pod spec made, so that it is replaced.
+    -1 for a pod that an engine with another pod spec made, or whose counter somebody else
+    wrote, so that it is replaced.
     """
     if not _POD_SPEC.items() <= annotations.items():
         return -1
-    return int(annotations.get(MODIFIED, "0"))
+    try:
+        return int(annotations.get(MODIFIED, "0"))
+    except ValueError:
+        return -1
 
 
 def _meta(spec: ApplicationSpec, name: str | None = None, cluster: bool = False) -> Manifest:

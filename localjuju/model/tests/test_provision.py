@@ -226,6 +226,12 @@ def test_a_pod_of_an_engine_with_another_pod_spec_is_for_no_counter_and_so_is_re
     assert provision.made_for({provision.MODIFIED: "3"}) == -1
 
 
+def test_a_pod_whose_counter_somebody_wrote_is_replaced():
+    annotations = _template("root")["metadata"]["annotations"]
+    assert provision.made_for(annotations) >= 0
+    assert provision.made_for(annotations | {provision.MODIFIED: "soon"}) == -1
+
+
 @pytest.mark.parametrize(
     ("planned", "expected", "mode"),
     [
