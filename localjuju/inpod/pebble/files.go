@@ -67,12 +67,10 @@ type fileSpec struct {
 
 // owner is whom a new file is given to; nil for the daemon's own.
 func (s *fileSpec) owner() (*account, error) {
-	if (s.GroupID != nil || s.Group != "") && s.UserID == nil && s.User == "" {
-		return nil, fileRefused("must specify user, not just group")
-	}
 	who, err := findAccount(s.UserID, s.User, s.GroupID, s.Group)
 	if err != nil {
-		return nil, fileRefused("%v", err)
+		// Charms' libraries know the error by these words.
+		return nil, fileRefused("cannot look up user and group: %v", err)
 	}
 	return who, nil
 }

@@ -185,7 +185,7 @@ func findAccount(userID *int, userName string, groupID *int, groupName string) (
 	}
 	if groupID == nil {
 		if entry == nil {
-			return nil, refused("must specify group, not just UID %d", *userID)
+			return nil, refused("%v", user.UnknownUserIdError(*userID))
 		}
 		gid, _ := strconv.Atoi(entry.Gid)
 		groupID = &gid

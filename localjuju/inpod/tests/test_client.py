@@ -179,6 +179,31 @@ def test_folders_are_made(client: pebble.Client, tmp_path: Path):
         client.make_dir(str(tmp_path / "x"))
 
 
+@pytest.mark.parametrize(
+    ("owner", "reason"),
+    [
+        ({"group": "root"}, "must specify user, not just group"),
+        ({"group_id": 0}, "must specify user, not just group"),
+        ({"group": "no-such-group"}, "group: unknown group no-such-group"),
+        ({"user": "no-such-user"}, "user: unknown user no-such-user"),
+        ({"user_id": 54321}, "user: unknown userid 54321"),
+        ({"user": "root", "user_id": 7}, 'user "root" UID (0) does not match user-id (7)'),
+    ],
+)
+def test_an_owner_that_cannot_be_looked_up_is_told_as_libraries_know_it(
+    client: pebble.Client, tmp_path: Path, owner: dict[str, Any], reason: str
+):
+    for make in (
+        lambda path: client.make_dir(path, **owner),
+        lambda path: client.push(path, "text", **owner),
+    ):
+        with pytest.raises(pebble.PathError) as refused:
+            make(str(tmp_path / "new"))
+        assert refused.value.kind == "generic-file-error"
+        assert refused.value.message == f"cannot look up user and group: {reason}"
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("make_dirs", [False, True])
 @pytest.mark.parametrize("below", ["new", "folder/new"])
 def test_nothing_is_pushed_below_a_file(
