@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -332,6 +333,17 @@ class Workload:
     def restart(self) -> None:
         """Stop and start the service."""
         self.container.restart(self.name)
+
+    def signal(self, name: str) -> None:
+        """Send the service a signal such as `SIGHUP`; nothing where it does not run.
+
+        One that starts later reads its files then, so it misses nothing.
+        """
+        running = self.container.get_services(self.name)
+        if not running or not running[self.name].is_running():
+            return
+        with contextlib.suppress(ops.pebble.APIError):  # it has ended since
+            self.container.send_signal(name, self.name)
 
     def stand_aside(self) -> None:
         """Have this unit's pod get no traffic: a unit that runs nothing must not be asked."""

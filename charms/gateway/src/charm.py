@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Any, Literal
 
 import inner
@@ -33,6 +34,8 @@ LEAVING, GRACE = 5, 30
 """Seconds that a stopping Caddy takes new requests, and that it gives those under way."""
 FOLDER = "/tmp/gateway"
 CONFIG = f"{FOLDER}/Caddyfile"
+TOLD = f"{FOLDER}/told"
+"""The digest of the configuration that Caddy was started with or told to load."""
 
 
 class Options(msgspec.Struct, kw_only=True):
@@ -104,7 +107,7 @@ class Gateway(ServiceCharm):
         )
         self._push(certificate, config)
         self.workload.run(
-            command=f"/usr/bin/caddy run --config {CONFIG} --adapter caddyfile --watch",
+            command=f"/usr/bin/caddy run --config {CONFIG} --adapter caddyfile",
             environment={"XDG_CONFIG_HOME": FOLDER, "XDG_DATA_HOME": FOLDER},
             check=Http(METRICS, "/healthz"),
             alive=Http(METRICS, "/healthz"),
@@ -119,11 +122,16 @@ class Gateway(ServiceCharm):
             raise Blocked(found.problems[0])
 
     def _push(self, certificate: tls.Pair, config: str) -> None:
-        """Not as the service's files, which would restart it: Caddy sees that its file changed.
+        """Not as the service's files, which would restart it: a signal has Caddy load its file.
 
-        The file comes last: it names those of the certificate, which have another name for each.
+        Its own `--watch` would read and translate the whole file every second. The certificate's
+        files come first, as the configuration names them: another certificate has other names.
+        What Caddy was told comes last: a hook that is killed before leaves the next one to tell.
         """
         self.workload.require()
+        told = hashlib.sha256(config.encode()).hexdigest()
+        if (self.workload.read(TOLD) or b"").decode() == told:
+            return
         self.workload.push(
             {
                 f"{FOLDER}/{certificate.name}.crt": certificate.chain,
@@ -131,6 +139,8 @@ class Gateway(ServiceCharm):
             }
         )
         self.workload.push({CONFIG: config})
+        self.workload.signal("SIGUSR1")
+        self.workload.push({TOLD: told})
 
     def _tell(self, options: Options, certificate: tls.Pair) -> None:
         """Tell clients the ways in, and what to trust."""

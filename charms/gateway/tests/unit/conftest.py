@@ -198,7 +198,7 @@ def door(charm: Charm, tmp_path: Path) -> Iterator[Door]:
         config.write_text(text)
         log = stack.enter_context((tmp_path / "caddy.log").open("w"))
         process = subprocess.Popen(
-            [program, "run", "--config", str(config), "--adapter", "caddyfile", "--watch"],
+            [program, "run", "--config", str(config), "--adapter", "caddyfile"],
             env=dict.fromkeys(("XDG_CONFIG_HOME", "XDG_DATA_HOME", "HOME"), str(folder)),
             stdout=log, stderr=log,
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import threading
 import time
 
@@ -21,6 +22,7 @@ def reroute(door, port):
     new = door.config.with_suffix(".new")
     new.write_text(changed)
     new.rename(door.config)  # in one step, as Pebble does: Caddy must not read half of it
+    door.process.send_signal(signal.SIGUSR1)  # as the charm has it sent
 
 
 def ask(door, path):

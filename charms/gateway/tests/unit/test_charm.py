@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import json
+import signal
 import time
 
+import ops
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -43,14 +45,57 @@ def pair(days=30, other_key=False):
     }
 
 
-def test_caddy_watches_its_file_so_that_a_change_restarts_nothing(charm):
-    before = charm.settled()
-    assert charm.service(before).command == (
-        "/usr/bin/caddy run --config /tmp/gateway/Caddyfile --adapter caddyfile --watch"
+@pytest.fixture
+def signals(monkeypatch):
+    """What the charm has Pebble send to services."""
+    sent = []
+    monkeypatch.setattr(ops.Container, "send_signal", lambda _, *given: sent.append(given))
+    return sent
+
+
+@pytest.fixture
+def started(charm, tmp_path):
+    """The state once Caddy runs, in a container whose files stay from hook to hook."""
+    caddy = testing.Container(
+        "caddy", can_connect=True, mounts={"tmp": testing.Mount(location="/tmp", source=tmp_path)}
     )
-    after = charm.settled(routed(ROUTE))
-    assert "/app/" in charm.file(after, CONFIG)
-    assert charm.service(after) == charm.service(before)
+    return charm.settled(containers=[caddy, testing.Container("authorizer", can_connect=True)])
+
+
+def with_route(charm, before):
+    return charm.applied(charm.again(before, relations=[*before.relations, routed(ROUTE)]))
+
+
+def test_a_change_is_loaded_on_a_signal_and_restarts_nothing(signals, charm, started, tmp_path):
+    assert charm.service(started).command == (
+        "/usr/bin/caddy run --config /tmp/gateway/Caddyfile --adapter caddyfile"
+    )
+    assert signals == []  # it has read the file at its start
+    after = with_route(charm, started)
+    assert "/app/" in (tmp_path / "gateway" / "Caddyfile").read_text()
+    assert charm.service(after) == charm.service(started)
+    assert signals == [("SIGUSR1", "caddy")]
+    charm.again(after)
+    assert len(signals) == 1  # nothing changed
+
+
+def test_another_certificate_is_loaded_on_a_signal_too(signals, charm, started, tmp_path):
+    charm.applied(charm.again(started, config={"hostname": "ml.example.com"}))
+    assert signals == [("SIGUSR1", "caddy")]
+    assert len([*(tmp_path / "gateway").glob("*.crt")]) == 2
+
+
+def test_after_a_hook_that_ended_before_the_signal_the_next_one_sends_it(
+    charm, started, monkeypatch
+):
+    with monkeypatch.context() as patched:
+        patched.setattr(ops.Container, "send_signal", lambda *_: 1 / 0)
+        with pytest.raises(testing.errors.UncaughtCharmError):
+            with_route(charm, started)
+    sent = []
+    monkeypatch.setattr(ops.Container, "send_signal", lambda _, *given: sent.append(given))
+    with_route(charm, started)
+    assert sent == [("SIGUSR1", "caddy")]
 
 
 def test_the_authorizer_runs_beside_it_with_the_options(charm):
@@ -211,6 +256,7 @@ def test_a_changed_file_is_loaded_while_clients_go_on(door):
     new = door.folder / "new"
     new.write_text(text.replace('"there is nothing here" 404', '"gone" 410'))
     new.rename(door.config)  # at once, as Pebble writes a file
+    door.process.send_signal(signal.SIGUSR1)
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         status = get("/nothing/")
