@@ -57,6 +57,8 @@ def inputs(entry: Entry) -> str:
     if isinstance(entry, PypiEntry | StandIn | BuiltinEntry):
         prefix = pythons.prefix(python(entry).program)
         installations = () if prefix.is_relative_to("/usr") else (str(prefix),)
+    if isinstance(entry, BuiltinEntry):
+        installations += _names(python(entry))
     return "".join([*(name.read_text() for name in names), str(installations)])
 
 
@@ -180,9 +182,15 @@ def _add_scripts(scripts: dict[str, str], partial: Path, program: Path) -> None:
 @_make.register
 def _(entry: BuiltinEntry, partial: Path, final: Path, step: Step) -> None:
     interpreter = python(entry)
-    for name in ("python3", f"python{interpreter.version}"):
-        link = _inside(partial, f"/usr/local/bin/{name}")
-        link.symlink_to(interpreter.program)
+    for name in _names(interpreter):
+        _inside(partial, name).symlink_to(interpreter.program)
+
+
+def _names(interpreter: pythons.Interpreter) -> tuple[str, ...]:
+    """Where charms' own programs, and the libraries that they use, look for Python."""
+    names = ("/usr/local/bin/python3", f"/usr/local/bin/python{interpreter.version}",
+             "/usr/bin/python3")  # fmt: skip
+    return tuple(name for name in names if name != str(interpreter.program))
 
 
 @_make.register

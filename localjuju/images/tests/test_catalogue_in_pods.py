@@ -75,6 +75,7 @@ def test_charms_have_python_and_packages_where_the_host_has_them(cluster: Cluste
         python3 --version
         python3 -c 'import bz2, ctypes, lzma, sqlite3, ssl, uuid, zlib; print(sqlite3.connect)'
         {packages}/bin/python -c 'import shared; print(shared.WORD)'
+        /usr/bin/python3 -c 'print("by the path that libraries of charms name")'
         id -u
     """
     container = {
@@ -87,5 +88,5 @@ def test_charms_have_python_and_packages_where_the_host_has_them(cluster: Cluste
     version, function, *rest = said.splitlines()
     assert version.startswith(f"Python {pythons.VERSION}.")
     assert function == "<built-in function connect>"
-    assert rest == ["shared", str(user)]
+    assert rest == ["shared", "by the path that libraries of charms name", str(user)]
     cluster.kubectl("delete", "pod/charm", "--timeout=60s")
