@@ -115,6 +115,34 @@ def test_a_second_run_writes_nothing_and_restarts_nothing(context):
         assert second.get_container(name).layers == first.get_container(name).layers
 
 
+def test_a_signal_goes_to_a_service_that_runs_and_to_no_other(context, monkeypatch):
+    sent = []
+    monkeypatch.setattr(ops.Container, "send_signal", lambda _, *given: sent.append(given))
+    state = testing.State(
+        model=MODEL,
+        containers=[testing.Container(name, can_connect=True) for name in ("tea", "milk")],
+    )
+    with context(context.on.config_changed(), state) as manager:
+        manager.charm.milk.signal("SIGHUP")  # nothing runs yet, which is no error
+        assert sent == []
+        manager.run()
+        manager.charm.milk.signal("SIGHUP")
+        assert sent == [("SIGHUP", "milk")]
+        manager.charm.milk.stop()
+        manager.charm.milk.signal("SIGHUP")
+    assert len(sent) == 1
+
+
+def test_a_service_that_ends_in_the_moment_of_a_signal_fails_no_hook(context, monkeypatch):
+    def gone(*_):
+        raise ops.pebble.APIError({}, 400, "Bad Request", "service not running")
+
+    monkeypatch.setattr(ops.Container, "send_signal", gone)
+    with context(context.on.config_changed(), run(context)) as manager:
+        manager.charm.workload.signal("SIGHUP")
+        manager.run()
+
+
 def test_a_file_that_is_no_longer_declared_is_removed_and_the_service_restarts(context):
     first = run(context)
     root = first.get_container("tea").get_filesystem(context)

@@ -132,14 +132,6 @@ def _include(text: str, folder: Path, where: str) -> str:
         raise EngineError(f"{where}: {name} is no text: use include-base64://") from None
 
 
-def _resources(given: dict[str, Any], charm: Charm, hub: bool) -> dict[str, str]:
-    """A number is a revision in Charmhub: the image that such a charm names stands for it."""
-    if not hub:
-        return {name: str(value) for name, value in given.items()}
-    named = {name: value for name, value in given.items() if isinstance(value, str)}
-    return charmhub.resources(charm) | named
-
-
 Wrong = Callable[[str], EngineError]
 
 
@@ -162,9 +154,11 @@ def _verified(document: dict[str, Any], file: Path) -> Bundle:
         raise wrong("applications is no map")
     applications, charms, notes = [], {}, []
     for name, entry in entries.items():
-        if not isinstance(entry, dict) or not isinstance(entry.get("charm") or None, str):
+        if not isinstance(entry, dict) or not entry.get("charm"):
             raise wrong(f'empty charm path of application "{name}"')
         path = entry["charm"]
+        if not isinstance(path, str):
+            raise wrong(f'application "{name}": charm {path!r} is no name and no path')
         hub = not path.startswith("/")
         if hub:
             try:
@@ -183,6 +177,9 @@ def _verified(document: dict[str, Any], file: Path) -> Bundle:
             if not isinstance(entry.get(key) or {}, dict):
                 raise wrong(f'application "{name}": {key} is no map')
         options = entry.get("options") or {}
+        resources = {k: str(v) for k, v in (entry.get("resources") or {}).items()}
+        if hub:
+            resources = charmhub.resources(charms[name], resources)
         try:
             parse_config(charms[name], texts(options))
         except EngineError as error:
@@ -202,7 +199,7 @@ def _verified(document: dict[str, Any], file: Path) -> Bundle:
                 scaled=not entry.keys().isdisjoint(("scale", "num_units")),
                 trust=trust,
                 options=options,
-                resources=_resources(entry.get("resources") or {}, charms[name], hub),
+                resources=resources,
                 storage={k: str(v) for k, v in (entry.get("storage") or {}).items()},
                 constraints=str(entry.get("constraints") or ""),
                 offers=_offers(name, entry.get("offers") or {}, charms[name], notes, wrong),

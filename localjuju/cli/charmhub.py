@@ -7,6 +7,7 @@ runs all the same where that folder holds the packed charm.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from localjuju.cli.context import UsageError
@@ -45,12 +46,16 @@ def find(name: str) -> Path:
     return files[0].resolve()
 
 
-def resources(charm: Charm) -> dict[str, str]:
-    """The images that the charm names as its resources' sources; Charmhub's bring theirs."""
-    return {
+def resources(charm: Charm, given: Mapping[str, object]) -> dict[str, str]:
+    """The images that the charm names as its resources' sources, and over them what is given.
+
+    A given number is a revision in Charmhub: the image that the charm names stands for it.
+    """
+    named = {
         name: resource["upstream-source"]
         for name, resource in (charm.metadata.get("resources") or {}).items()
         if isinstance(resource, dict)
         and resource.get("type") == "oci-image"
         and isinstance(resource.get("upstream-source"), str)
     }
+    return named | {name: str(v) for name, v in given.items() if not str(v).isdecimal()}

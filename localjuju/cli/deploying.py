@@ -67,12 +67,14 @@ def _deploy_charm(options: argparse.Namespace, context: Context, path: Path, hub
         else:
             given = read_mapping(text)
             config.update(given.get(options.application or "", given))
+    resources = pairs(options.resource, "--resource")
+    if hub:
+        resources = charmhub.resources(read(path), resources)
     arguments = {
         "charm": str(path),
         "application": options.application or "",
         "config": texts(config),
-        "resources": (charmhub.resources(read(path)) if hub else {})
-        | _resources(pairs(options.resource, "--resource")),
+        "resources": _resources(resources),
         "units": 1 if options.num_units is None else options.num_units,
         "trust": options.trust,
         "constraints": " ".join(options.constraints),

@@ -41,7 +41,7 @@ def make(entry: Entry, partial: Path, final: Path, progress: Progress) -> None:
 def inputs(entry: Entry) -> str:
     """What the image is made from beside its entry: files, and the Python that it runs."""
     names: list[Path] = []
-    installations: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
     if isinstance(entry, PypiEntry | PypiFilesEntry):
         names.append(_HERE / "locks" / entry.lock)
     if isinstance(entry, PypiEntry | StandIn):
@@ -56,10 +56,10 @@ def inputs(entry: Entry) -> str:
         )
     if isinstance(entry, PypiEntry | StandIn | BuiltinEntry):
         prefix = pythons.prefix(python(entry).program)
-        installations = () if prefix.is_relative_to("/usr") else (str(prefix),)
+        places = () if prefix.is_relative_to("/usr") else (str(prefix),)
     if isinstance(entry, BuiltinEntry):
-        installations += _names(python(entry))
-    return "".join([*(name.read_text() for name in names), str(installations)])
+        places += _names(python(entry))
+    return "".join([*(name.read_text() for name in names), str(places)])
 
 
 def python(entry: Entry) -> pythons.Interpreter:

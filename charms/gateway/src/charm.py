@@ -129,8 +129,8 @@ class Gateway(ServiceCharm):
         What Caddy was told comes last: a hook that is killed before leaves the next one to tell.
         """
         self.workload.require()
-        told = hashlib.sha256(config.encode()).hexdigest()
-        if (self.workload.read(TOLD) or b"").decode() == told:
+        told = hashlib.sha256(config.encode()).hexdigest().encode()
+        if self.workload.read(TOLD) == told:
             return
         self.workload.push(
             {

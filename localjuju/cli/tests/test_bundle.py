@@ -136,6 +136,7 @@ def test_included_files_are_read_beside_the_file_that_names_them(folder: Path):
             "applications: {web: {charm: ./no.charm}}",
             r'"web" does not exist: .*no\.charm: \./mlops',
         ),
+        ("applications: {web: {charm: 7}}", r'"web": charm 7 is no name and no path'),
         ("applications: {web: {charm: postgresql}}", r"Charmhub's: not supported by localjuju"),
         ("applications: {web: {options: {volume: 3}}}", r'"web": unknown option "volume"'),
         ("applications: {web: {scale: lots}}", r"scale 'lots' is no number of units"),

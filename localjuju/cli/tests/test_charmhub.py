@@ -61,7 +61,8 @@ def test_without_such_a_folder_the_line_names_the_variable(monkeypatch: pytest.M
 
 
 def test_its_images_are_those_that_it_names_as_sources(hub: Path):
-    assert charmhub.resources(read(hub / "web.charm")) == {"image": "docker.io/library/web:1"}
+    found = charmhub.resources(read(hub / "web.charm"), {"image": "12", "unnamed": "./image.tar"})
+    assert found == {"image": "docker.io/library/web:1", "unnamed": "./image.tar"}
 
 
 def test_a_bundle_names_it_and_revisions_of_its_resources(hub: Path, tmp_path: Path):

@@ -170,3 +170,19 @@ async def test_storage_outlives_its_unit_until_it_is_removed(
     assert await juju("remove-storage", "data/0", "data/1") == 1
     assert capsys.readouterr().err.splitlines()[-1] == "removing data/1"
     assert list(bench.api.storage(MODEL)["storage"]) == ["data/0"]
+
+
+async def test_a_charm_is_deployed_by_its_name_in_charmhub(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    image = {"type": "oci-image", "upstream-source": "docker.io/library/web:1"}
+    packed = bench.charm(
+        "web", containers={"web": {"resource": "image"}}, resources={"image": image}
+    )
+    packed.rename(tmp_path / "web_amd64.charm")
+    monkeypatch.setenv("LOCALJUJU_CHARMS", str(tmp_path))
+    assert await juju("add-model", MODEL) == 0
+    assert await juju("deploy", "web", "site", "--channel", "latest/edge") == 0
+    row = bench.controller.db.one("SELECT * FROM applications WHERE name = 'site'")
+    assert row is not None
+    assert row["resources"] == {"image": "docker.io/library/web:1"}
